@@ -1,1 +1,15 @@
-//! sluice-broker
+//! The one async API behind every door.
+//!
+//! Doors hold a [`Broker`] and open a [`Session`] a client; a [`Backend`] does the work.
+
+mod backend;
+mod broker;
+mod error;
+mod session;
+mod stats;
+
+pub use backend::{Backend, Capabilities, ClosedBy, Link};
+pub use broker::Broker;
+pub use error::BrokerError;
+pub use session::Session;
+pub use stats::Stats;

@@ -82,3 +82,25 @@ impl Refusal {
         Self { code, message: message.into(), retry_after: None }
     }
 }
+
+impl Reply {
+    /// What this reply counts for in its connection's bound on outgoing bytes: at least the bytes
+    /// that any door makes of it.
+    pub fn weight(&self) -> usize {
+        match &self.answer {
+            Answer::Delivered(delivery) => {
+                Self::delivery_weight(delivery.topic.len() + delivery.payload.len())
+            }
+            Answer::Refused(refusal) => Self::WEIGHT_MIN + refusal.message.len(),
+            _ => Self::WEIGHT_MIN,
+        }
+    }
+
+    /// The weight of a reply that carries no message.
+    pub const WEIGHT_MIN: usize = 128;
+
+    /// The weight of a delivery whose topic and payload have so many bytes together.
+    pub const fn delivery_weight(bytes: usize) -> usize {
+        Self::WEIGHT_MIN + bytes
+    }
+}

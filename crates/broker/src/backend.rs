@@ -1,0 +1,71 @@
+//! The seam between the doors and whatever keeps the messages.
+//!
+//! It speaks in batches of requests and replies, so that a backend may be this process's own log
+//! or an engine somewhere else. Nothing here names a type of the engine or of the log.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+
+use sluice_model::{Client, Reply, Request};
+
+use crate::{BrokerError, Stats};
+
+/// What a backend can and cannot do; doors refuse what it can't before they ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Acknowledged messages survive a crash of the process and of the machine.
+    pub durable: bool,
+    /// Subscriptions survive the connection that made them.
+    pub durable_subscriptions: bool,
+}
+
+/// Something that keeps messages and hands them out.
+pub trait Backend: Send + Sync + 'static {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Opens a session for a client that has shown who it is.
+    fn open(&self, client: Client) -> Box<dyn Link>;
+
+    /// Counters and gauges as they stand.
+    fn stats(&self) -> Stats;
+
+    /// Ready once the backend can serve no more, with the reason; pending until then.
+    fn poll_failure(&self, context: &mut Context<'_>) -> Poll<BrokerError>;
+
+    /// Stops: makes durable what was accepted and marks the end. Blocks the thread.
+    ///
+    /// # Errors
+    /// Says what could not be made durable.
+    fn stop(&self) -> Result<(), BrokerError>;
+}
+
+/// One client's way into a backend.
+///
+/// Requests take effect in the order submitted; replies come back in that order.
+pub trait Link: Send {
+    /// Runs requests from the front and removes those that ran. What is left found no room for
+    /// its reply: submit it again after [`Link::written`]. May block the thread for one commit.
+    fn submit(&mut self, requests: &mut VecDeque<Request>);
+
+    /// Appends the replies that may leave by now.
+    fn take_replies(&mut self, into: &mut Vec<Reply>);
+
+    /// Ready when [`Link::take_replies`] has something to give or the backend has failed.
+    fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// Gives back the room of replies that have left the process, by their [`Reply::weight`].
+    fn written(&mut self, weight: usize);
+
+    /// Ends the session.
+    fn close(self: Box<Self>, by: ClosedBy);
+}
+
+/// Whose end of a connection went away, which decides what is counted against its leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClosedBy {
+    /// The client's: it left, crashed, or broke the connection.
+    Client,
+    /// Ours: drain, a timeout, a protocol error.
+    Broker,
+}
