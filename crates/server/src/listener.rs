@@ -185,7 +185,7 @@ async fn first_byte(
         tokio::select! {
             biased;
             readable = wire.stream.readable() => readable.map_err(|_| Ended::Broken)?,
-            () = drain.begun() => return Err(Ended::Drained),
+            () = drain.begun() => return Err(Ended::Drained { idle: true }),
             () = until(ready_by), if ready_by.is_some() => {
                 shared.counters.first_frame_timeouts.one();
                 return Err(Ended::FirstFrameTimeout);

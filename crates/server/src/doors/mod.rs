@@ -57,7 +57,10 @@ pub(crate) enum Ended {
     /// No answers were taken for too long.
     WriteTimeout,
     /// The server drains.
-    Drained,
+    Drained {
+        /// Nothing was in flight.
+        idle: bool,
+    },
     /// The broker can serve no more.
     BrokerFailed,
 }
@@ -71,14 +74,17 @@ impl Ended {
             | Self::FirstFrameTimeout
             | Self::IdleTimeout
             | Self::WriteTimeout
-            | Self::Drained
+            | Self::Drained { .. }
             | Self::BrokerFailed => ClosedBy::Broker,
         }
     }
 
-    /// Whether the client may still be reading what was sent last.
-    pub(crate) const fn client_may_read(self) -> bool {
-        matches!(self, Self::Refused | Self::Drained | Self::IdleTimeout | Self::BrokerFailed)
+    /// Whether the client may not have read yet what was sent last.
+    pub(crate) const fn answers_may_be_unread(self) -> bool {
+        matches!(
+            self,
+            Self::Refused | Self::IdleTimeout | Self::Drained { idle: false } | Self::BrokerFailed
+        )
     }
 }
 

@@ -110,7 +110,7 @@ pub(crate) async fn serve(
     let Connection { wire, mut link, .. } = connection;
     link.by = ended.by();
     drop(link);
-    if ended.client_may_read() {
+    if ended.answers_may_be_unread() {
         wire.linger().await;
     }
     ended
@@ -147,11 +147,12 @@ impl Connection<'_> {
             if self.is_done() {
                 return Ok(self.leaving.unwrap_or(Ended::Refused));
             }
-            if sent && wants == Wants::Room {
+            let no_room = wants == Wants::Room || !self.requests.is_empty();
+            if sent && no_room {
                 continue;
             }
             self.release();
-            let (event, waited) = noting_wait(self.event(wants)).await;
+            let (event, waited) = noting_wait(self.event(!no_room)).await;
             led &= !waited;
             match event? {
                 Event::Readable => self.read().await?,
@@ -226,8 +227,8 @@ impl Connection<'_> {
             && self.wire.output.unsent() == 0
     }
 
-    async fn event(&mut self, wants: Wants) -> io::Result<Event> {
-        let reads = wants == Wants::Bytes && self.leaving.is_none();
+    async fn event(&mut self, room: bool) -> io::Result<Event> {
+        let reads = room && self.leaving.is_none() && !self.session.is_over();
         let writes = self.wire.output.unsent() > 0;
         let deadline = self.deadline();
         let Self { wire, link, drain, leaving, .. } = self;
@@ -280,13 +281,15 @@ impl Connection<'_> {
     /// Begins to leave: what was sent before is still answered, new work by a refusal.
     async fn drain(&mut self) -> io::Result<()> {
         self.session.drain();
+        let mut idle = self.session.is_quiet() && self.wire.output.unsent() == 0;
         for _ in 0..LAST_READS_MAX {
             let early = !self.session.is_ready();
             if self.wire.fill(&self.shared.pool, early).await? != Fill::Bytes {
                 break;
             }
+            idle = false;
         }
-        self.leaving = Some(Ended::Drained);
+        self.leaving = Some(Ended::Drained { idle });
         Ok(())
     }
 
@@ -300,7 +303,7 @@ impl Connection<'_> {
             let ended = tokio::select! {
                 () = until(Some(blocked_until.into())) => None,
                 () = until(self.ready_by) => Some(Ended::FirstFrameTimeout),
-                () = self.drain.begun() => Some(Ended::Drained),
+                () = self.drain.begun() => Some(Ended::Drained { idle: false }),
             };
             if let Some(ended) = ended {
                 let late = ended == Ended::FirstFrameTimeout;

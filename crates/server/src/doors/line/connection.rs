@@ -41,7 +41,7 @@ pub(crate) async fn serve(
         Ended::Broken
     });
     connection.count();
-    if ended.client_may_read() {
+    if ended.answers_may_be_unread() {
         connection.wire.linger().await;
     }
     ended
@@ -75,21 +75,22 @@ impl Connection<'_> {
                 }
                 writable = self.wire.stream.writable(), if writes => writable?,
                 () = drain.begun(), if self.leaving.is_none() => {
-                    self.read().await?;
-                    self.leaving.get_or_insert(Ended::Drained);
+                    let idle = self.read().await? != Fill::Bytes && !writes;
+                    self.leaving.get_or_insert(Ended::Drained { idle });
                 }
                 () = until(deadline), if deadline.is_some() => return Ok(self.timed_out()),
             }
         }
     }
 
-    async fn read(&mut self) -> io::Result<()> {
-        match self.wire.fill(&self.shared.pool, !self.session.has_begun()).await? {
+    async fn read(&mut self) -> io::Result<Fill> {
+        let fill = self.wire.fill(&self.shared.pool, !self.session.has_begun()).await?;
+        match fill {
             Fill::Bytes => self.heard_at = Instant::now(),
             Fill::Nothing => {}
             Fill::End => self.leaving = Some(Ended::ByClient),
         }
-        Ok(())
+        Ok(fill)
     }
 
     fn flush(&mut self) -> io::Result<bool> {
