@@ -64,5 +64,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// The file's length in bytes.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 }
+
+mod file;
+
+pub use file::{FileDisk, OsFile};
