@@ -1,1 +1,32 @@
-//! sluice-wal
+//! A write-ahead log of opaque records; knows nothing of queues.
+//!
+//! Records are appended in memory, committed in groups, and read back by anyone. A record is safe
+//! once a sync that covers it has succeeded; a failed one ends the log. Opening recovers: what is
+//! damaged and was safe refuses the start, what was never safe is set aside and counted.
+
+mod checkpoint;
+mod commit;
+mod config;
+mod disk;
+mod error;
+mod format;
+mod history;
+mod inspect;
+mod log;
+mod reader;
+mod recovery;
+mod store;
+mod sync_policy;
+
+pub use checkpoint::{CheckpointWriter, Checkpoints, ChunkKey};
+pub use commit::{Commit, Committed};
+pub use config::{Config, ConfigError};
+pub use disk::{Disk, DiskFile, FileDisk, OsFile};
+pub use error::WalError;
+pub use format::{BodyRef, Damage, FORMAT_MAJOR, FrameKind, Position, Sequence};
+pub use inspect::{Inspection, SegmentSummary, inspect};
+pub use log::{Log, Maintenance, Stamp};
+pub use reader::{Pinned, ReadError, Reader};
+pub use recovery::{Opened, RecoveryReport, Replayed, Scanned};
+pub use store::Step;
+pub use sync_policy::{PolicyError, SyncPolicy};

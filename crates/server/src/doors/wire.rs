@@ -100,11 +100,10 @@ impl Wire {
 
     /// Gives up the buffers as far as nothing is in them.
     pub(crate) fn release(&mut self, pool: &BufferPool) {
-        if self.input.len() <= LEFTOVER_MAX && self.input.capacity() > LEFTOVER_MAX {
+        if self.input.len() <= LEFTOVER_MAX && self.input.capacity() > 0 {
+            // An empty one allocates nothing.
             let leftover = BytesMut::from(&*self.input);
             pool.give(std::mem::replace(&mut self.input, leftover));
-        } else if self.input.is_empty() {
-            self.input = BytesMut::new();
         }
         if self.output.unsent() == 0 {
             self.output.release();
@@ -135,8 +134,11 @@ impl Wire {
         let Self { mut stream, .. } = self;
         let rest = async {
             stream.shutdown().await?;
-            let mut forgotten = [0; 4 * 1024];
-            while stream.read(&mut forgotten).await? > 0 {}
+            // On the heap: it would make every connection's task as much larger.
+            let mut forgotten = BytesMut::with_capacity(EARLY_READ_BYTES);
+            while stream.read_buf(&mut forgotten).await? > 0 {
+                forgotten.clear();
+            }
             io::Result::Ok(())
         };
         // Either the client has closed or its time is up; there is nothing left to do about it.

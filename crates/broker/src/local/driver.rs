@@ -1,0 +1,326 @@
+//! One synchronous step of the local broker, the same in the process, in tests and in the
+//! simulator.
+//!
+//! ```text
+//! input --> engine --> records --> log (in memory) --take_commit--> Commit::run (I/O, no lock)
+//!              ^  '--> answers --> outboxes --need met--> released        |
+//!              '------------------- Input::Committed <-------------------'
+//! ```
+//!
+//! A turn does no I/O and never blocks. Whoever runs a commit feeds its outcome back as the input
+//! of another turn before it does anything else.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use sluice_engine::{
+    Body, BodyRef, Effect, Effects, EndedBy, Engine, Journal, Need, Progress, Ran, Record,
+    Sequence, Target,
+};
+use sluice_model::{Answer, Client, Code, LeaseId, Refusal, Request, SessionId, Timestamp};
+use sluice_wal::{Commit, Committed, Disk, Log, SyncPolicy, WalError};
+
+use crate::local::journal::LogJournal;
+use crate::local::outbox::{Outbox, Parcel};
+
+/// When the driver syncs and marks by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// When records are synced.
+    pub policy: SyncPolicy,
+    /// Records that nobody waits for are synced within this time; at most 1 s.
+    pub sync_lazy: Duration,
+    /// After so long without a commit a sync mark is written.
+    pub mark_after: Duration,
+    /// Bytes that may wait for a commit; past it publishes are refused.
+    pub waiting_max: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            policy: SyncPolicy::Always,
+            sync_lazy: Duration::from_millis(50),
+            mark_after: Duration::from_millis(100),
+            waiting_max: 64 << 20,
+        }
+    }
+}
+
+/// What a turn is about.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Requests of a session, from the front; those that ran are removed.
+    Requests {
+        /// Whose.
+        session: SessionId,
+        /// Weight of its replies that have left since it last said.
+        written: usize,
+        /// What it asks.
+        requests: &'a mut VecDeque<Request>,
+    },
+    /// A session's connection is gone.
+    Close {
+        /// Whose.
+        session: SessionId,
+        /// Whose end went away.
+        by: EndedBy,
+        /// Leases of deliveries that were released to it and never left the process.
+        unsent: Vec<LeaseId>,
+    },
+    /// A commit has ended, well or not.
+    Committed(Committed),
+    /// The body of a delivery can't be read back.
+    Corrupt(LeaseId),
+    /// Time has passed.
+    Tick,
+}
+
+/// The local broker without its threads.
+pub struct Driver<D: Disk> {
+    pub(crate) engine: Engine,
+    pub(crate) log: Log<D>,
+    pace: Pace,
+    effects: Effects,
+    outboxes: BTreeMap<SessionId, Outbox>,
+    /// Sessions whose outbox holds something.
+    holding: BTreeSet<SessionId>,
+    released: Vec<(SessionId, Parcel)>,
+    /// A commit is running.
+    committing: bool,
+    /// When the oldest record was written that is not synced yet.
+    unsynced_since: Option<Timestamp>,
+    /// When the last commit ended, until a sync mark has followed it.
+    unmarked_since: Option<Timestamp>,
+    last_sync: Timestamp,
+    failure: Option<WalError>,
+    commits: u64,
+}
+
+impl<D: Disk> Driver<D> {
+    /// A driver over an engine that has been started and the log that it was restored from.
+    pub fn new(engine: Engine, log: Log<D>, pace: Pace) -> Self {
+        Self {
+            engine,
+            log,
+            pace,
+            effects: Effects::default(),
+            outboxes: BTreeMap::new(),
+            holding: BTreeSet::new(),
+            released: Vec::new(),
+            committing: false,
+            unsynced_since: None,
+            unmarked_since: None,
+            last_sync: Timestamp::EPOCH,
+            failure: None,
+            commits: 0,
+        }
+    }
+
+    /// Opens a session.
+    pub fn open(&mut self, client: Client) -> SessionId {
+        let id = self.engine.open(client);
+        self.outboxes.insert(id, Outbox::default());
+        id
+    }
+
+    /// One step: takes the input, lets happen what is due, and releases the replies that may
+    /// leave. The broker has failed for good once this gives an error.
+    ///
+    /// # Errors
+    /// A commit failed: what it held is in doubt, and nothing more is accepted.
+    pub fn turn(&mut self, now: Timestamp, input: Input<'_>) -> Result<(), WalError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        match input {
+            Input::Requests { session, written, requests } => {
+                self.engine.written(session, written);
+                self.run(now, session, requests);
+            }
+            Input::Close { session, by, mut unsent } => {
+                if let Some(mut outbox) = self.outboxes.remove(&session) {
+                    self.holding.remove(&session);
+                    unsent.extend(outbox.drain().filter_map(|parcel| parcel.lease()));
+                }
+                let mut journal = LogJournal::new(&mut self.log);
+                let effects = &mut self.effects;
+                self.engine.close(now, session, by, &unsent, &mut journal, effects);
+            }
+            Input::Committed(done) => self.committed(now, done)?,
+            Input::Corrupt(lease) => {
+                let mut journal = LogJournal::new(&mut self.log);
+                self.engine.corrupt(now, &lease, &mut journal, &mut self.effects);
+            }
+            Input::Tick => {}
+        }
+        let mut journal = LogJournal::new(&mut self.log);
+        self.engine.fire(now, &mut journal, &mut self.effects);
+        self.post();
+        Ok(())
+    }
+
+    /// Runs requests from the front until one finds no room for its reply.
+    fn run(&mut self, now: Timestamp, session: SessionId, requests: &mut VecDeque<Request>) {
+        while let Some(request) = requests.front() {
+            let publish = matches!(request.command, Command::Publish(_));
+            // Settlements go on when the disk falls behind: they are what makes room.
+            let overloaded = publish && self.log.waiting_bytes() >= self.pace.waiting_max;
+            let mut journal = LogJournal::new(&mut self.log);
+            let effects = &mut self.effects;
+            let ran = if overloaded {
+                let text = "too many bytes wait for the disk";
+                self.engine.turn_away(session, request.tag, Code::Overloaded, text, effects)
+            } else {
+                self.engine.request(now, session, request, &mut journal, effects)
+            };
+            if ran == Ran::NoRoom {
+                break;
+            }
+            requests.pop_front();
+        }
+    }
+
+    /// A commit has ended: shows what is safe by now.
+    fn committed(&mut self, now: Timestamp, done: Committed) -> Result<(), WalError> {
+        self.committing = false;
+        let synced_before = self.log.synced();
+        if let Err(error) = self.log.finish(done) {
+            self.fail(&error);
+            return Err(error);
+        }
+        self.commits += 1;
+        if self.log.synced() > synced_before {
+            self.last_sync = now;
+        }
+        if self.log.synced() == self.log.written() {
+            self.unsynced_since = None;
+        } else if self.unsynced_since.is_none() {
+            self.unsynced_since = Some(now);
+        }
+        let progress = self.progress();
+        let mut journal = LogJournal::new(&mut self.log);
+        self.engine.progress(now, progress, &mut journal, &mut self.effects);
+        for session in std::mem::take(&mut self.holding) {
+            self.release(session, progress);
+        }
+        Ok(())
+    }
+
+    /// What the engine may rely on. Without `always` a sync is not waited for.
+    fn progress(&self) -> Progress {
+        let written = self.log.written().0;
+        let synced = match self.pace.policy {
+            SyncPolicy::Always => self.log.synced().0,
+            _ => written,
+        };
+        Progress { written, synced }
+    }
+
+    /// Puts what the engine wants said into the outboxes.
+    fn post(&mut self) {
+        let progress = self.progress();
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain() {
+            let (session, place, need, parcel) = match effect {
+                Effect::Park { session, ticket, weight: _ } => {
+                    if let Some(outbox) = self.outboxes.get_mut(&session) {
+                        outbox.keep(ticket);
+                    }
+                    continue;
+                }
+                Effect::Reply { session, tag, place, answer, need } => {
+                    (session, place, need, Parcel::answer(tag, answer))
+                }
+                Effect::Deliver { session, tag, place, handover, need } => {
+                    (session, place, need, Parcel::handover(tag, handover))
+                }
+            };
+            let Some(outbox) = self.outboxes.get_mut(&session) else { continue };
+            match outbox.push(place, need, parcel, progress) {
+                Some(parcel) => self.released.push((session, parcel)),
+                None => {
+                    self.holding.insert(session);
+                }
+            }
+        }
+        self.effects = effects;
+    }
+
+    fn release(&mut self, session: SessionId, progress: Progress) {
+        let Some(outbox) = self.outboxes.get_mut(&session) else { return };
+        while let Some(parcel) = outbox.pop(progress) {
+            self.released.push((session, parcel));
+        }
+        if !outbox.is_empty() {
+            self.holding.insert(session);
+        }
+    }
+
+    /// The log has failed: whatever still waits for it is in doubt.
+    fn fail(&mut self, error: &WalError) {
+        self.failure = Some(error.clone());
+        for (session, outbox) in &mut self.outboxes {
+            for parcel in outbox.drain() {
+                let refusal = Refusal::new(Code::Indeterminate, "the log has failed");
+                let parcel = Parcel::answer(parcel.tag, Answer::Refused(refusal));
+                self.released.push((*session, parcel));
+            }
+        }
+    }
+
+    /// Takes the replies that may leave, in order for each session.
+    pub fn take_released(&mut self) -> std::vec::Drain<'_, (SessionId, Parcel)> {
+        self.released.drain(..)
+    }
+
+    /// Takes what has to be written or synced now, if anything has. Run it without a lock and
+    /// give the outcome to a turn; until then there is no other.
+    pub fn take_commit(&mut self, now: Timestamp) -> Option<Commit<D>> {
+        if self.committing || self.failure.is_some() {
+            return None;
+        }
+        let sync = self.wants_sync(now);
+        let mut commit = self.log.take_commit(sync, now.as_millis());
+        if commit.is_none() && self.mark_is_due(now) {
+            self.unmarked_since = None;
+            commit = self.log.take_sync_mark(now.as_millis());
+        } else if commit.is_some() {
+            self.unmarked_since = Some(now);
+        }
+        self.committing = commit.is_some();
+        commit
+    }
+
+    fn wants_sync(&self, now: Timestamp) -> bool {
+        let unsynced = self.log.last().0 - self.log.synced().0;
+        let since = self.unsynced_since.unwrap_or(now);
+        let policy = self.pace.policy;
+        let waited_for = policy == SyncPolicy::Always
+            && self.engine.wanted().synced > self.log.synced().0;
+        waited_for
+            || policy.is_due(unsynced, now.since(self.last_sync))
+            || policy != SyncPolicy::None && now.since(since) >= self.pace.sync_lazy
+    }
+
+    fn mark_is_due(&self, now: Timestamp) -> bool {
+        self.unmarked_since.is_some_and(|since| now.since(since) >= self.pace.mark_after)
+    }
+
+    /// When a turn is due though nothing came in.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        let sync = self.unsynced_since.map(|since| since.after(self.pace.sync_lazy));
+        let mark = self.unmarked_since.map(|since| since.after(self.pace.mark_after));
+        [self.engine.next_deadline(), sync, mark].into_iter().flatten().min()
+    }
+
+    /// Whether a session still waits for the log.
+    pub fn is_holding(&self, session: SessionId) -> bool {
+        self.holding.contains(&session)
+    }
+
+    /// Whether a commit is running.
+    pub fn is_committing(&self) -> bool {
+        self.committing
+    }
+}

@@ -1,0 +1,52 @@
+//! Where a session's replies wait for its door.
+
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::local::outbox::Parcel;
+
+/// Where a session's replies wait for its door.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    parcels: Vec<Parcel>,
+    waker: Option<Waker>,
+}
+
+impl Mailbox {
+    /// Adds replies and wakes the door. Empties `parcels`.
+    pub(crate) fn put(&self, parcels: &mut Vec<Parcel>) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            inner.parcels.append(parcels);
+            inner.waker.take()
+        };
+        // Outside the lock: the one that is woken takes it next.
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes all replies.
+    pub(crate) fn take(&self) -> Vec<Parcel> {
+        std::mem::take(&mut self.inner.lock().parcels)
+    }
+
+    /// Ready when there is something to take.
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.inner.lock();
+        if !inner.parcels.is_empty() {
+            return Poll::Ready(());
+        }
+        match &mut inner.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}

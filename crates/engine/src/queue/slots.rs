@@ -1,0 +1,471 @@
+//! The index of a queue: 32 bytes a message, found by its seq without a search.
+//!
+//! Slots stand in chunks of [`CHUNK`], a chunk goes when its last message is gone. A chunk is
+//! shared with a checkpoint that is being written and copied on the first change after it was
+//! taken, so that a checkpoint sees one moment and stalls nobody. What only some messages have
+//! (leases, failures, times) stands in an [`Extra`] beside the slots of its chunk.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+use sluice_model::{Generation, SessionId, Timestamp};
+
+use crate::effects::Resident;
+use crate::journal::BodyRef;
+use crate::record::DeadReason;
+
+/// Slots in a chunk.
+pub(crate) const CHUNK: u64 = 1024;
+
+/// No [`Extra`].
+const PLAIN: u32 = u32::MAX;
+
+/// Where a message is in its life. Whether a ready message is visible yet is not a state: its
+/// queue knows how far it is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Settled, expired or dropped: nothing is left.
+    Gone,
+    /// May be leased.
+    Ready,
+    /// Hidden until its time.
+    Delayed,
+    /// One consumer holds it.
+    Leased,
+    /// Parked in the dead set.
+    Dead,
+}
+
+/// One message of a queue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    sequence: u64,
+    segment: u32,
+    offset: u32,
+    len: u32,
+    extra: u32,
+    /// Milliseconds since the epoch in the upper 48 bits, then 8 bits of flags, 8 of state.
+    stamp: u64,
+}
+
+/// The body is shared with other queues.
+const SHARED: u64 = 1 << 8;
+
+const _: () = assert!(size_of::<Slot>() == 32);
+
+impl Slot {
+    /// A plain message whose body is at `body`.
+    pub(crate) fn new(body: BodyRef, enqueued_at: Timestamp, shared: bool) -> Self {
+        let flags = if shared { SHARED } else { 0 };
+        Self {
+            sequence: body.sequence,
+            segment: body.segment,
+            offset: body.offset,
+            len: body.len,
+            extra: PLAIN,
+            stamp: enqueued_at.as_millis() << 16 | flags | State::Ready as u64,
+        }
+    }
+
+    /// A message in memory only, of `len` bytes.
+    pub(crate) fn resident(len: u64, enqueued_at: Timestamp) -> Self {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        Self::new(BodyRef { len, ..BodyRef::default() }, enqueued_at, false)
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.stamp & 0xff {
+            1 => State::Ready,
+            2 => State::Delayed,
+            3 => State::Leased,
+            4 => State::Dead,
+            _ => State::Gone,
+        }
+    }
+
+    fn set_state(&mut self, state: State) {
+        self.stamp = self.stamp & !0xff | state as u64;
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.stamp & SHARED != 0
+    }
+
+    pub(crate) fn enqueued_at(&self) -> Timestamp {
+        Timestamp::from_millis(self.stamp >> 16)
+    }
+
+    /// The record that brought the message, or its last move; 0 for one in memory only.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        u64::from(self.len)
+    }
+
+    pub(crate) fn body(&self) -> BodyRef {
+        BodyRef {
+            sequence: self.sequence,
+            segment: self.segment,
+            offset: self.offset,
+            len: self.len,
+        }
+    }
+}
+
+/// What only some messages have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Extra {
+    /// Who holds it, while it is leased.
+    pub(crate) lease: Option<Lease>,
+    /// A late ack under an older generation is refused.
+    pub(crate) fence: Generation,
+    pub(crate) acquires: u32,
+    pub(crate) failures: u32,
+    pub(crate) releases: u32,
+    /// Hidden until then, while it is delayed.
+    pub(crate) ready_at: Timestamp,
+    /// Gone from then on; the epoch for never.
+    pub(crate) expires_at: Timestamp,
+    /// Why and since when it is dead.
+    pub(crate) dead: Option<(DeadReason, Timestamp)>,
+    /// Its body, when it is in memory only.
+    pub(crate) resident: Option<Arc<Resident>>,
+}
+
+/// One consumer's right to a message.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Lease {
+    pub(crate) generation: Generation,
+    pub(crate) deadline: Timestamp,
+    /// It ends with its connection.
+    pub(crate) bound: bool,
+    /// The connection; none after a restart.
+    pub(crate) session: Option<SessionId>,
+}
+
+impl Extra {
+    /// Whether the message is past its time.
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at != Timestamp::EPOCH && self.expires_at <= now
+    }
+}
+
+/// A run of slots with what only some of them have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chunk {
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) extras: Slab<Extra>,
+    alive: u32,
+}
+
+/// A chunk's part that changed since the last image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dirty {
+    /// Slots came, or bodies moved.
+    pub(crate) places: bool,
+    /// States changed.
+    pub(crate) states: bool,
+}
+
+/// A chunk's number, what changed in it, and the chunk as it is now.
+pub(crate) type DirtyChunk = (u64, Dirty, Arc<Chunk>);
+
+#[derive(Debug)]
+struct Entry {
+    chunk: Option<Arc<Chunk>>,
+    dirty: Dirty,
+}
+
+/// All messages of a queue by seq.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    entries: VecDeque<Entry>,
+    /// Number of the first entry: its first seq divided by [`CHUNK`].
+    first: u64,
+    next: u64,
+    /// Chunks that went since the last image and are in it.
+    removed: Vec<u64>,
+}
+
+impl Slots {
+    /// The seq of the next message.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The lowest seq that may hold a message.
+    pub(crate) fn first_seq(&self) -> u64 {
+        self.first * CHUNK
+    }
+
+    /// Starts at `next`, with no messages.
+    pub(crate) fn starting_at(next: u64) -> Self {
+        Self { first: next / CHUNK, next, ..Self::default() }
+    }
+
+    /// Passes over the seqs before `next`: their messages were in memory only and are gone.
+    pub(crate) fn skip_to(&mut self, next: u64) {
+        self.next = self.next.max(next);
+    }
+
+    pub(crate) fn get(&self, seq: u64) -> Option<&Slot> {
+        let (chunk, at) = self.locate(seq)?;
+        chunk.slots.get(at).filter(|slot| slot.state() != State::Gone)
+    }
+
+    /// The slot and what it has beside it.
+    pub(crate) fn get_full(&self, seq: u64) -> Option<(&Slot, Option<&Extra>)> {
+        let (chunk, at) = self.locate(seq)?;
+        let slot = chunk.slots.get(at).filter(|slot| slot.state() != State::Gone)?;
+        Some((slot, chunk.extras.get(slot.extra as usize)))
+    }
+
+    /// Adds a message at the end.
+    pub(crate) fn push(&mut self, slot: Slot) -> u64 {
+        let seq = self.next;
+        self.fill_to(seq);
+        let entry = self.entry_for_push();
+        entry.dirty.places = true;
+        let chunk = Arc::make_mut(entry.chunk.get_or_insert_default());
+        // A chunk whose first messages are gone was dropped; its later ones still stand at their
+        // places.
+        let at = (seq % CHUNK) as usize;
+        while chunk.slots.len() < at {
+            chunk.slots.push(Slot { extra: PLAIN, stamp: 0, ..slot });
+        }
+        chunk.slots.push(slot);
+        chunk.alive += 1;
+        self.next = seq + 1;
+        seq
+    }
+
+    /// Makes room in the list of entries for `seq`.
+    fn fill_to(&mut self, seq: u64) {
+        let number = seq / CHUNK;
+        if self.entries.is_empty() {
+            self.first = number;
+        }
+        while self.first + (self.entries.len() as u64) <= number {
+            self.entries.push_back(Entry { chunk: None, dirty: Dirty::default() });
+        }
+    }
+
+    fn entry_for_push(&mut self) -> &mut Entry {
+        self.entries.back_mut().expect("fill_to has just made room")
+    }
+
+    /// Moves a message to another state.
+    pub(crate) fn set_state(&mut self, seq: u64, state: State) {
+        if let Some((chunk, at)) = self.locate_mut(seq, Dirty { states: true, places: false }) {
+            chunk.slots[at].set_state(state);
+        }
+    }
+
+    /// What the message has beside its slot, made on first use.
+    pub(crate) fn extra_mut(&mut self, seq: u64) -> Option<&mut Extra> {
+        let (chunk, at) = self.locate_mut(seq, Dirty { states: true, places: false })?;
+        let slot = &mut chunk.slots[at];
+        if slot.extra == PLAIN {
+            slot.extra = u32::try_from(chunk.extras.insert(Extra::default()))
+                .expect("a chunk has at most 1024 extras");
+        }
+        chunk.extras.get_mut(slot.extra as usize)
+    }
+
+    /// Notes that a message's body has moved.
+    pub(crate) fn relocate(&mut self, seq: u64, body: BodyRef) {
+        if let Some((chunk, at)) = self.locate_mut(seq, Dirty { places: true, states: false }) {
+            let slot = &mut chunk.slots[at];
+            slot.sequence = body.sequence;
+            slot.segment = body.segment;
+            slot.offset = body.offset;
+        }
+    }
+
+    /// Forgets a message.
+    pub(crate) fn remove(&mut self, seq: u64) -> Option<Slot> {
+        let (chunk, at) = self.locate_mut(seq, Dirty { states: true, places: false })?;
+        let slot = chunk.slots[at];
+        if slot.extra != PLAIN {
+            chunk.extras.remove(slot.extra as usize);
+        }
+        chunk.slots[at].extra = PLAIN;
+        chunk.slots[at].set_state(State::Gone);
+        chunk.alive -= 1;
+        if chunk.alive == 0 {
+            self.drop_chunk(seq / CHUNK);
+        }
+        Some(slot)
+    }
+
+    fn drop_chunk(&mut self, number: u64) {
+        let at = (number - self.first) as usize;
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.chunk = None;
+            entry.dirty = Dirty::default();
+            self.removed.push(number);
+        }
+        while self.entries.front().is_some_and(|entry| entry.chunk.is_none()) {
+            self.entries.pop_front();
+            self.first += 1;
+        }
+    }
+
+    /// The first seq at or after `from` that holds a message, before `end`.
+    pub(crate) fn next_alive(&self, mut from: u64, end: u64) -> Option<u64> {
+        from = from.max(self.first_seq());
+        while from < end {
+            match self.locate(from) {
+                None => from = (from / CHUNK + 1) * CHUNK,
+                Some((chunk, at)) => match chunk.slots.get(at) {
+                    Some(slot) if slot.state() != State::Gone => return Some(from),
+                    _ => from += 1,
+                },
+            }
+        }
+        None
+    }
+
+    fn locate(&self, seq: u64) -> Option<(&Chunk, usize)> {
+        let at = (seq / CHUNK).checked_sub(self.first)?;
+        let chunk = self.entries.get(usize::try_from(at).ok()?)?.chunk.as_deref()?;
+        Some((chunk, (seq % CHUNK) as usize))
+    }
+
+    /// The chunk of a message that is there, ready to be changed.
+    fn locate_mut(&mut self, seq: u64, dirty: Dirty) -> Option<(&mut Chunk, usize)> {
+        self.get(seq)?;
+        let entry = self.entries.get_mut((seq / CHUNK - self.first) as usize)?;
+        entry.dirty.places |= dirty.places;
+        entry.dirty.states |= dirty.states;
+        Some((Arc::make_mut(entry.chunk.as_mut()?), (seq % CHUNK) as usize))
+    }
+
+    /// Takes the chunks that changed since the last image, and the numbers of those that went.
+    pub(crate) fn take_dirty(&mut self) -> (Vec<DirtyChunk>, Vec<u64>) {
+        let mut changed = Vec::new();
+        for (number, entry) in (self.first..).zip(&mut self.entries) {
+            let dirty = std::mem::take(&mut entry.dirty);
+            if let (true, Some(chunk)) = (dirty != Dirty::default(), &entry.chunk) {
+                changed.push((number, dirty, Arc::clone(chunk)));
+            }
+        }
+        (changed, std::mem::take(&mut self.removed))
+    }
+
+    /// Puts back a chunk that an image held.
+    pub(crate) fn restore(&mut self, number: u64, chunk: Chunk) {
+        self.fill_to(number * CHUNK);
+        let at = (number - self.first) as usize;
+        if let Some(entry) = self.entries.get_mut(at) {
+            entry.chunk = Some(Arc::new(chunk));
+        }
+    }
+
+    /// Every message with its seq, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Slot, Option<&Extra>)> {
+        (self.first..).zip(&self.entries).flat_map(|(number, entry)| {
+            entry.chunk.iter().flat_map(move |chunk| {
+                (number * CHUNK..).zip(&chunk.slots).filter_map(move |(seq, slot)| {
+                    let here = slot.state() != State::Gone;
+                    here.then(|| (seq, slot, chunk.extras.get(slot.extra as usize)))
+                })
+            })
+        })
+    }
+}
+
+impl Chunk {
+    /// The slots by place, each with what it has beside it.
+    pub(crate) fn with_extras(&self) -> impl Iterator<Item = (usize, &Slot, Option<&Extra>)> {
+        let extra = |slot: &Slot| self.extras.get(slot.extra as usize);
+        self.slots.iter().enumerate().map(move |(at, slot)| (at, slot, extra(slot)))
+    }
+
+    /// A chunk as an image held it.
+    pub(crate) fn from_parts(slots: Vec<Slot>, states: Vec<(usize, State, Option<Extra>)>) -> Self {
+        let mut chunk = Self { slots, ..Self::default() };
+        for slot in &mut chunk.slots {
+            slot.extra = PLAIN;
+            slot.set_state(State::Gone);
+        }
+        for (at, state, extra) in states {
+            let Some(slot) = chunk.slots.get_mut(at) else { continue };
+            slot.set_state(state);
+            chunk.alive += 1;
+            if let Some(extra) = extra {
+                slot.extra = u32::try_from(chunk.extras.insert(extra)).unwrap_or(PLAIN);
+            }
+        }
+        chunk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(sequence: u64) -> Slot {
+        let body = BodyRef { sequence, segment: 1, offset: 64, len: 10 };
+        Slot::new(body, Timestamp::from_millis(1_700_000_000_000), false)
+    }
+
+    #[test]
+    fn a_slot_keeps_its_time_flags_and_state_apart() {
+        let mut slot =
+            Slot::new(BodyRef::default(), Timestamp::from_millis(1_700_000_000_123), true);
+        for state in [State::Delayed, State::Leased, State::Dead, State::Gone, State::Ready] {
+            slot.set_state(state);
+            assert_eq!(slot.state(), state);
+            assert_eq!(slot.enqueued_at().as_millis(), 1_700_000_000_123);
+            assert!(slot.is_shared());
+        }
+    }
+
+    #[test]
+    fn chunks_go_when_empty_and_later_seqs_stay_where_they_are() {
+        let mut slots = Slots::default();
+        for n in 0..3 * CHUNK {
+            assert_eq!(slots.push(slot(n + 1)), n);
+        }
+        for n in 0..CHUNK + 5 {
+            assert_eq!(slots.remove(n).map(|slot| slot.sequence()), Some(n + 1));
+            assert!(slots.remove(n).is_none());
+        }
+        assert_eq!(slots.first_seq(), CHUNK);
+        assert_eq!(slots.next_alive(0, slots.next()), Some(CHUNK + 5));
+        assert_eq!(slots.get(CHUNK + 5).map(Slot::sequence), Some(CHUNK + 6));
+        assert_eq!(slots.iter().count() as u64, 2 * CHUNK - 5);
+    }
+
+    #[test]
+    fn a_partly_used_chunk_that_went_leaves_the_next_seq_where_it_belongs() {
+        let mut slots = Slots::default();
+        for n in 0..5 {
+            slots.push(slot(n + 1));
+        }
+        for n in 0..5 {
+            slots.remove(n);
+        }
+        assert_eq!(slots.push(slot(6)), 5);
+        assert_eq!(slots.get(5).map(Slot::sequence), Some(6));
+        assert_eq!(slots.iter().count(), 1);
+        assert_eq!(slots.next_alive(0, 6), Some(5));
+    }
+
+    #[test]
+    fn an_image_sees_the_moment_it_was_taken_while_the_queue_goes_on() {
+        let mut slots = Slots::default();
+        slots.push(slot(1));
+        let (changed, _) = slots.take_dirty();
+        slots.remove(0);
+        slots.push(slot(2));
+        assert_eq!(changed[0].2.slots.len(), 1);
+        assert_eq!(changed[0].2.slots[0].state(), State::Ready);
+        let (changed, removed) = slots.take_dirty();
+        assert_eq!((changed.len(), removed), (1, vec![0]));
+    }
+}

@@ -1,0 +1,118 @@
+//! From what the log kept back to a state that serves.
+//!
+//! ```text
+//! Loader (image) -> Engine::replay (records after it) -> Engine::start -> serving
+//! ```
+
+use sluice_model::{LeaseId, QueueNo, Seq, Timestamp};
+
+use crate::deadlines::Due;
+use crate::effects::Effects;
+use crate::engine::{Engine, Turn, queue_config};
+use crate::journal::{BodyRef, Journal, Sequence};
+use crate::queue::slots::{Extra, State};
+use crate::record::{Record, Target};
+use crate::stats::Stats;
+
+impl Engine {
+    /// Applies a record that the log kept.
+    pub fn replay(&mut self, record: &Record<'_>, body: BodyRef) {
+        self.apply(record, body);
+    }
+
+    /// Ends replay: counts this start, gives recovered leases time to be settled, and lets
+    /// unnamed subscriptions wait for their owners from now on.
+    ///
+    /// What is appended must be synced before the first request.
+    pub fn start(&mut self, now: Timestamp, unclean: bool, journal: &mut dyn Journal) {
+        if self.start == 0 {
+            let lease_key = self.lease_key.to_bytes();
+            self.commit(journal, &Record::Founded { lease_key });
+        }
+        let start = self.start + 1;
+        self.commit(journal, &Record::Started { start, at: now, unclean });
+        self.stats = Stats::default();
+        let mut numbers: Vec<QueueNo> = self.queues.keys().copied().collect();
+        numbers.sort_unstable();
+        for no in numbers {
+            self.renew_leases(now, no);
+            self.let_expire(now, no);
+        }
+    }
+
+    /// T26: the outage of the broker costs no consumer its lease, and a lease that was bound to
+    /// a connection has that connection's grace.
+    fn renew_leases(&mut self, now: Timestamp, no: QueueNo) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        let shortest = queue_config(&self.config, queue).lease.min(self.config.recovered_lease);
+        let held: Vec<u64> = queue.held().collect();
+        for seq in held {
+            let Some(extra) = queue.slots.extra_mut(seq) else { continue };
+            let Some(lease) = &mut extra.lease else { continue };
+            let due = Due::Lease(no, Seq(seq));
+            self.deadlines.cancel(lease.deadline, due);
+            lease.deadline = if lease.bound {
+                now.after(self.config.lost_grace)
+            } else {
+                lease.deadline.max(now.after(shortest))
+            };
+            self.deadlines.insert(lease.deadline, due);
+        }
+    }
+
+    /// Sets the deadlines of a message that an image brought.
+    pub(crate) fn expect_deadlines(
+        &mut self,
+        no: QueueNo,
+        seq: u64,
+        state: State,
+        extra: Option<&Extra>,
+    ) {
+        let Some(extra) = extra else { return };
+        let seq = Seq(seq);
+        if let Some(lease) = extra.lease {
+            self.deadlines.insert(lease.deadline, Due::Lease(no, seq));
+        }
+        if state == State::Delayed {
+            self.deadlines.insert(extra.ready_at, Due::Ready(no, seq));
+        }
+        if state != State::Dead && extra.expires_at != Timestamp::EPOCH {
+            self.deadlines.insert(extra.expires_at, Due::Expire(no, seq));
+        }
+    }
+
+    /// Copies a body to the end of the log for those of `targets` that still refer to the record
+    /// `from`. Says whether any did.
+    pub fn relocate(
+        &mut self,
+        targets: &[Target],
+        from: Sequence,
+        body: &[u8],
+        journal: &mut dyn Journal,
+    ) -> bool {
+        let refers = |target: &Target| self.refers_to(target.queue, target.seq, from);
+        let live: Vec<Target> = targets.iter().copied().filter(refers).collect();
+        if live.is_empty() {
+            return false;
+        }
+        self.commit(journal, &Record::Moved { targets: live.into(), body: Some(body) });
+        true
+    }
+
+    /// Where the body of a held message is now, if the lease is still valid.
+    pub fn place_of(&self, lease: &LeaseId) -> Option<BodyRef> {
+        let queue = self.queues.get(&lease.queue).filter(|_| self.is_held(lease))?;
+        queue.slots.get(lease.seq.0).map(|slot| slot.body())
+    }
+
+    /// T28: the body of a held message can't be read back.
+    pub fn corrupt(
+        &mut self,
+        now: Timestamp,
+        lease: &LeaseId,
+        journal: &mut dyn Journal,
+        effects: &mut Effects,
+    ) {
+        self.bury_corrupt(&mut Turn { now, journal, effects }, lease);
+    }
+}

@@ -1,0 +1,43 @@
+//! A client's session as the engine sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sluice_model::{Client, Generation, QueueNo, Seq, SubscriptionId};
+
+use crate::journal::Need;
+use crate::topic::{Listener, Owner};
+
+/// One connection's state.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) owner: Owner,
+    pub(crate) subscriptions: BTreeMap<SubscriptionId, Listener>,
+    /// What it holds, in the order of delivery.
+    pub(crate) leases: BTreeSet<(Generation, QueueNo, Seq)>,
+    /// What its publishes and acks so far must reach before a fence is answered.
+    pub(crate) need: Need,
+    /// Weight of the replies that have not left yet, reservations included.
+    pub(crate) out: usize,
+    /// The connection is gone; what is left waits for the end of its grace.
+    pub(crate) closed: bool,
+}
+
+impl Session {
+    pub(crate) fn new(client: Client) -> Self {
+        Self {
+            owner: Owner::of(&client),
+            client,
+            subscriptions: BTreeMap::new(),
+            leases: BTreeSet::new(),
+            need: Need::NONE,
+            out: 0,
+            closed: false,
+        }
+    }
+
+    /// Whether a reply of this weight may be made: there is room, or nothing else is on its way.
+    pub(crate) fn has_room(&self, weight: usize, out_max: usize) -> bool {
+        self.out == 0 || self.out + weight <= out_max
+    }
+}

@@ -1,0 +1,401 @@
+//! Checkpoints: images of the owner's state in chunks, of which only changed ones are written
+//! anew, and a manifest that says which chunk is where and from which place in the log on records
+//! have to be replayed.
+//!
+//! ```text
+//! checkpoints/00000007.image      chunks written for generation 7
+//! checkpoints/00000007.manifest   all chunks of generation 7, in this and older images
+//! ```
+//!
+//! A generation exists once its manifest was renamed into place and the folder synced. Two
+//! generations are kept; an image goes when neither refers to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::WalError;
+use crate::format::{FORMAT_MAJOR, Position, Sequence, crc, u32_at, u64_at};
+use crate::history::damaged;
+
+const FOLDER: &str = "checkpoints";
+const MAGIC: &[u8; 8] = b"SLUICECP";
+const HEADER: usize = 64;
+const ENTRY: usize = 36;
+/// Bytes gathered before they are written to an image.
+const FLUSH: usize = 1 << 20;
+/// Bytes of chunks that one generation moves out of old images at most.
+const MOVE_MAX: u64 = 8 << 20;
+
+/// Names a chunk; the owner gives it a meaning.
+pub type ChunkKey = [u8; 16];
+
+/// Where a chunk lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// The generation whose image holds it.
+    image: u32,
+    offset: u64,
+    len: u32,
+    crc: u32,
+}
+
+/// One complete generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manifest {
+    pub(crate) generation: u32,
+    /// Where replay starts.
+    pub(crate) position: Position,
+    /// Records up to this were safe when it was published.
+    pub(crate) durable: Sequence,
+    pub(crate) time_ms: u64,
+    chunks: BTreeMap<ChunkKey, Place>,
+}
+
+impl Manifest {
+    fn encode(&self, log_id: u64) -> Vec<u8> {
+        let mut out = vec![0; HEADER];
+        out[..8].copy_from_slice(MAGIC);
+        out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
+        out[12..16].copy_from_slice(&self.generation.to_le_bytes());
+        out[16..24].copy_from_slice(&log_id.to_le_bytes());
+        out[24..28].copy_from_slice(&self.position.segment.to_le_bytes());
+        out[28..32].copy_from_slice(&self.position.offset.to_le_bytes());
+        out[32..40].copy_from_slice(&self.position.next.0.to_le_bytes());
+        out[40..48].copy_from_slice(&self.durable.0.to_le_bytes());
+        out[48..56].copy_from_slice(&self.time_ms.to_le_bytes());
+        out[56..64].copy_from_slice(&(self.chunks.len() as u64).to_le_bytes());
+        for (key, place) in &self.chunks {
+            out.extend_from_slice(key);
+            out.extend_from_slice(&place.image.to_le_bytes());
+            out.extend_from_slice(&place.offset.to_le_bytes());
+            out.extend_from_slice(&place.len.to_le_bytes());
+            out.extend_from_slice(&place.crc.to_le_bytes());
+        }
+        let checksum = crc(&[&out]);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out
+    }
+
+    /// Reads a manifest back; none where it is damaged.
+    fn decode(bytes: &[u8], log_id: u64) -> Option<Self> {
+        let (content, checksum) = bytes.split_last_chunk::<4>()?;
+        let sound = content.len() >= HEADER
+            && content[..8] == *MAGIC
+            && crc(&[content]) == u32::from_le_bytes(*checksum)
+            && u64_at(content, 16) == log_id;
+        if !sound {
+            return None;
+        }
+        let mut chunks = BTreeMap::new();
+        for entry in content[HEADER..].chunks_exact(ENTRY) {
+            let key = entry[..16].try_into().ok()?;
+            let place = Place {
+                image: u32_at(entry, 16),
+                offset: u64_at(entry, 20),
+                len: u32_at(entry, 28),
+                crc: u32_at(entry, 32),
+            };
+            chunks.insert(key, place);
+        }
+        Some(Self {
+            generation: u32_at(content, 12),
+            position: Position {
+                segment: u32_at(content, 24),
+                offset: u32_at(content, 28),
+                next: Sequence(u64_at(content, 32)),
+            },
+            durable: Sequence(u64_at(content, 40)),
+            time_ms: u64_at(content, 48),
+            chunks,
+        })
+    }
+}
+
+fn manifest_path(generation: u32) -> String {
+    format!("{FOLDER}/{generation:08}.manifest")
+}
+
+fn image_path(generation: u32) -> String {
+    format!("{FOLDER}/{generation:08}.image")
+}
+
+/// The checkpoints of one log.
+#[derive(Debug)]
+pub struct Checkpoints<D: Disk> {
+    disk: D,
+    log_id: u64,
+    /// The kept generations, oldest first; at most two.
+    kept: Vec<Manifest>,
+    /// Highest generation number ever seen, damaged ones included.
+    newest: u32,
+    /// Bytes written for checkpoints since they were opened.
+    written_bytes: u64,
+}
+
+impl<D: Disk> Checkpoints<D> {
+    /// Finds the checkpoints of a log. Gives how many manifests were damaged, too.
+    pub(crate) fn open(disk: D, log_id: u64) -> Result<(Self, u32), WalError> {
+        let mut kept = Vec::new();
+        let mut newest = 0;
+        let mut damaged = 0;
+        for name in disk.list(FOLDER).map_err(WalError::io("list", FOLDER))? {
+            let Some(number) = name.strip_suffix(".manifest") else { continue };
+            let Ok(generation) = number.parse::<u32>() else { continue };
+            newest = newest.max(generation);
+            let path = manifest_path(generation);
+            let bytes = read_whole(&disk, &path)?;
+            if bytes.len() > 10 && bytes[..8] == *MAGIC {
+                let found = u16::from_le_bytes([bytes[8], bytes[9]]);
+                if found > FORMAT_MAJOR {
+                    return Err(WalError::Version { file: path, found, known: FORMAT_MAJOR });
+                }
+            }
+            match Manifest::decode(&bytes, log_id) {
+                Some(manifest) => kept.push(manifest),
+                None => damaged += 1,
+            }
+        }
+        kept.sort_by_key(|manifest| manifest.generation);
+        let kept = kept.split_off(kept.len().saturating_sub(2));
+        Ok((Self { disk, log_id, kept, newest, written_bytes: 0 }, damaged))
+    }
+
+    pub(crate) fn latest(&self) -> Option<&Manifest> {
+        self.kept.last()
+    }
+
+    /// Forgets the newest generation, whose chunks can't be read.
+    pub(crate) fn fall_back(&mut self) {
+        self.kept.pop();
+    }
+
+    /// The highest record that a checkpoint shows to have been safe.
+    pub(crate) fn durable(&self) -> Sequence {
+        self.kept.iter().map(|manifest| manifest.durable).max().unwrap_or_default()
+    }
+
+    /// Where replay starts from the older of the two kept generations: what ended before is
+    /// covered by both. None while there are not two.
+    pub fn covered_by_both(&self) -> Option<Position> {
+        if self.kept.len() < 2 { None } else { self.kept.first().map(|manifest| manifest.position) }
+    }
+
+    /// Where replay starts from the newest generation.
+    pub fn position(&self) -> Option<Position> {
+        self.latest().map(|manifest| manifest.position)
+    }
+
+    /// Bytes written for checkpoints since the log was opened.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
+    /// Begins the next generation, for the state at `position`. What is neither put nor removed
+    /// stays as it was.
+    ///
+    /// # Errors
+    /// The disk refused; nothing has changed.
+    pub fn begin(&mut self, position: Position) -> Result<CheckpointWriter<D>, WalError> {
+        self.newest += 1;
+        let generation = self.newest;
+        let path = image_path(generation);
+        let image = self.disk.create(&path).map_err(WalError::io("create", &*path))?;
+        let chunks = self.latest().map(|manifest| manifest.chunks.clone()).unwrap_or_default();
+        let manifest = Manifest { generation, position, durable: Sequence(0), time_ms: 0, chunks };
+        Ok(CheckpointWriter { image, buffer: Vec::new(), flushed: 0, manifest })
+    }
+
+    /// Makes a finished generation the newest, and removes what neither kept one needs.
+    ///
+    /// `synced` says how far the log is safe by now; it must cover the checkpoint's position.
+    ///
+    /// # Errors
+    /// The disk refused; the generations before stand.
+    ///
+    /// # Panics
+    /// If the log is not safe up to the checkpoint.
+    pub fn publish(
+        &mut self,
+        mut writer: CheckpointWriter<D>,
+        synced: Sequence,
+        time_ms: u64,
+    ) -> Result<(), WalError> {
+        assert!(
+            synced.0 + 1 >= writer.manifest.position.next.0,
+            "a checkpoint must not show more than the log has made safe"
+        );
+        self.move_out_of_old_images(&mut writer)?;
+        writer.flush()?;
+        let generation = writer.manifest.generation;
+        let image = image_path(generation);
+        writer.image.sync().map_err(WalError::io("sync", &*image))?;
+        writer.manifest.durable = synced;
+        writer.manifest.time_ms = time_ms;
+        let bytes = writer.manifest.encode(self.log_id);
+        let path = manifest_path(generation);
+        let temporary = format!("{path}.tmp");
+        let file = self.disk.create(&temporary).map_err(WalError::io("create", &*temporary))?;
+        file.write_at(0, &bytes).map_err(WalError::io("write", &*temporary))?;
+        file.sync().map_err(WalError::io("sync", &*temporary))?;
+        self.disk.rename(&temporary, &path).map_err(WalError::io("rename", &*temporary))?;
+        self.disk.sync_folder(FOLDER).map_err(WalError::io("sync", FOLDER))?;
+        self.written_bytes += writer.flushed + bytes.len() as u64;
+        self.kept.push(writer.manifest);
+        if self.kept.len() > 2 {
+            self.kept.remove(0);
+        }
+        self.remove_unneeded()
+    }
+
+    /// Moves chunks out of images that hold less than half of what they did, a bounded amount.
+    fn move_out_of_old_images(&self, writer: &mut CheckpointWriter<D>) -> Result<(), WalError> {
+        let mut live: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        for place in writer.manifest.chunks.values() {
+            let (bytes, end) = live.entry(place.image).or_default();
+            *bytes += u64::from(place.len);
+            *end = (*end).max(place.offset + u64::from(place.len));
+        }
+        live.remove(&writer.manifest.generation);
+        let sparse: BTreeSet<u32> = live
+            .into_iter()
+            .filter(|(_, (bytes, end))| bytes * 2 < *end)
+            .map(|(image, _)| image)
+            .collect();
+        let mut left = MOVE_MAX;
+        let places: Vec<_> =
+            writer.manifest.chunks.iter().map(|(key, place)| (*key, *place)).collect();
+        for (key, place) in places {
+            if sparse.contains(&place.image) && u64::from(place.len) <= left {
+                left -= u64::from(place.len);
+                let bytes = self.read(&place)?;
+                writer.put(key, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_unneeded(&self) -> Result<(), WalError> {
+        let needed: BTreeSet<u32> = self
+            .kept
+            .iter()
+            .flat_map(|manifest| manifest.chunks.values().map(|place| place.image))
+            .collect();
+        let oldest = self.kept.first().map_or(0, |manifest| manifest.generation);
+        for name in self.disk.list(FOLDER).map_err(WalError::io("list", FOLDER))? {
+            let number = |suffix| name.strip_suffix(suffix).and_then(|n| n.parse::<u32>().ok());
+            let unneeded = match (number(".image"), number(".manifest")) {
+                (Some(image), _) => image <= self.newest && !needed.contains(&image),
+                (_, Some(manifest)) => manifest < oldest,
+                _ => name.ends_with(".tmp"),
+            };
+            if unneeded {
+                let path = format!("{FOLDER}/{name}");
+                self.disk.remove(&path).map_err(WalError::io("remove", &*path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits every chunk of the newest generation in the order of the keys.
+    pub(crate) fn for_each<E: From<WalError>>(
+        &self,
+        mut visit: impl FnMut(&ChunkKey, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(manifest) = self.latest() else { return Ok(()) };
+        let mut open = BTreeMap::new();
+        for (key, place) in &manifest.chunks {
+            let bytes = self.read_with(&mut open, place)?;
+            visit(key, &bytes)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, place: &Place) -> Result<Vec<u8>, WalError> {
+        self.read_with(&mut BTreeMap::new(), place)
+    }
+
+    fn read_with(
+        &self,
+        open: &mut BTreeMap<u32, Arc<D::File>>,
+        place: &Place,
+    ) -> Result<Vec<u8>, WalError> {
+        let path = image_path(place.image);
+        let file = match open.get(&place.image) {
+            Some(file) => Arc::clone(file),
+            None => {
+                let file = self.disk.open(&path).map_err(WalError::io("open", &*path))?;
+                open.insert(place.image, Arc::clone(&file));
+                file
+            }
+        };
+        let mut bytes = vec![0; place.len as usize];
+        let read = file.read_at(place.offset, &mut bytes).map_err(WalError::io("read", &*path))?;
+        if read < bytes.len() || crc(&[&bytes]) != place.crc {
+            return Err(damaged(&path, place.offset, Sequence(0), "a damaged chunk"));
+        }
+        Ok(bytes)
+    }
+}
+
+/// A generation on its way.
+#[derive(Debug)]
+pub struct CheckpointWriter<D: Disk> {
+    image: Arc<D::File>,
+    buffer: Vec<u8>,
+    flushed: u64,
+    manifest: Manifest,
+}
+
+impl<D: Disk> CheckpointWriter<D> {
+    /// Puts a chunk in place of what its key named before.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn put(&mut self, key: ChunkKey, bytes: &[u8]) -> Result<(), WalError> {
+        let place = Place {
+            image: self.manifest.generation,
+            offset: self.flushed + self.buffer.len() as u64,
+            len: bytes.len() as u32,
+            crc: crc(&[bytes]),
+        };
+        self.buffer.extend_from_slice(bytes);
+        self.manifest.chunks.insert(key, place);
+        if self.buffer.len() >= FLUSH { self.flush() } else { Ok(()) }
+    }
+
+    /// Removes a chunk.
+    pub fn remove(&mut self, key: &ChunkKey) {
+        self.manifest.chunks.remove(key);
+    }
+
+    /// Where replay starts from this generation.
+    pub fn position(&self) -> Position {
+        self.manifest.position
+    }
+
+    /// Bytes of chunks put so far.
+    pub fn bytes(&self) -> u64 {
+        self.flushed + self.buffer.len() as u64
+    }
+
+    fn flush(&mut self) -> Result<(), WalError> {
+        if !self.buffer.is_empty() {
+            let path = image_path(self.manifest.generation);
+            let write = self.image.write_at(self.flushed, &self.buffer);
+            write.map_err(WalError::io("write", path))?;
+            self.flushed += self.buffer.len() as u64;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+fn read_whole<D: Disk>(disk: &D, path: &str) -> Result<Vec<u8>, WalError> {
+    let file = disk.open(path).map_err(WalError::io("open", path))?;
+    let len = file.size().map_err(WalError::io("measure", path))?;
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];
+    let read = file.read_at(0, &mut bytes).map_err(WalError::io("read", path))?;
+    bytes.truncate(read);
+    Ok(bytes)
+}

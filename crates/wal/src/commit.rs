@@ -1,0 +1,113 @@
+//! One group commit: the only place where records meet the disk.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::WalError;
+use crate::format::{FRAME_HEADER, FrameHeader, FrameKind, Seed, Sequence, segment_name};
+use crate::store::{Segment, Store};
+
+/// A frame that has a place but no header yet.
+#[derive(Debug)]
+pub(crate) struct PendingFrame {
+    pub(crate) segment: u32,
+    pub(crate) offset: u32,
+    pub(crate) first: Sequence,
+    pub(crate) count: u32,
+    /// Room for the header, then the records.
+    pub(crate) bytes: BytesMut,
+}
+
+/// Records on their way to the disk. Run it without any lock; there is one at a time.
+#[derive(Debug)]
+#[must_use = "records that are not committed are lost"]
+pub struct Commit<D: Disk> {
+    pub(crate) store: Arc<Store<D>>,
+    pub(crate) active: Arc<Segment<D::File>>,
+    pub(crate) frames: Vec<PendingFrame>,
+    pub(crate) kind: FrameKind,
+    pub(crate) sync: bool,
+    pub(crate) time_ms: u64,
+    pub(crate) chain: u32,
+    pub(crate) written: Sequence,
+    pub(crate) synced: Sequence,
+    pub(crate) appended: u64,
+}
+
+/// The outcome of a commit, for [`crate::Log::finish`].
+#[derive(Debug)]
+#[must_use = "the log does not go on before it has its commit's outcome"]
+pub struct Committed<D: Disk> {
+    pub(crate) result: Result<Outcome<D>, WalError>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Outcome<D: Disk> {
+    pub(crate) active: Arc<Segment<D::File>>,
+    pub(crate) chain: u32,
+    pub(crate) frames: Vec<PendingFrame>,
+    pub(crate) written: Sequence,
+    pub(crate) synced: Sequence,
+    pub(crate) appended: u64,
+}
+
+impl<D: Disk> Commit<D> {
+    /// Writes and, if asked, syncs. Blocks the thread.
+    pub fn run(self) -> Committed<D> {
+        Committed { result: self.write() }
+    }
+
+    /// Whether it waits for the disk and not only for the kernel.
+    pub fn syncs(&self) -> bool {
+        self.sync
+    }
+
+    fn write(self) -> Result<Outcome<D>, WalError> {
+        let Self { store, mut active, mut frames, mut chain, mut written, mut synced, .. } = self;
+        for frame in &mut frames {
+            if frame.segment != active.number {
+                // All of a segment is safe before the first frame of the next is written.
+                sync(&active)?;
+                synced = written;
+                active = store.begin(frame.segment)?;
+            }
+            let seed = Seed {
+                log_id: store.log_id,
+                recovery: active.recovery,
+                segment: frame.segment,
+                offset: frame.offset,
+            };
+            let (room, payload) = frame.bytes.split_at_mut(FRAME_HEADER);
+            let header = FrameHeader {
+                kind: self.kind,
+                // Frames are bounded by the segment's size.
+                len: payload.len() as u32,
+                count: frame.count,
+                first: frame.first,
+                durable: synced,
+                time_ms: self.time_ms,
+                previous: chain,
+                payload_crc: seed.payload_crc(payload),
+            };
+            let (bytes, checksum) = header.encode(seed);
+            room.copy_from_slice(&bytes);
+            chain = checksum;
+            active
+                .file
+                .write_at(frame.offset.into(), &frame.bytes)
+                .map_err(WalError::io("write", segment_name(frame.segment)))?;
+            written = Sequence(header.next().0 - 1);
+        }
+        if self.sync {
+            sync(&active)?;
+            synced = written;
+        }
+        Ok(Outcome { active, chain, frames, written, synced, appended: self.appended })
+    }
+}
+
+fn sync<F: DiskFile>(segment: &Segment<F>) -> Result<(), WalError> {
+    segment.file.sync().map_err(WalError::io("sync", segment_name(segment.number)))
+}

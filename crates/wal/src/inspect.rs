@@ -1,0 +1,125 @@
+//! What the offline tools show: read only, without taking the directory.
+
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::error::WalError;
+use crate::format::{FrameHeader, Position, SEGMENT_HEADER, Sequence, segment_name};
+use crate::history::{Entry, History, Window, seed_at};
+use crate::recovery::Scanned;
+
+/// One segment file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentSummary {
+    /// Its file.
+    pub file: String,
+    /// Bytes of the file.
+    pub len: u64,
+    /// Bytes up to the end of its last whole frame.
+    pub used: u64,
+    /// Whole frames.
+    pub frames: u64,
+    /// Records in them.
+    pub records: u64,
+    /// The first record, if there is one.
+    pub first: Option<Sequence>,
+    /// The last record, if there is one.
+    pub last: Option<Sequence>,
+    /// Bytes from here on were voided by a later recovery.
+    pub void_from: Option<u64>,
+    /// The recovery that its frames belong to.
+    pub recovery: u32,
+}
+
+/// A log as it lies on disk.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// The process that has the log open, if one is known to.
+    pub holder: Option<u32>,
+    /// Its files, oldest first.
+    pub segments: Vec<SegmentSummary>,
+    /// The last record that a start would keep.
+    pub last: Sequence,
+    /// The run before ended in order.
+    pub clean: bool,
+    /// Bytes of a tail that a crash cut short; a start would set them aside.
+    pub torn_bytes: u64,
+    /// Records that are whole but not proven safe; a start would write them anew.
+    pub unproven: u64,
+    /// Where a start would begin to replay.
+    pub replay_from: Option<Position>,
+    /// Checkpoints that can't be used.
+    pub damaged_checkpoints: u32,
+    /// Why a start would refuse, if it would.
+    pub problem: Option<WalError>,
+}
+
+/// Reads a log as it lies on disk. Changes nothing and needs no lock; of a log that is in use it
+/// gives a picture that may be torn.
+///
+/// # Errors
+/// The disk refused, a file is of a later version, or a segment's header is damaged.
+pub fn inspect<D: Disk>(disk: D) -> Result<Inspection, WalError> {
+    let holder = disk.holder();
+    let history = History::read(&disk)?;
+    let mut segments = Vec::new();
+    for entry in history.segments.values() {
+        segments.push(summarize(&history, entry)?);
+    }
+    let mut inspection = Inspection {
+        holder,
+        segments,
+        last: Sequence(0),
+        clean: false,
+        torn_bytes: 0,
+        unproven: 0,
+        replay_from: None,
+        damaged_checkpoints: 0,
+        problem: None,
+    };
+    match Scanned::read(disk, Config::default(), 0) {
+        Ok(scanned) => {
+            inspection.last = scanned.last();
+            inspection.clean = scanned.is_clean();
+            inspection.torn_bytes = scanned.torn_bytes();
+            inspection.unproven = scanned.unproven();
+            inspection.replay_from = scanned.checkpoints().position();
+            inspection.damaged_checkpoints = scanned.damaged_checkpoints();
+        }
+        Err(error) => inspection.problem = Some(error),
+    }
+    Ok(inspection)
+}
+
+fn summarize<D: Disk>(
+    history: &History<D>,
+    entry: &Entry<D::File>,
+) -> Result<SegmentSummary, WalError> {
+    let number = entry.header.segment;
+    let mut summary = SegmentSummary {
+        file: segment_name(number),
+        len: entry.len,
+        used: SEGMENT_HEADER.into(),
+        frames: 0,
+        records: 0,
+        first: None,
+        last: None,
+        void_from: (entry.limit < entry.len).then_some(entry.limit),
+        recovery: entry.header.recovery,
+    };
+    let mut window = Window::default();
+    let bytes = window.read(entry, SEGMENT_HEADER.into(), 1 << 10)?;
+    let seed = seed_at(&entry.header, SEGMENT_HEADER);
+    let Some((first, _)) = FrameHeader::decode(bytes, seed) else { return Ok(summary) };
+    let start = Position { segment: number, offset: SEGMENT_HEADER, next: first.first };
+    history.walk_within(start, |frame| {
+        summary.frames += 1;
+        summary.records += u64::from(frame.header.count);
+        summary.used = u64::from(frame.offset) + frame.whole_len();
+        if frame.header.count > 0 {
+            summary.first = summary.first.or(Some(frame.header.first));
+            summary.last = Some(Sequence(frame.header.next().0 - 1));
+        }
+        Ok(())
+    })?;
+    Ok(summary)
+}

@@ -1,0 +1,494 @@
+//! From the files on disk to a log that goes on.
+//!
+//! ```text
+//! Log::scan      reads only: which frames are whole, which are proven safe, what is damaged
+//!   Scanned::open      sets a torn tail aside; writes what is whole but not proven anew into a
+//!                      new segment, whose sync is the commit point
+//!     Opened           images, then records to replay, then the log
+//! ```
+//!
+//! The first frame that is not whole is *corruption* if anything valid shows that it was safe, or
+//! if nothing about it looks like a write that a crash cut short; then the start is refused.
+//! Otherwise it is a *torn tail*: it is copied to `quarantine/` and counted. Recovery deletes
+//! nothing, and a crash in any of its steps changes nothing.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::checkpoint::{Checkpoints, ChunkKey};
+use crate::config::Config;
+use crate::disk::{Disk, DiskFile};
+use crate::error::WalError;
+use crate::format::{
+    BodyRef, Cut, Damage, FRAME_HEADER, FrameHeader, FrameKind, Position, Records, SECTOR,
+    SEGMENT_HEADER, Seed, Sequence, segment_name,
+};
+use crate::history::{End, Entry, History, Window, is_zero};
+use crate::log::Log;
+use crate::store::{Segment, Store};
+
+/// What a start found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The run before ended in order, or there was none.
+    pub clean: bool,
+    /// Bytes of a torn tail that were set aside.
+    pub torn_bytes: u64,
+    /// Where they are now.
+    pub quarantined: Vec<String>,
+    /// Records that were whole but not proven safe, and were written anew.
+    pub rewritten: u64,
+    /// Checkpoints that could not be used.
+    pub damaged_checkpoints: u32,
+    /// The number of this recovery; grows with every unclean start.
+    pub recovery: u32,
+}
+
+/// A record that was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed<'a> {
+    /// Its number.
+    pub sequence: Sequence,
+    /// Its head.
+    pub head: &'a [u8],
+    /// Where its body is; of length 0 without one.
+    pub body: BodyRef,
+    /// The owner's clock when it was committed.
+    pub time_ms: u64,
+}
+
+/// What is on disk, looked at and not changed.
+#[derive(Debug)]
+pub struct Scanned<D: Disk> {
+    disk: D,
+    config: Config,
+    log_id: u64,
+    history: History<D>,
+    checkpoints: Checkpoints<D>,
+    damaged_checkpoints: u32,
+    end: End,
+    clean: bool,
+    torn: Option<Torn>,
+    unproven: VecDeque<Unproven>,
+    last_time_ms: u64,
+}
+
+/// A tail that a crash cut short.
+#[derive(Clone, Copy, Debug)]
+struct Torn {
+    segment: u32,
+    start: u64,
+    end: u64,
+}
+
+/// A whole frame that nothing proves safe.
+#[derive(Clone, Copy, Debug)]
+struct Unproven {
+    segment: u32,
+    offset: u32,
+    header: FrameHeader,
+}
+
+impl<D: Disk> Log<D> {
+    /// Takes the directory and reads what is there, without changing any of it. `new_id` is the
+    /// random id that a log made here would get.
+    ///
+    /// # Errors
+    /// The directory is in use or unsuitable, a file is of a later version, or something that was
+    /// safe is damaged.
+    pub fn scan(disk: D, config: Config, new_id: u64) -> Result<Scanned<D>, WalError> {
+        if let Err(error) = disk.lock() {
+            return Err(match error.kind() {
+                std::io::ErrorKind::WouldBlock => WalError::Locked { holder: disk.holder() },
+                _ => WalError::io("lock", "the data directory")(error),
+            });
+        }
+        let unsafe_fs =
+            disk.copies_on_write().map_err(WalError::io("inspect", "the file system"))?;
+        if let (Some(kind), false) = (unsafe_fs, config.allow_unsafe_fs) {
+            return Err(WalError::UnsafeFs { kind });
+        }
+        Scanned::read(disk, config, new_id)
+    }
+}
+
+impl<D: Disk> Scanned<D> {
+    /// Reads without taking the directory.
+    pub(crate) fn read(disk: D, config: Config, new_id: u64) -> Result<Self, WalError> {
+        let history = History::read(&disk)?;
+        let log_id = history.log_id().unwrap_or(new_id);
+        let (mut checkpoints, mut damaged_checkpoints) = Checkpoints::open(disk.clone(), log_id)?;
+        // Chunks are read twice, here to be sure of them; a damaged one costs a generation.
+        while checkpoints.latest().is_some()
+            && checkpoints.for_each(|_, _| Ok::<_, WalError>(())).is_err()
+        {
+            checkpoints.fall_back();
+            damaged_checkpoints += 1;
+        }
+        let mut scanned = Self {
+            disk,
+            config,
+            log_id,
+            history,
+            checkpoints,
+            damaged_checkpoints,
+            end: End { position: Position::default(), chain: None },
+            clean: true,
+            torn: None,
+            unproven: VecDeque::new(),
+            last_time_ms: 0,
+        };
+        if !scanned.history.segments.is_empty() {
+            scanned.examine()?;
+        }
+        Ok(scanned)
+    }
+
+    /// The owner's clock at the last commit; 0 for a log that is new.
+    pub fn last_time_ms(&self) -> u64 {
+        self.last_time_ms
+    }
+
+    /// Whether there was a log at all.
+    pub fn is_new(&self) -> bool {
+        self.history.segments.is_empty()
+    }
+
+    /// Whether the run before ended in order.
+    pub fn is_clean(&self) -> bool {
+        self.clean
+    }
+
+    /// Bytes of a torn tail.
+    pub fn torn_bytes(&self) -> u64 {
+        self.torn.map_or(0, |torn| torn.end - torn.start)
+    }
+
+    /// Records that are whole but not proven safe.
+    pub fn unproven(&self) -> u64 {
+        self.unproven.iter().map(|frame| u64::from(frame.header.count)).sum()
+    }
+
+    /// The number of the last record that is kept.
+    pub fn last(&self) -> Sequence {
+        Sequence(self.end.position.next.0.saturating_sub(1))
+    }
+
+    pub(crate) fn checkpoints(&self) -> &Checkpoints<D> {
+        &self.checkpoints
+    }
+
+    pub(crate) fn damaged_checkpoints(&self) -> u32 {
+        self.damaged_checkpoints
+    }
+
+    /// Where replay starts.
+    pub(crate) fn start(&self) -> Position {
+        let first = self.history.segments.keys().next().copied().unwrap_or(1);
+        let beginning = Position { segment: first, offset: SEGMENT_HEADER, next: Sequence(1) };
+        self.checkpoints.position().unwrap_or(beginning)
+    }
+
+    /// Walks over the frames, and judges what comes after the last whole one.
+    fn examine(&mut self) -> Result<(), WalError> {
+        let mut unproven = VecDeque::new();
+        let mut durable = self.checkpoints.durable();
+        let mut last_kind = FrameKind::Records;
+        let mut last_time_ms = self.checkpoints.latest().map_or(0, |latest| latest.time_ms);
+        let settle = |unproven: &mut VecDeque<Unproven>, durable: Sequence| {
+            while unproven
+                .pop_front_if(|frame| frame.header.next() <= Sequence(durable.0 + 1))
+                .is_some()
+            {}
+        };
+        let end = self.history.walk(self.start(), |frame| {
+            let header = frame.header;
+            durable = durable.max(header.durable);
+            settle(&mut unproven, durable);
+            if header.count > 0 {
+                let (segment, offset) = (frame.segment, frame.offset);
+                unproven.push_back(Unproven { segment, offset, header });
+            }
+            last_kind = header.kind;
+            last_time_ms = last_time_ms.max(header.time_ms);
+            Ok(())
+        })?;
+        settle(&mut unproven, durable);
+        self.end = end;
+        self.last_time_ms = last_time_ms;
+        self.clean = last_kind == FrameKind::CloseMark;
+        self.unproven = unproven;
+        self.judge_tail(durable)
+    }
+
+    /// Decides between the log's end, a torn tail and corruption.
+    fn judge_tail(&mut self, durable: Sequence) -> Result<(), WalError> {
+        let at = self.end.position;
+        let durable = durable.max(self.history.evidence_after(at)?);
+        let Some(entry) = self.history.segments.get(&at.segment) else {
+            let file = segment_name(at.segment);
+            return Err(corrupt(file, at, durable, "a missing segment"));
+        };
+        let file = segment_name(at.segment);
+        if durable >= at.next {
+            return Err(corrupt(file, at, durable, "a damaged or missing frame"));
+        }
+        let Some(damage) = extent(entry, at.offset)? else { return Ok(()) };
+        self.clean = false;
+        if !looks_torn(entry, at.offset, damage)? {
+            return Err(corrupt(file, at, durable, "a damaged frame"));
+        }
+        self.torn = Some(Torn { segment: at.segment, start: at.offset.into(), end: damage });
+        Ok(())
+    }
+
+    /// Makes the log ready to go on. `time_ms` is the owner's clock.
+    ///
+    /// # Errors
+    /// The disk refused; nothing has changed, except that a torn tail may have been copied.
+    pub fn open(mut self, time_ms: u64) -> Result<Opened<D>, WalError> {
+        let quarantined = self.quarantine()?;
+        let recovery = self.history.recovery();
+        let mut report = RecoveryReport {
+            clean: self.clean,
+            torn_bytes: self.torn_bytes(),
+            quarantined,
+            rewritten: self.unproven(),
+            damaged_checkpoints: self.damaged_checkpoints,
+            recovery,
+        };
+        let (store, position, chain) = if self.is_new() {
+            self.found()?
+        } else if self.clean {
+            let store = self.store(recovery, self.end.position.segment);
+            (store, self.end.position, self.end.chain.unwrap_or_default())
+        } else {
+            report.recovery = recovery + 1;
+            self.rewrite(recovery + 1, time_ms)?
+        };
+        self.remove_unfinished()?;
+        let active = store.pin(position.segment).ok_or(WalError::Poisoned)?;
+        let Self { history, checkpoints, .. } = self;
+        let log = Log::at(Arc::new(store), active, position, chain);
+        Ok(Opened { log, checkpoints, report, history })
+    }
+
+    /// Begins a log where there was none.
+    fn found(&mut self) -> Result<(Store<D>, Position, u32), WalError> {
+        let store = self.store(1, 0);
+        store.begin(1)?;
+        let position = Position { segment: 1, offset: SEGMENT_HEADER, next: Sequence(1) };
+        Ok((store, position, 0))
+    }
+
+    /// The segments that are there. What no later replay can read is retired, and one that was
+    /// prepared and never begun is the spare again.
+    fn store(&self, recovery: u32, newest: u32) -> Store<D> {
+        let (disk, config) = (self.disk.clone(), self.config.clone());
+        let store = Store::new(disk, config, self.log_id, recovery, newest);
+        for (number, entry) in &self.history.segments {
+            let (recovery, file) = (entry.header.recovery, Arc::clone(&entry.file));
+            store.add(Segment { number: *number, recovery, file });
+            if History::<D>::is_void(entry) {
+                store.retire(*number);
+            }
+        }
+        store
+    }
+
+    /// Removes files that never got their name.
+    fn remove_unfinished(&self) -> Result<(), WalError> {
+        for name in self.disk.list("").map_err(WalError::io("list", "the data directory"))? {
+            if name.ends_with(".seg.tmp") {
+                self.disk.remove(&name).map_err(WalError::io("remove", &*name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies a torn tail to a file of its own.
+    fn quarantine(&self) -> Result<Vec<String>, WalError> {
+        let Some(torn) = self.torn else { return Ok(Vec::new()) };
+        let Some(entry) = self.history.segments.get(&torn.segment) else { return Ok(Vec::new()) };
+        let path = format!("quarantine/{:08}-{}.torn", torn.segment, torn.start);
+        let copy = self.disk.create(&path).map_err(WalError::io("create", &*path))?;
+        let mut window = Window::default();
+        let mut at = torn.start;
+        while at < torn.end {
+            let len = (torn.end - at).min(1 << 20) as usize;
+            let bytes = window.read(entry, at, len)?;
+            let part = &bytes[..len.min(bytes.len())];
+            if part.is_empty() {
+                break;
+            }
+            copy.write_at(at - torn.start, part).map_err(WalError::io("write", &*path))?;
+            at += part.len() as u64;
+        }
+        copy.sync().map_err(WalError::io("sync", &*path))?;
+        self.disk.sync_folder("quarantine").map_err(WalError::io("sync", "quarantine"))?;
+        Ok(vec![path])
+    }
+
+    /// Writes the whole frames that nothing proves safe into a new segment: their bytes may have
+    /// come from a page cache that a failed sync had marked clean.
+    fn rewrite(
+        &mut self,
+        recovery: u32,
+        time_ms: u64,
+    ) -> Result<(Store<D>, Position, u32), WalError> {
+        let newest = self.history.segments.keys().next_back().copied().unwrap_or_default();
+        let number = newest + 1;
+        let end = self.end.position;
+        let cut = self
+            .unproven
+            .front()
+            .map_or(Cut { segment: end.segment, offset: end.offset, next: end.next }, |first| {
+                Cut { segment: first.segment, offset: first.offset, next: first.header.first }
+            });
+        let maker =
+            Store::new(self.disk.clone(), self.config.clone(), self.log_id, recovery, newest);
+        let mut offset = SEGMENT_HEADER;
+        let mut chain = 0;
+        let mut window = Window::default();
+        maker.make(number, Some(cut), |file| {
+            for frame in &self.unproven {
+                let Some(entry) = self.history.segments.get(&frame.segment) else { continue };
+                let len = frame.header.len as usize;
+                let from = u64::from(frame.offset) + FRAME_HEADER as u64;
+                let payload = &window.read(entry, from, len)?[..len];
+                let seed = Seed { log_id: self.log_id, recovery, segment: number, offset };
+                let header = FrameHeader {
+                    previous: chain,
+                    durable: Sequence(cut.next.0 - 1),
+                    time_ms: time_ms.max(frame.header.time_ms),
+                    payload_crc: seed.payload_crc(payload),
+                    ..frame.header
+                };
+                let (bytes, checksum) = header.encode(seed);
+                let name = segment_name(number);
+                file.write_at(offset.into(), &bytes).map_err(WalError::io("write", &*name))?;
+                let at = u64::from(offset) + FRAME_HEADER as u64;
+                file.write_at(at, payload).map_err(WalError::io("write", &*name))?;
+                chain = checksum;
+                offset += FRAME_HEADER as u32 + frame.header.len;
+            }
+            Ok(())
+        })?;
+        self.history = History::read(&self.disk)?;
+        let store = self.store(recovery, number);
+        Ok((store, Position { segment: number, offset, next: end.next }, chain))
+    }
+}
+
+fn corrupt(file: String, at: Position, durable: Sequence, what: &'static str) -> WalError {
+    let (offset, sequence) = (at.offset.into(), at.next);
+    WalError::Corrupt(Damage { file, offset, sequence, durable, what })
+}
+
+/// Where the last byte that is not zero ends, behind `from`; none where all is zero.
+fn extent<F: DiskFile>(entry: &Entry<F>, from: u32) -> Result<Option<u64>, WalError> {
+    let mut window = Window::default();
+    let mut at = u64::from(from);
+    let mut end = None;
+    while at < entry.limit {
+        let bytes = window.read(entry, at, 1 << 20)?;
+        if bytes.is_empty() {
+            break;
+        }
+        if !is_zero(bytes) {
+            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+            end = Some(at + last as u64 + 1);
+        }
+        at += bytes.len() as u64;
+    }
+    Ok(end)
+}
+
+/// Whether the damage from `from` to `end` can be a write that a crash cut short: a sector of it
+/// was never written, or the file ends inside it.
+fn looks_torn<F: DiskFile>(entry: &Entry<F>, from: u32, end: u64) -> Result<bool, WalError> {
+    let mut window = Window::default();
+    let seed = crate::history::seed_at(&entry.header, from);
+    let bytes = window.read(entry, from.into(), FRAME_HEADER)?;
+    let announced = FrameHeader::decode(bytes, seed)
+        .map(|(header, _)| u64::from(from) + FRAME_HEADER as u64 + u64::from(header.len));
+    let end = announced.map_or(end, |announced| announced.max(end));
+    if end > entry.limit || entry.limit < u64::from(from) + FRAME_HEADER as u64 {
+        return Ok(true);
+    }
+    let mut at = u64::from(from);
+    while at < end {
+        let next = (at / SECTOR + 1) * SECTOR;
+        let part = (next.min(end) - at) as usize;
+        let bytes = window.read(entry, at, part)?;
+        if is_zero(&bytes[..part.min(bytes.len())]) {
+            return Ok(true);
+        }
+        at = next;
+    }
+    Ok(false)
+}
+
+/// A log that is ready to go on, with what was kept.
+#[derive(Debug)]
+pub struct Opened<D: Disk> {
+    /// The log.
+    pub log: Log<D>,
+    /// Its checkpoints.
+    pub checkpoints: Checkpoints<D>,
+    /// What the start found and did.
+    pub report: RecoveryReport,
+    history: History<D>,
+}
+
+impl<D: Disk> Opened<D> {
+    /// Visits every chunk of the newest checkpoint, in the order of the keys.
+    ///
+    /// # Errors
+    /// The disk refused, or `visit` did.
+    pub fn images<E: From<WalError>>(
+        &self,
+        visit: impl FnMut(&ChunkKey, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.checkpoints.for_each(visit)
+    }
+
+    /// Visits the records behind that checkpoint, in order.
+    ///
+    /// # Errors
+    /// The disk refused, or `visit` did.
+    pub fn replay(
+        &self,
+        visit: impl FnMut(Replayed<'_>) -> Result<(), WalError>,
+    ) -> Result<(), WalError> {
+        let first = self.history.segments.keys().next().copied().unwrap_or(1);
+        let beginning = Position { segment: first, offset: SEGMENT_HEADER, next: Sequence(1) };
+        let start = self.checkpoints.position().unwrap_or(beginning);
+        replay(&self.history, start, visit)
+    }
+}
+
+/// Visits the records of all whole frames from `start` on.
+pub(crate) fn replay<D: Disk>(
+    history: &History<D>,
+    start: Position,
+    mut visit: impl FnMut(Replayed<'_>) -> Result<(), WalError>,
+) -> Result<(), WalError> {
+    history.walk(start, |frame| {
+        let payload_at = frame.offset + FRAME_HEADER as u32;
+        let mut sequence = frame.header.first;
+        for record in Records::new(frame.payload) {
+            let body = BodyRef {
+                segment: frame.segment,
+                offset: payload_at + record.body_at as u32,
+                len: record.body.len() as u32,
+            };
+            let body = if record.body.is_empty() { BodyRef::default() } else { body };
+            let time_ms = frame.header.time_ms;
+            visit(Replayed { sequence, head: record.head, body, time_ms })?;
+            sequence = Sequence(sequence.0 + 1);
+        }
+        Ok(())
+    })?;
+    Ok(())
+}

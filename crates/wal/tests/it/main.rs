@@ -1,0 +1,3 @@
+//! The log on real files.
+
+mod files;
