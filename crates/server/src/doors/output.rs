@@ -56,10 +56,12 @@ impl Output {
         }
     }
 
-    /// Notes that replies of this weight end here.
+    /// Notes that a reply of this weight ends here.
     pub(crate) fn mark(&mut self, weight: usize) {
-        if weight > 0 {
-            self.marks.push_back((self.sent + self.unsent as u64, weight));
+        let end = self.sent + self.unsent as u64;
+        match self.marks.back_mut() {
+            Some((last, sum)) if *last == end => *sum += weight,
+            _ => self.marks.push_back((end, weight)),
         }
     }
 
@@ -112,9 +114,8 @@ impl Output {
     pub(crate) fn release(&mut self) {
         debug_assert_eq!(self.unsent, 0, "what waits would be lost");
         self.tail = BytesMut::new();
-        if self.segments.capacity() > SLICES_MAX {
-            self.segments = VecDeque::new();
-        }
+        self.segments.shrink_to(SLICES_MAX);
+        self.marks.shrink_to(SLICES_MAX);
     }
 }
 
@@ -148,7 +149,8 @@ mod tests {
     fn room_comes_back_when_a_reply_is_sent_to_its_end() {
         let mut output = Output::default();
         output.mark(1);
-        assert_eq!(output.take_sent_weight(), 1, "a reply without bytes is sent at once");
+        output.mark(2);
+        assert_eq!(output.take_sent_weight(), 3, "a reply without bytes is sent at once");
         output.write(|tail| tail.extend_from_slice(b"12345"));
         output.mark(10);
         output.write(|tail| tail.extend_from_slice(b"678"));

@@ -194,24 +194,26 @@ impl Connection<'_> {
     fn collect(&mut self) -> usize {
         let Some(link) = &mut self.link.session else { return 0 };
         link.take_replies(&mut self.replies);
-        let (count, mut weight) = (self.replies.len(), 0);
+        let count = self.replies.len();
         for reply in self.replies.drain(..) {
-            weight += reply.weight();
+            let weight = reply.weight();
             self.session.reply(reply, &mut self.wire.output);
+            self.wire.output.mark(weight);
         }
-        self.wire.output.mark(weight);
         count
     }
 
     /// Sends what the socket takes and gives back the room of what was sent; whether any was.
     fn flush(&mut self) -> io::Result<bool> {
-        let progress = self.wire.flush()?;
+        let flushed = self.wire.flush();
+        // What has left counts as delivered, even if the connection broke behind it.
         let weight = self.wire.output.take_sent_weight();
         if let Some(link) = &mut self.link.session
             && weight > 0
         {
             link.written(weight);
         }
+        let progress = flushed?;
         if self.wire.output.unsent() == 0 {
             self.stalled_since = None;
         } else if progress || self.stalled_since.is_none() {
