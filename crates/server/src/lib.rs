@@ -1,1 +1,23 @@
-//! sluice-server
+//! Sluice's doors: listeners, connections, and who may do what.
+//!
+//! ```text
+//! listener --first byte--> doors/binary/connection -- session: bytes to requests --> Broker
+//!                     '--> doors/line/connection   <- session: replies to bytes  <--
+//! ```
+//!
+//! A door's *session* is a state machine without socket or clock; its *connection* drives one
+//! socket. [`Server`] starts the doors, drains them and stops.
+#![warn(clippy::indexing_slicing)]
+
+mod auth;
+mod config;
+mod counters;
+mod doors;
+mod listener;
+mod log;
+mod places;
+mod server;
+
+pub use config::{Config, ConfigError};
+pub use counters::{Counters, CountersSnapshot};
+pub use server::{Server, ServerError};

@@ -1,0 +1,111 @@
+//! What the doors count; process-wide, and never down when a connection closes.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// One counter.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, by: u64) {
+        if by > 0 {
+            self.0.fetch_add(by, Relaxed);
+        }
+    }
+
+    pub(crate) fn one(&self) {
+        self.add(1);
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])+ $name:ident,)+) => {
+        /// The doors' counters, shared by all connections.
+        #[derive(Debug, Default)]
+        pub struct Counters { $(pub(crate) $name: Counter,)+ }
+
+        /// The doors' counters as they stood at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct CountersSnapshot { $($(#[$doc])+ pub $name: u64,)+ }
+
+        impl Counters {
+            /// The counters as they stand.
+            pub fn snapshot(&self) -> CountersSnapshot {
+                CountersSnapshot { $($name: self.$name.0.load(Relaxed),)+ }
+            }
+        }
+
+        impl CountersSnapshot {
+            /// Every counter with its name, in the order of the table.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)+].into_iter()
+            }
+
+            pub(crate) fn log(&self) {
+                tracing::info!($($name = self.$name,)+ "doors closed");
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections accepted, refused ones included.
+    accepted,
+    /// Accepts that failed and were tried again.
+    accept_failures,
+    /// Connections closed at once: too many are open.
+    rejected_connections,
+    /// Connections closed at once: too many from their address.
+    rejected_address,
+    /// Connections closed at once: they come too fast.
+    rejected_rate,
+    /// Connections closed when they authenticated: too many with their key.
+    rejected_principal,
+    /// Connections closed for a first byte that no door takes.
+    rejected_first_byte,
+    /// Connections that began TLS, which is not configured.
+    rejected_tls,
+    /// Connections that spoke HTTP to the line door.
+    rejected_http,
+    /// Connections closed for a frame too large for one that is not yet ready.
+    rejected_early_frame,
+    /// Connections closed because nobody authenticated in time.
+    first_frame_timeouts,
+    /// Connections closed because they were silent for too long.
+    idle_timeouts,
+    /// Connections closed because they took no answers.
+    write_timeouts,
+    /// Connections of the binary door.
+    binary_connections,
+    /// Connections of the line door.
+    line_connections,
+    /// Frames read.
+    frames,
+    /// Lines read.
+    lines,
+    /// Streams that stopped being frames.
+    decode_errors,
+    /// Refusals sent, as NACK frames or error lines.
+    refusals,
+    /// Wrong keys.
+    auth_failures,
+    /// Authentications that had to wait after too many wrong keys.
+    auth_delays,
+    /// Connections ended by a panic.
+    panics,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_names_what_was_counted() {
+        let counters = Counters::default();
+        counters.frames.add(3);
+        counters.panics.one();
+        let counted: Vec<_> = counters.snapshot().iter().filter(|(_, value)| *value > 0).collect();
+        assert_eq!(counted, [("frames", 3), ("panics", 1)]);
+    }
+}

@@ -1,0 +1,355 @@
+//! Drives the socket of one version 1 client.
+//!
+//! ```text
+//! read all there is -> decode it all -> one submit -> take replies -> one write -> wait
+//! ```
+//!
+//! A submit may carry out a commit on this thread. Other tasks that it woke wait for this worker,
+//! so the connection lets them run before it submits again.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::IpAddr;
+
+use sluice_broker::{ClosedBy, Session as BrokerSession};
+use sluice_model::{Client, Code, Principal, Refusal, Reply, Request};
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::session::{Io, Limits, Session, Tally, Wants};
+use crate::auth::KeyHash;
+use crate::doors::wire::{Fill, noting_wait, until};
+use crate::doors::{Drain, Ended, Shared, Wire};
+use crate::places::PlaceBy;
+
+/// Requests or replies that an idle connection keeps room for.
+const KEPT_MAX: usize = 64;
+/// A broker that wakes a connection so often without a reply has failed: it is ready for ever.
+const EMPTY_WAKES_MAX: usize = 64;
+/// Reads of what a client had sent before it learns of a drain.
+const LAST_READS_MAX: usize = 16;
+
+/// What a connection waited for.
+enum Event {
+    Readable,
+    Replies,
+    Writable,
+    Drain,
+    Timeout,
+}
+
+/// The broker's session, which ends as ours unless it is known that the client left: after a panic
+/// or an abort nothing is counted against its leases.
+struct Link {
+    session: Option<BrokerSession>,
+    by: ClosedBy,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.close(self.by);
+        }
+    }
+}
+
+struct Connection<'a> {
+    shared: &'a Shared,
+    peer: IpAddr,
+    wire: Wire,
+    session: Session,
+    link: Link,
+    principal: Principal,
+    place: Option<PlaceBy<Principal>>,
+    requests: VecDeque<Request>,
+    replies: Vec<Reply>,
+    drain: Drain,
+    /// Why it takes nothing more, once it doesn't.
+    leaving: Option<Ended>,
+    ready_by: Option<Instant>,
+    stalled_since: Option<Instant>,
+    leave_by: Option<Instant>,
+}
+
+/// Serves a client until one side ends it. What `wire` has read already comes first.
+pub(crate) async fn serve(
+    wire: Wire,
+    peer: IpAddr,
+    shared: &Shared,
+    ready_by: Option<Instant>,
+    drain: Drain,
+) -> Ended {
+    let config = &shared.config;
+    let limits = Limits {
+        frame_max: config.frame_max,
+        message_max: config.max_message_bytes,
+        in_flight_max: config.v1_max_in_flight,
+        out_max: config.out_max_bytes,
+    };
+    let mut connection = Connection {
+        shared,
+        peer,
+        wire,
+        session: Session::new(limits, config.is_open()),
+        link: Link { session: None, by: ClosedBy::Broker },
+        principal: Principal::Anonymous,
+        place: None,
+        requests: VecDeque::new(),
+        replies: Vec::new(),
+        drain,
+        leaving: None,
+        ready_by,
+        stalled_since: None,
+        leave_by: None,
+    };
+    let ended = connection.talk().await.unwrap_or_else(|error| {
+        debug!(%error, "connection broke");
+        Ended::Broken
+    });
+    connection.count();
+    let Connection { wire, mut link, .. } = connection;
+    link.by = ended.by();
+    drop(link);
+    if ended.answers_may_be_unread() {
+        wire.linger().await;
+    }
+    ended
+}
+
+impl Connection<'_> {
+    async fn talk(&mut self) -> io::Result<Ended> {
+        let (mut led, mut woken, mut empty_wakes) = (false, false, 0);
+        loop {
+            let wants = self.decode();
+            if let Wants::Authenticate(key) = wants {
+                match self.authenticate(key).await {
+                    Some(ended) => return Ok(ended),
+                    None => continue,
+                }
+            }
+            if !self.requests.is_empty() {
+                if std::mem::replace(&mut led, true) {
+                    tokio::task::yield_now().await;
+                }
+                self.submit();
+            }
+            let replies = self.collect();
+            if std::mem::take(&mut woken) && replies == 0 {
+                empty_wakes += 1;
+            } else if replies > 0 {
+                empty_wakes = 0;
+            }
+            if empty_wakes > EMPTY_WAKES_MAX {
+                return Ok(Ended::BrokerFailed);
+            }
+            let sent = self.flush()?;
+            self.count();
+            if self.is_done() {
+                return Ok(self.leaving.unwrap_or(Ended::Refused));
+            }
+            let no_room = wants == Wants::Room || !self.requests.is_empty();
+            if sent && no_room {
+                continue;
+            }
+            self.release();
+            let (event, waited) = noting_wait(self.event(!no_room)).await;
+            led &= !waited;
+            match event? {
+                Event::Readable => self.read().await?,
+                Event::Drain => self.drain().await?,
+                Event::Timeout => return Ok(self.timed_out()),
+                Event::Writable => {}
+                Event::Replies => woken = true,
+            }
+        }
+    }
+
+    fn decode(&mut self) -> Wants {
+        if !self.requests.is_empty() {
+            return Wants::Room;
+        }
+        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let wants = self.session.receive(&mut self.wire.input, &mut io);
+        if self.session.is_ready() {
+            self.ready_by = None;
+        }
+        let understood = matches!(wants, Wants::Bytes | Wants::Nothing);
+        if understood && (self.leaving.is_some() || self.session.is_over()) {
+            self.session.finish(&mut self.requests);
+            let patience = self.shared.config.drain_timeout;
+            self.leave_by.get_or_insert_with(|| Instant::now() + patience);
+        }
+        wants
+    }
+
+    fn submit(&mut self) {
+        let session = self.link.session.get_or_insert_with(|| {
+            let client = Client { principal: self.principal.clone(), peer: self.peer };
+            self.shared.broker.open(client)
+        });
+        session.submit(&mut self.requests);
+    }
+
+    /// Takes the replies that may leave, and returns how many there were.
+    fn collect(&mut self) -> usize {
+        let Some(link) = &mut self.link.session else { return 0 };
+        link.take_replies(&mut self.replies);
+        let (count, mut weight) = (self.replies.len(), 0);
+        for reply in self.replies.drain(..) {
+            weight += reply.weight();
+            self.session.reply(reply, &mut self.wire.output);
+        }
+        self.wire.output.mark(weight);
+        count
+    }
+
+    /// Sends what the socket takes and gives back the room of what was sent; whether any was.
+    fn flush(&mut self) -> io::Result<bool> {
+        let progress = self.wire.flush()?;
+        let weight = self.wire.output.take_sent_weight();
+        if let Some(link) = &mut self.link.session
+            && weight > 0
+        {
+            link.written(weight);
+        }
+        if self.wire.output.unsent() == 0 {
+            self.stalled_since = None;
+        } else if progress || self.stalled_since.is_none() {
+            self.stalled_since = Some(Instant::now());
+        }
+        Ok(progress || weight > 0)
+    }
+
+    fn is_done(&self) -> bool {
+        self.session.is_over()
+            && self.session.is_quiet()
+            && self.requests.is_empty()
+            && self.wire.output.unsent() == 0
+    }
+
+    async fn event(&mut self, room: bool) -> io::Result<Event> {
+        let reads = room && self.leaving.is_none() && !self.session.is_over();
+        let writes = self.wire.output.unsent() > 0;
+        let deadline = self.deadline();
+        let Self { wire, link, drain, leaving, .. } = self;
+        let replies = async {
+            match &mut link.session {
+                Some(session) => session.replies().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            readable = wire.stream.readable(), if reads => readable.map(|()| Event::Readable),
+            () = replies => Ok(Event::Replies),
+            writable = wire.stream.writable(), if writes => writable.map(|()| Event::Writable),
+            () = drain.begun(), if leaving.is_none() => Ok(Event::Drain),
+            () = until(deadline), if deadline.is_some() => Ok(Event::Timeout),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.ready_by, self.write_by(), self.leave_by].into_iter().flatten().min()
+    }
+
+    fn write_by(&self) -> Option<Instant> {
+        self.stalled_since.map(|since| since + self.shared.config.write_timeout)
+    }
+
+    fn timed_out(&self) -> Ended {
+        let now = Instant::now();
+        let past = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+        if past(self.write_by()) {
+            self.shared.counters.write_timeouts.one();
+            return Ended::WriteTimeout;
+        }
+        if past(self.ready_by) {
+            self.shared.counters.first_frame_timeouts.one();
+            return Ended::FirstFrameTimeout;
+        }
+        self.leaving.unwrap_or(Ended::Refused)
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        let early = !self.session.is_ready();
+        if self.wire.fill(&self.shared.pool, early).await? == Fill::End {
+            self.leaving = Some(Ended::ByClient);
+        }
+        Ok(())
+    }
+
+    /// Begins to leave: what was sent before is still answered, new work by a refusal.
+    async fn drain(&mut self) -> io::Result<()> {
+        self.session.drain();
+        let mut idle = self.session.is_quiet() && self.wire.output.unsent() == 0;
+        for _ in 0..LAST_READS_MAX {
+            let early = !self.session.is_ready();
+            if self.wire.fill(&self.shared.pool, early).await? != Fill::Bytes {
+                break;
+            }
+            idle = false;
+        }
+        self.leaving = Some(Ended::Drained { idle });
+        Ok(())
+    }
+
+    /// Finds out whose key this is. After many wrong ones from its address that takes a while.
+    async fn authenticate(&mut self, key: KeyHash) -> Option<Ended> {
+        let shared = self.shared;
+        while let Some(blocked_until) =
+            shared.failures.blocked_until(self.peer, Instant::now().into_std())
+        {
+            shared.counters.auth_delays.one();
+            let ended = tokio::select! {
+                () = until(Some(blocked_until.into())) => None,
+                () = until(self.ready_by) => Some(Ended::FirstFrameTimeout),
+                () = self.drain.begun() => Some(Ended::Drained { idle: false }),
+            };
+            if let Some(ended) = ended {
+                let late = ended == Ended::FirstFrameTimeout;
+                shared.counters.first_frame_timeouts.add(u64::from(late));
+                return Some(ended);
+            }
+        }
+        let answer = self.admit(key);
+        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        self.session.authenticated(answer, &mut io);
+        None
+    }
+
+    fn admit(&mut self, key: KeyHash) -> Result<(), Refusal> {
+        let Some(principal) = self.shared.keys.find(key) else {
+            self.shared.failures.failed(self.peer, Instant::now().into_std());
+            self.shared.counters.auth_failures.one();
+            info!("wrong API key");
+            return Err(Refusal::new(Code::Unauthenticated, "invalid API key"));
+        };
+        let Some(place) = self.shared.principals.take(principal.clone()) else {
+            self.shared.counters.rejected_principal.one();
+            info!(principal = principal.as_str(), "too many connections with one key");
+            return Err(Refusal::new(Code::Overloaded, "too many connections"));
+        };
+        debug!(principal = principal.as_str(), "authenticated");
+        self.place = Some(place);
+        self.principal = principal;
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        let Tally { frames, refusals, decode_errors, early_frames } = self.session.take_tally();
+        let counters = &self.shared.counters;
+        counters.frames.add(frames);
+        counters.refusals.add(refusals);
+        counters.decode_errors.add(decode_errors);
+        counters.rejected_early_frame.add(early_frames);
+    }
+
+    /// Gives up what an idle connection needs not hold.
+    fn release(&mut self) {
+        self.wire.release(&self.shared.pool);
+        if self.requests.is_empty() {
+            self.requests.shrink_to(KEPT_MAX);
+        }
+        self.replies.shrink_to(KEPT_MAX);
+    }
+}

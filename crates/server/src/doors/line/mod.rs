@@ -1,0 +1,6 @@
+//! The line door: what `nc` can speak.
+
+mod connection;
+mod session;
+
+pub(crate) use connection::serve;

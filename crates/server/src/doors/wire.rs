@@ -1,0 +1,168 @@
+//! A socket with what was read from it and what waits to be sent.
+//!
+//! An idle connection holds no buffer: one is taken from a pool when the socket has something, and
+//! goes back when everything in it has been understood.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::{LINGER, Output};
+
+/// What one read may bring.
+const READ_BYTES: usize = 64 * 1024;
+/// What one read may bring on a connection that nobody has vouched for.
+const EARLY_READ_BYTES: usize = 2 * 1024;
+/// With less space than this left, a buffer is made larger before it is read into.
+const SPACE_MIN: usize = 1_024;
+/// A leftover up to this moves to a buffer of its own size, so that it holds no large one.
+const LEFTOVER_MAX: usize = 4 * 1024;
+/// Buffers kept for the next who needs one.
+const POOLED_MAX: usize = 256;
+
+/// Buffers that nobody uses just now.
+#[derive(Default)]
+pub(crate) struct BufferPool(Mutex<Vec<BytesMut>>);
+
+impl BufferPool {
+    fn take(&self) -> BytesMut {
+        self.0.lock().pop().unwrap_or_else(|| BytesMut::with_capacity(READ_BYTES))
+    }
+
+    fn give(&self, mut buffer: BytesMut) {
+        buffer.clear();
+        // What still shares the memory (a message that is held on to) keeps it.
+        let usable = buffer.try_reclaim(READ_BYTES) && buffer.capacity() <= 2 * READ_BYTES;
+        let mut pool = self.0.lock();
+        if usable && pool.len() < POOLED_MAX {
+            pool.push(buffer);
+        }
+    }
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    Bytes,
+    Nothing,
+    End,
+}
+
+/// A socket with its buffers.
+pub(crate) struct Wire {
+    pub(crate) stream: TcpStream,
+    pub(crate) input: BytesMut,
+    pub(crate) output: Output,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self { stream, input: BytesMut::new(), output: Output::default() }
+    }
+
+    /// Reads once, without waiting. An `early` read stays small.
+    pub(crate) async fn fill(&mut self, pool: &BufferPool, early: bool) -> io::Result<Fill> {
+        self.make_space(pool, early);
+        let Self { stream, input, .. } = self;
+        let mut read = pin!(stream.read_buf(input));
+        let polled = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
+        match polled {
+            Poll::Ready(Ok(0)) => Ok(Fill::End),
+            Poll::Ready(Ok(_)) => Ok(Fill::Bytes),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(Fill::Nothing),
+        }
+    }
+
+    fn make_space(&mut self, pool: &BufferPool, early: bool) {
+        let input = &mut self.input;
+        if input.capacity() - input.len() >= SPACE_MIN {
+            return;
+        }
+        if early {
+            input.reserve(EARLY_READ_BYTES);
+        } else if input.len() <= LEFTOVER_MAX {
+            let mut larger = pool.take();
+            larger.extend_from_slice(input);
+            pool.give(std::mem::replace(input, larger));
+        } else {
+            // Doubles it: buffers grow with what has come, never with what was announced.
+            input.reserve(input.len().max(READ_BYTES));
+        }
+    }
+
+    /// Gives up the buffers as far as nothing is in them.
+    pub(crate) fn release(&mut self, pool: &BufferPool) {
+        if self.input.len() <= LEFTOVER_MAX && self.input.capacity() > 0 {
+            // An empty one allocates nothing.
+            let leftover = BytesMut::from(&*self.input);
+            pool.give(std::mem::replace(&mut self.input, leftover));
+        }
+        if self.output.unsent() == 0 {
+            self.output.release();
+        }
+    }
+
+    /// Sends as much as the socket takes now, and says whether it took any.
+    pub(crate) fn flush(&mut self) -> io::Result<bool> {
+        let mut progress = false;
+        while self.output.unsent() > 0 {
+            let (slices, count) = self.output.slices();
+            let slices = slices.get(..count).unwrap_or_default();
+            match self.stream.try_write_vectored(slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => self.output.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    /// Ends the connection so that the client gets what was sent last: closes our half, and reads
+    /// and forgets until the client closes its own, for a while.
+    pub(crate) async fn linger(self) {
+        use tokio::io::AsyncWriteExt;
+        let Self { mut stream, .. } = self;
+        let rest = async {
+            stream.shutdown().await?;
+            // On the heap: it would make every connection's task as much larger.
+            let mut forgotten = BytesMut::with_capacity(EARLY_READ_BYTES);
+            while stream.read_buf(&mut forgotten).await? > 0 {
+                forgotten.clear();
+            }
+            io::Result::Ok(())
+        };
+        // Either the client has closed or its time is up; there is nothing left to do about it.
+        let _ = timeout_at(Instant::now() + LINGER, rest).await;
+    }
+}
+
+/// Waits for `work`, and says whether it had to be waited for.
+pub(crate) async fn noting_wait<T>(work: impl Future<Output = T>) -> (T, bool) {
+    let mut work = pin!(work);
+    let mut waited = false;
+    let result = poll_fn(|context| {
+        let polled = work.as_mut().poll(context);
+        waited |= polled.is_pending();
+        polled
+    })
+    .await;
+    (result, waited)
+}
+
+/// Waits until `deadline`, for ever where there is none.
+pub(crate) async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

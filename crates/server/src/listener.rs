@@ -1,0 +1,250 @@
+//! Accepts connections, caps them, and finds each its door by its first byte.
+//!
+//! ```text
+//! accept --over a cap, too fast--> closed, counted
+//!   '--> first byte: 0x00 0x01 binary | tab, line end, blank, printable: line | else closed, counted
+//! ```
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use crate::config::is_loopback;
+use crate::doors::{Drain, Ended, Fill, Shared, Wire, binary, line, until};
+use crate::places::{Place, PlaceBy, peer_group};
+use crate::server::Caps;
+
+/// Connections that the kernel completes before we accept them.
+const BACKLOG: u32 = 4_096;
+/// The pause after an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// A silent peer is asked after [`KEEPALIVE_IDLE`] and then every [`KEEPALIVE_INTERVAL`]; a peer
+/// that is gone is known after 5 + 3 * 3 = 14 seconds.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+const KEEPALIVE_PROBES: u32 = 3;
+/// Keepalive asks only while nothing is on its way; what is and stays unconfirmed ends a
+/// connection after this.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(15);
+
+/// Opens the listening socket.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+/// Waits for the next connection. An accept that fails is counted and tried again.
+pub(crate) async fn accept(listener: &TcpListener, shared: &Shared) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                shared.counters.accept_failures.one();
+                // The peer's fault says nothing about the next one.
+                let peers_fault = matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::Interrupted
+                );
+                if !peers_fault {
+                    warn!(%error, "accept failed, trying again");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// How fast connections may come: `rate` a second, `burst` at once.
+pub(crate) struct Pace {
+    period: Duration,
+    tolerance: Duration,
+    /// When the connections so far would have come at exactly the rate.
+    due: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new(rate: u32, burst: u32, now: Instant) -> Option<Self> {
+        let period = Duration::from_secs(1).checked_div(rate)?;
+        Some(Self { period, tolerance: period * burst.max(1), due: now })
+    }
+
+    pub(crate) fn admits(&mut self, now: Instant) -> bool {
+        let due = self.due.max(now) + self.period;
+        let admitted = due <= now + self.tolerance;
+        if admitted {
+            self.due = due;
+        }
+        admitted
+    }
+}
+
+/// The places that an open connection takes.
+pub(crate) struct Places {
+    _in_all: Place,
+    _by_address: Option<PlaceBy<IpAddr>>,
+}
+
+/// Takes the places that a connection from `peer` needs, or counts why it may not have them.
+pub(crate) fn take_places(
+    peer: IpAddr,
+    pace: Option<&mut Pace>,
+    caps: &Caps,
+    shared: &Shared,
+) -> Option<Places> {
+    let counters = &shared.counters;
+    if pace.is_some_and(|pace| !pace.admits(Instant::now())) {
+        counters.rejected_rate.one();
+        return None;
+    }
+    let Some(in_all) = caps.connections.take() else {
+        counters.rejected_connections.one();
+        return None;
+    };
+    if is_loopback(peer) {
+        return Some(Places { _in_all: in_all, _by_address: None });
+    }
+    let by_address = caps.addresses.take(peer_group(peer));
+    if by_address.is_none() {
+        counters.rejected_address.one();
+        return None;
+    }
+    Some(Places { _in_all: in_all, _by_address: by_address })
+}
+
+/// Which door a connection's first byte asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Binary,
+    Line,
+    Tls,
+    None,
+}
+
+const fn door_of(first: u8) -> Door {
+    match first {
+        0x00 | 0x01 => Door::Binary,
+        0x16 => Door::Tls,
+        0x09 | 0x0a | 0x0d | 0x20..=0x7e => Door::Line,
+        _ => Door::None,
+    }
+}
+
+/// Serves one connection from its first byte to its end.
+pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared, drain: Drain) {
+    if let Err(error) = set_options(&stream) {
+        debug!(%error, "socket options could not be set");
+    }
+    let config = &shared.config;
+    let ready_by = (!config.is_open()).then(|| Instant::now() + config.first_frame_timeout);
+    let ended = match first_byte(Wire::new(stream), shared, ready_by, drain.clone()).await {
+        Ok((wire, first)) => match door_of(first) {
+            Door::Binary => {
+                shared.counters.binary_connections.one();
+                binary::serve(wire, peer.ip().to_canonical(), shared, ready_by, drain).await
+            }
+            Door::Line => {
+                shared.counters.line_connections.one();
+                line::serve(wire, shared, ready_by, drain).await
+            }
+            Door::Tls => {
+                shared.counters.rejected_tls.one();
+                Ended::Refused
+            }
+            Door::None => {
+                shared.counters.rejected_first_byte.one();
+                Ended::Refused
+            }
+        },
+        Err(ended) => ended,
+    };
+    debug!(?ended, "connection closed");
+}
+
+/// Reads what comes first.
+async fn first_byte(
+    mut wire: Wire,
+    shared: &Shared,
+    ready_by: Option<Instant>,
+    mut drain: Drain,
+) -> Result<(Wire, u8), Ended> {
+    let idle = shared.config.idle_timeout;
+    let idle_by = (!idle.is_zero()).then(|| Instant::now() + idle);
+    loop {
+        tokio::select! {
+            biased;
+            readable = wire.stream.readable() => readable.map_err(|_| Ended::Broken)?,
+            () = drain.begun() => return Err(Ended::Drained { idle: true }),
+            () = until(ready_by), if ready_by.is_some() => {
+                shared.counters.first_frame_timeouts.one();
+                return Err(Ended::FirstFrameTimeout);
+            }
+            () = until(idle_by), if idle_by.is_some() => {
+                shared.counters.idle_timeouts.one();
+                return Err(Ended::IdleTimeout);
+            }
+        }
+        match wire.fill(&shared.pool, true).await.map_err(|_| Ended::Broken)? {
+            Fill::End => return Err(Ended::ByClient),
+            Fill::Nothing => {}
+            Fill::Bytes => {
+                if let Some(first) = wire.input.first().copied() {
+                    return Ok((wire, first));
+                }
+            }
+        }
+    }
+}
+
+/// Makes small answers leave at once, and peers that are gone be found.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(stream, UNCONFIRMED_MAX.as_millis() as u32)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_byte_tells_the_door() {
+        for first in 0..=u8::MAX {
+            let expected = match first {
+                0 | 1 => Door::Binary,
+                0x16 => Door::Tls,
+                b'\t' | b'\n' | b'\r' | b' '..=b'~' => Door::Line,
+                _ => Door::None,
+            };
+            assert_eq!(door_of(first), expected, "{first:#04x}");
+        }
+    }
+
+    #[test]
+    fn connections_come_at_their_rate_after_a_burst() {
+        let start = Instant::now();
+        assert!(Pace::new(0, 5, start).is_none());
+        let mut pace = Pace::new(10, 3, start).unwrap();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let admitted: Vec<_> =
+            [0, 0, 0, 0, 100, 100, 1_000, 1_000, 1_000, 1_000].map(|ms| pace.admits(at(ms))).into();
+        let expected = [true, true, true, false, true, false, true, true, true, false];
+        assert_eq!(admitted, expected);
+    }
+}

@@ -1,0 +1,37 @@
+//! How what clients chose is shown in logs.
+
+use std::fmt::{self, Write};
+
+/// Most bytes of a client's name that a log line shows.
+const SHOWN_BYTES_MAX: usize = 128;
+
+/// A client's name, cut at 128 bytes and with control characters escaped, so that it can neither
+/// flood a log nor forge a line.
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.floor_char_boundary(SHOWN_BYTES_MAX);
+        for c in self.0.get(..end).unwrap_or_default().chars() {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        if end < self.0.len() { f.write_str("...") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_and_escaped() {
+        assert_eq!(Shown("orders.eu").to_string(), "orders.eu");
+        assert_eq!(Shown("a\nb\u{1b}[0m").to_string(), "a\\nb\\u{1b}[0m");
+        let long = Shown(&"é".repeat(100)).to_string();
+        assert_eq!(long, "é".repeat(64) + "...");
+    }
+}

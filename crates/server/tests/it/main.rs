@@ -1,0 +1,11 @@
+//! The server over real sockets, on free ports, with a small broker in memory.
+#![expect(clippy::unwrap_used, reason = "a test says by it what must hold")]
+
+mod access;
+mod client;
+mod doors;
+mod fake;
+mod hostile;
+mod lifecycle;
+mod running;
+mod version1;

@@ -1,0 +1,70 @@
+//! A server on a free port, and a way to stop it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sluice_broker::Broker;
+use sluice_server::{Config, CountersSnapshot, Server, ServerError};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::fake::Fake;
+
+/// More than any step of a test takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Running {
+    pub(crate) addr: SocketAddr,
+    pub(crate) fake: Fake,
+    stop: Option<oneshot::Sender<()>>,
+    counters: std::sync::Arc<sluice_server::Counters>,
+    task: JoinHandle<Result<(), ServerError>>,
+}
+
+pub(crate) fn config() -> Config {
+    Config { tcp_addr: "127.0.0.1:0".parse().unwrap(), ..Config::default() }
+}
+
+pub(crate) fn config_with_keys(keys: &[&str]) -> Config {
+    let allowed_api_keys = keys.iter().map(|key| (*key).into()).collect();
+    Config { allowed_api_keys, ..config() }
+}
+
+pub(crate) async fn start(config: Config) -> Running {
+    start_with(config, Fake::new()).await
+}
+
+pub(crate) async fn start_with(config: Config, fake: Fake) -> Running {
+    let server = Server::bind(config, Broker::new(fake.clone())).await.unwrap();
+    let (addr, counters) = (server.tcp_addr(), server.counters());
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(server.run(async {
+        // A dropped sender stops the server as well.
+        let _ = stopped.await;
+    }));
+    Running { addr, fake, stop: Some(stop), counters, task }
+}
+
+impl Running {
+    /// Begins the drain.
+    pub(crate) fn shut_down(&mut self) {
+        self.stop.take();
+    }
+
+    /// Waits until the server has stopped.
+    pub(crate) async fn ended(self) -> (Result<(), ServerError>, CountersSnapshot) {
+        let Self { task, counters, stop, .. } = self;
+        let result = timeout(PATIENCE, task).await.expect("the server stops").unwrap();
+        drop(stop);
+        (result, counters.snapshot())
+    }
+
+    /// Stops the server and returns what it has counted.
+    pub(crate) async fn stop(mut self) -> CountersSnapshot {
+        self.shut_down();
+        let (result, counters) = self.ended().await;
+        result.unwrap();
+        counters
+    }
+}
