@@ -5,6 +5,7 @@
 mod backend;
 mod broker;
 mod error;
+pub mod local;
 mod session;
 mod stats;
 

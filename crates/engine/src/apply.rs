@@ -1,7 +1,5 @@
 //! Records to state: the one way in which what survives a crash is changed, live and in replay.
 
-use std::collections::BTreeSet;
-
 use sluice_model::{Extras, Generation, QueueNo, Seq, SubscriptionName, Timestamp, TopicPattern};
 
 use crate::deadlines::Due;

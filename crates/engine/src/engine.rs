@@ -172,6 +172,24 @@ impl Engine {
         Ran::Done
     }
 
+    /// Refuses a request without running it.
+    pub fn turn_away(
+        &mut self,
+        session: SessionId,
+        tag: u64,
+        code: Code,
+        reason: &'static str,
+        effects: &mut Effects,
+    ) -> Ran {
+        let out_max = self.config.session_out_max;
+        match self.sessions.get(&session).filter(|state| !state.closed) {
+            None => return Ran::Done,
+            Some(state) if !state.has_room(ANSWER_WEIGHT, out_max) => return Ran::NoRoom,
+            Some(_) => self.refuse(effects, session, tag, code, reason),
+        }
+        Ran::Done
+    }
+
     /// Notes that replies of this weight have left a session.
     pub fn written(&mut self, session: SessionId, weight: usize) {
         if let Some(state) = self.sessions.get_mut(&session) {

@@ -130,6 +130,15 @@ impl Engine {
         pieces
     }
 
+    /// Makes the next image hold everything, because the last one was lost.
+    pub fn forget_image(&mut self) {
+        self.removed_pieces.clear();
+        for queue in self.queues.values_mut() {
+            queue.dirty = true;
+            queue.slots.dirty_all();
+        }
+    }
+
     fn encode_global(&self) -> Vec<u8> {
         let mut out = Vec::new();
         out.put_u32_le(self.start);

@@ -369,6 +369,11 @@ impl<D: Disk> CheckpointWriter<D> {
         self.manifest.chunks.remove(key);
     }
 
+    /// Removes every chunk: the generation holds only what is put from now on.
+    pub fn clear(&mut self) {
+        self.manifest.chunks.clear();
+    }
+
     /// Where replay starts from this generation.
     pub fn position(&self) -> Position {
         self.manifest.position

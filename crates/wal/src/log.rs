@@ -286,6 +286,11 @@ impl<D: Disk> Log<D> {
         self.store.numbers()
     }
 
+    /// Bytes of all files that hold segments, the prepared one included.
+    pub fn file_bytes(&self) -> u64 {
+        self.store.bytes()
+    }
+
     /// Notes that no body in a segment is needed any more and that no replay will read it. Its
     /// file goes once no reader has it.
     pub fn retire(&mut self, segment: u32) {

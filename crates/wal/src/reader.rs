@@ -6,7 +6,10 @@ use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::disk::{Disk, DiskFile};
-use crate::format::{BODY_CHECKSUM, BodyRef, Sequence, body_crc, u32_at};
+use crate::format::{
+    BODY_CHECKSUM, BodyRef, FRAME_HEADER, FrameHeader, Records, SEGMENT_HEADER, Seed, Sequence,
+    body_crc, u32_at,
+};
 use crate::store::{Segment, Store};
 
 /// Why a body could not be read back.
@@ -69,6 +72,45 @@ impl<D: Disk> Reader<D> {
 }
 
 impl<D: Disk> Pinned<D> {
+    /// Where the first frame is.
+    pub const START: u32 = SEGMENT_HEADER;
+
+    /// Visits the records with a body of the frame at `offset`, and gives where the next frame
+    /// begins; none behind the last whole frame. Blocks the thread.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn bodies(
+        &self,
+        offset: u32,
+        mut visit: impl FnMut(Sequence, &[u8], &[u8]),
+    ) -> Result<Option<u32>, ReadError> {
+        let segment = self.segment.number;
+        let io = |source| ReadError::Io { segment, source };
+        let mut head = [0; FRAME_HEADER];
+        let read = self.segment.file.read_at(offset.into(), &mut head).map_err(io)?;
+        let recovery = self.segment.recovery;
+        let seed = Seed { log_id: self.log_id, recovery, segment, offset };
+        let Some((header, _)) = FrameHeader::decode(&head[..read], seed) else { return Ok(None) };
+        let start = u64::from(offset) + FRAME_HEADER as u64;
+        if start + u64::from(header.len) > self.segment.limit {
+            return Ok(None);
+        }
+        let mut payload = vec![0; header.len as usize];
+        let read = self.segment.file.read_at(start, &mut payload).map_err(io)?;
+        if read < payload.len() || seed.payload_crc(&payload) != header.payload_crc {
+            return Ok(None);
+        }
+        let mut sequence = header.first;
+        for record in Records::new(&payload) {
+            if !record.body.is_empty() {
+                visit(sequence, record.head, record.body);
+            }
+            sequence = Sequence(sequence.0 + 1);
+        }
+        Ok(Some(offset + FRAME_HEADER as u32 + header.len))
+    }
+
     /// Reads the body at `at` of record `sequence`. Blocks the thread.
     ///
     /// # Errors

@@ -288,7 +288,8 @@ impl<D: Disk> Scanned<D> {
         let store = Store::new(disk, config, self.log_id, recovery, newest);
         for (number, entry) in &self.history.segments {
             let (recovery, file) = (entry.header.recovery, Arc::clone(&entry.file));
-            store.add(Segment { number: *number, recovery, file });
+            let limit = if entry.limit < entry.len { entry.limit } else { u64::MAX };
+            store.add(Segment { number: *number, recovery, file, limit });
             if History::<D>::is_void(entry) {
                 store.retire(*number);
             }

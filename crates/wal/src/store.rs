@@ -28,6 +28,8 @@ pub(crate) struct Segment<F> {
     pub(crate) number: u32,
     pub(crate) recovery: u32,
     pub(crate) file: Arc<F>,
+    /// Bytes from here on are void; the largest number where nothing is.
+    pub(crate) limit: u64,
 }
 
 /// The next segment, on its way to being ready.
@@ -135,7 +137,7 @@ impl<D: Disk> Store<D> {
         file.sync().map_err(WalError::io("sync", &*temporary))?;
         self.disk.rename(&temporary, &name).map_err(WalError::io("rename", &*temporary))?;
         self.disk.sync_folder("").map_err(WalError::io("sync the folder of", &*name))?;
-        Ok(Segment { number, recovery, file })
+        Ok(Segment { number, recovery, file, limit: u64::MAX })
     }
 
     /// Notes that nothing in a segment is needed any more.
@@ -202,6 +204,13 @@ impl<D: Disk> Store<D> {
         let number = files.retired.swap_remove(at);
         files.open.remove(&number);
         Some(number)
+    }
+
+    /// Bytes of the files of the segments in use, the spare included.
+    pub(crate) fn bytes(&self) -> u64 {
+        let files = self.files.lock();
+        let count = files.open.len() + usize::from(files.spare.is_some());
+        count as u64 * self.config.segment_bytes
     }
 
     /// Numbers of the segments in use, oldest first.

@@ -14,14 +14,18 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sluice_engine::{
-    Body, BodyRef, Effect, Effects, EndedBy, Engine, Journal, Need, Progress, Ran, Record,
-    Sequence, Target,
+    Body, Effect, Effects, EndedBy, Engine, Handover, Piece, Progress, Ran, Target,
 };
-use sluice_model::{Answer, Client, Code, LeaseId, Refusal, Request, SessionId, Timestamp};
-use sluice_wal::{Commit, Committed, Disk, Log, SyncPolicy, WalError};
+use sluice_model::{
+    Answer, Client, Code, Command, LeaseId, Refusal, Request, SessionId, Timestamp,
+};
+use sluice_wal::{
+    BodyRef, Commit, Committed, Disk, Log, Position, Reader, Sequence, SyncPolicy, WalError,
+};
 
-use crate::local::journal::LogJournal;
-use crate::local::outbox::{Outbox, Parcel};
+use crate::Stats;
+use crate::local::journal::{LogJournal, place};
+use crate::local::outbox::{Outbox, Parcel, ParcelContent};
 
 /// When the driver syncs and marks by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +53,7 @@ impl Default for Pace {
 
 /// What a turn is about.
 #[derive(Debug)]
-pub enum Input<'a> {
+pub enum Input<'a, D: Disk> {
     /// Requests of a session, from the front; those that ran are removed.
     Requests {
         /// Whose.
@@ -69,9 +73,18 @@ pub enum Input<'a> {
         unsent: Vec<LeaseId>,
     },
     /// A commit has ended, well or not.
-    Committed(Committed),
+    Committed(Committed<D>),
     /// The body of a delivery can't be read back.
     Corrupt(LeaseId),
+    /// A body has to leave its segment, for those of the targets that still need it.
+    Move {
+        /// Which messages the record at the old place was for.
+        targets: &'a [Target],
+        /// The number of that record.
+        from: u64,
+        /// The body.
+        body: &'a [u8],
+    },
     /// Time has passed.
     Tick,
 }
@@ -82,6 +95,7 @@ pub struct Driver<D: Disk> {
     pub(crate) log: Log<D>,
     pace: Pace,
     effects: Effects,
+    scratch: Vec<u8>,
     outboxes: BTreeMap<SessionId, Outbox>,
     /// Sessions whose outbox holds something.
     holding: BTreeSet<SessionId>,
@@ -93,6 +107,8 @@ pub struct Driver<D: Disk> {
     /// When the last commit ended, until a sync mark has followed it.
     unmarked_since: Option<Timestamp>,
     last_sync: Timestamp,
+    /// A record that somebody outside the engine wants synced.
+    sync_to: u64,
     failure: Option<WalError>,
     commits: u64,
 }
@@ -105,6 +121,7 @@ impl<D: Disk> Driver<D> {
             log,
             pace,
             effects: Effects::default(),
+            scratch: Vec::new(),
             outboxes: BTreeMap::new(),
             holding: BTreeSet::new(),
             released: Vec::new(),
@@ -112,9 +129,18 @@ impl<D: Disk> Driver<D> {
             unsynced_since: None,
             unmarked_since: None,
             last_sync: Timestamp::EPOCH,
+            sync_to: 0,
             failure: None,
             commits: 0,
         }
+    }
+
+    /// Makes visible what recovery brought back, which is all safe.
+    pub(crate) fn show_recovered(&mut self, now: Timestamp) {
+        let progress = self.progress();
+        let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
+        self.engine.progress(now, progress, &mut journal, &mut self.effects);
+        self.unmarked_since = Some(now);
     }
 
     /// Opens a session.
@@ -129,7 +155,7 @@ impl<D: Disk> Driver<D> {
     ///
     /// # Errors
     /// A commit failed: what it held is in doubt, and nothing more is accepted.
-    pub fn turn(&mut self, now: Timestamp, input: Input<'_>) -> Result<(), WalError> {
+    pub fn turn(&mut self, now: Timestamp, input: Input<'_, D>) -> Result<(), WalError> {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
@@ -143,18 +169,22 @@ impl<D: Disk> Driver<D> {
                     self.holding.remove(&session);
                     unsent.extend(outbox.drain().filter_map(|parcel| parcel.lease()));
                 }
-                let mut journal = LogJournal::new(&mut self.log);
+                let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
                 let effects = &mut self.effects;
                 self.engine.close(now, session, by, &unsent, &mut journal, effects);
             }
             Input::Committed(done) => self.committed(now, done)?,
             Input::Corrupt(lease) => {
-                let mut journal = LogJournal::new(&mut self.log);
+                let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
                 self.engine.corrupt(now, &lease, &mut journal, &mut self.effects);
+            }
+            Input::Move { targets, from, body } => {
+                let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
+                self.engine.relocate(targets, from, body, &mut journal);
             }
             Input::Tick => {}
         }
-        let mut journal = LogJournal::new(&mut self.log);
+        let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
         self.engine.fire(now, &mut journal, &mut self.effects);
         self.post();
         Ok(())
@@ -166,7 +196,7 @@ impl<D: Disk> Driver<D> {
             let publish = matches!(request.command, Command::Publish(_));
             // Settlements go on when the disk falls behind: they are what makes room.
             let overloaded = publish && self.log.waiting_bytes() >= self.pace.waiting_max;
-            let mut journal = LogJournal::new(&mut self.log);
+            let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
             let effects = &mut self.effects;
             let ran = if overloaded {
                 let text = "too many bytes wait for the disk";
@@ -182,7 +212,7 @@ impl<D: Disk> Driver<D> {
     }
 
     /// A commit has ended: shows what is safe by now.
-    fn committed(&mut self, now: Timestamp, done: Committed) -> Result<(), WalError> {
+    fn committed(&mut self, now: Timestamp, done: Committed<D>) -> Result<(), WalError> {
         self.committing = false;
         let synced_before = self.log.synced();
         if let Err(error) = self.log.finish(done) {
@@ -199,7 +229,7 @@ impl<D: Disk> Driver<D> {
             self.unsynced_since = Some(now);
         }
         let progress = self.progress();
-        let mut journal = LogJournal::new(&mut self.log);
+        let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
         self.engine.progress(now, progress, &mut journal, &mut self.effects);
         for session in std::mem::take(&mut self.holding) {
             self.release(session, progress);
@@ -269,8 +299,16 @@ impl<D: Disk> Driver<D> {
         }
     }
 
-    /// Takes the replies that may leave, in order for each session.
+    /// Takes the replies that may leave, in order for each session. Messages whose bodies the log
+    /// still has in memory come with them.
     pub fn take_released(&mut self) -> std::vec::Drain<'_, (SessionId, Parcel)> {
+        for (_, parcel) in &mut self.released {
+            if let ParcelContent::Handover(Handover { body: Body::Stored(at), .. }) =
+                &parcel.content
+            {
+                parcel.resident = self.log.resident(place(*at).1);
+            }
+        }
         self.released.drain(..)
     }
 
@@ -296,9 +334,10 @@ impl<D: Disk> Driver<D> {
         let unsynced = self.log.last().0 - self.log.synced().0;
         let since = self.unsynced_since.unwrap_or(now);
         let policy = self.pace.policy;
-        let waited_for = policy == SyncPolicy::Always
-            && self.engine.wanted().synced > self.log.synced().0;
+        let synced = self.log.synced().0;
+        let waited_for = policy == SyncPolicy::Always && self.engine.wanted().synced > synced;
         waited_for
+            || self.sync_to > synced
             || policy.is_due(unsynced, now.since(self.last_sync))
             || policy != SyncPolicy::None && now.since(since) >= self.pace.sync_lazy
     }
@@ -309,9 +348,95 @@ impl<D: Disk> Driver<D> {
 
     /// When a turn is due though nothing came in.
     pub fn deadline(&self) -> Option<Timestamp> {
-        let sync = self.unsynced_since.map(|since| since.after(self.pace.sync_lazy));
+        if self.failure.is_some() {
+            return None;
+        }
+        let sync = self
+            .unsynced_since
+            .filter(|_| self.pace.policy != SyncPolicy::None)
+            .map(|since| since.after(self.pace.sync_lazy));
         let mark = self.unmarked_since.map(|since| since.after(self.pace.mark_after));
         [self.engine.next_deadline(), sync, mark].into_iter().flatten().min()
+    }
+
+    /// Whether a commit could be taken now.
+    pub fn has_work(&self, now: Timestamp) -> bool {
+        !self.committing
+            && self.failure.is_none()
+            && (self.log.last() > self.log.written()
+                || self.wants_sync(now) && self.log.synced() < self.log.last()
+                || self.mark_is_due(now))
+    }
+
+    /// Makes everything appended so far worth a sync.
+    pub(crate) fn sync_all(&mut self) {
+        self.sync_to = self.log.last().0;
+    }
+
+    /// A way to read bodies from any thread.
+    pub fn reader(&self) -> Reader<D> {
+        self.log.reader()
+    }
+
+    /// Counters and gauges as they stand.
+    pub fn stats(&self) -> Stats {
+        let counted = self.engine.stats();
+        Stats {
+            published: counted.published,
+            delivered: counted.delivered,
+            acked: counted.acked,
+            unroutable: counted.unroutable,
+            dropped: counted.dropped + counted.gaps,
+            expired: counted.expired,
+            dead: counted.dead,
+            refused: counted.refused,
+            subscriptions: self.engine.subscriptions() as u64,
+            sessions: self.engine.sessions() as u64,
+            queued: self.engine.queued(),
+            commits: self.commits,
+            records: self.log.last().0,
+        }
+    }
+
+    /// Takes what changed since the last image, and where replay starts from this one. The
+    /// segments that hold nothing alive at this moment come third.
+    pub(crate) fn take_image(&mut self) -> (Vec<Piece>, Position, Vec<u32>) {
+        let position = self.log.position();
+        // Whoever publishes the image waits for this.
+        self.sync_to = position.next.0 - 1;
+        let empty =
+            |segment: &u32| *segment < position.segment && self.engine.live_bytes_of(*segment) == 0;
+        let empty = self.log.segments().into_iter().filter(empty).collect();
+        (self.engine.take_image(), position, empty)
+    }
+
+    /// The segment that is best cleared, if the log is so large beside what lives in it that one
+    /// has to be: it stays below twice the live bytes and four segments.
+    pub(crate) fn sparse_segment(&self, segment_bytes: u64) -> Option<u32> {
+        let bound = 2 * self.engine.live_bytes() + 3 * segment_bytes;
+        if self.log.file_bytes() <= bound {
+            return None;
+        }
+        let mut segments = self.log.segments();
+        segments.pop();
+        segments
+            .into_iter()
+            .map(|segment| (self.engine.live_bytes_of(segment), segment))
+            .filter(|(live, _)| (1..segment_bytes / 2).contains(live))
+            .min()
+            .map(|(_, segment)| segment)
+    }
+
+    /// Where the body of a held message is now, if the lease is still valid.
+    pub(crate) fn place_of(&self, lease: &LeaseId) -> Option<(Sequence, BodyRef)> {
+        self.engine.place_of(lease).map(place)
+    }
+
+    /// The end of the log in order, once everything before it is safe.
+    pub(crate) fn take_close_mark(&mut self, now: Timestamp) -> Option<Commit<D>> {
+        let commit = self.log.take_close_mark(now.as_millis());
+        self.committing |= commit.is_some();
+        commit
     }
 
     /// Whether a session still waits for the log.

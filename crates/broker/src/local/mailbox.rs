@@ -19,11 +19,11 @@ struct Inner {
 }
 
 impl Mailbox {
-    /// Adds replies and wakes the door. Empties `parcels`.
-    pub(crate) fn put(&self, parcels: &mut Vec<Parcel>) {
+    /// Adds a reply and wakes the door.
+    pub(crate) fn put(&self, parcel: Parcel) {
         let waker = {
             let mut inner = self.inner.lock();
-            inner.parcels.append(parcels);
+            inner.parcels.push(parcel);
             inner.waker.take()
         };
         // Outside the lock: the one that is woken takes it next.

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use sluice_engine::{Handover, Need, Place, Progress, Ticket};
-use sluice_model::{Answer, Reply};
+use sluice_model::{Answer, LeaseId, Reply};
 
 /// An answer on its way to a door.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,8 @@ pub struct Parcel {
     pub weight: usize,
     /// What is in it.
     pub content: ParcelContent,
+    /// The stored body of a message in it, if the log still has it in memory.
+    pub resident: Option<Bytes>,
 }
 
 /// What is in a parcel.
@@ -29,13 +32,22 @@ impl Parcel {
     /// A parcel with an answer that carries no message.
     pub fn answer(tag: u64, answer: Answer) -> Self {
         let reply = Reply { tag, answer };
-        Self { tag, weight: reply.weight(), content: ParcelContent::Answer(reply.answer) }
+        let weight = reply.weight();
+        Self { tag, weight, content: ParcelContent::Answer(reply.answer), resident: None }
+    }
+
+    /// The lease of the delivery in it, if it is one.
+    pub fn lease(&self) -> Option<LeaseId> {
+        match &self.content {
+            ParcelContent::Answer(_) => None,
+            ParcelContent::Handover(handover) => handover.lease,
+        }
     }
 
     /// A parcel with a message.
     pub fn handover(tag: u64, handover: Handover) -> Self {
         let weight = Reply::delivery_weight(handover.bytes());
-        Self { tag, weight, content: ParcelContent::Handover(handover) }
+        Self { tag, weight, content: ParcelContent::Handover(handover), resident: None }
     }
 }
 

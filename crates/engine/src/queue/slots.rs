@@ -356,6 +356,14 @@ impl Slots {
         (changed, std::mem::take(&mut self.removed))
     }
 
+    /// Makes every chunk count as changed since the last image.
+    pub(crate) fn dirty_all(&mut self) {
+        self.removed.clear();
+        for entry in &mut self.entries {
+            entry.dirty = Dirty { places: true, states: true };
+        }
+    }
+
     /// Puts back a chunk that an image held.
     pub(crate) fn restore(&mut self, number: u64, chunk: Chunk) {
         self.fill_to(number * CHUNK);

@@ -1,0 +1,483 @@
+//! The local broker with its threads.
+//!
+//! Whoever brings requests takes the core, runs a turn, and leads a commit itself if none is
+//! running: a lone request crosses no thread. What arrives during the commit shares the next one,
+//! which the committer thread leads, so that a busy log is driven by one thread and nobody who
+//! waits for a reply runs the commits of others.
+//!
+//! ```text
+//!            nobody leads            commit done, more waits
+//!   idle -----------------> leading ------------------------> handed over (committer thread)
+//!    ^                         |                                        |
+//!    '------- nothing waits ---'<---------------- nothing waits --------'
+//! ```
+//!
+//! A panic between taking and giving back the lead leaves a state that nobody knows; the process
+//! aborts and recovers instead.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use sluice_engine::{Body, EndedBy, Handover, Stored};
+use sluice_model::{Answer, Client, Delivery, LeaseId, Reply, Request, SessionId, Timestamp};
+use sluice_wal::{Disk, Reader, RecoveryReport, Step, WalError};
+
+use crate::backend::{Backend, Capabilities, ClosedBy, Link};
+use crate::local::driver::{Driver, Input};
+use crate::local::housekeeping::{Access, Housekeeper};
+use crate::local::journal::place;
+use crate::local::mailbox::Mailbox;
+use crate::local::outbox::{Parcel, ParcelContent};
+use crate::local::recovery::{Entropy, LocalConfig, StartError, start};
+use crate::{BrokerError, Stats};
+
+/// How long the housekeeper rests when there is nothing to do.
+const REST: Duration = Duration::from_millis(200);
+
+/// The broker of this process: a log on a disk, and threads to drive it.
+pub struct LocalBackend<D: Disk> {
+    shared: Arc<Shared<D>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    durable: bool,
+}
+
+struct Shared<D: Disk> {
+    core: Mutex<Core<D>>,
+    /// Tells the committer that it leads, that a deadline came nearer, or that it is over.
+    committer: Condvar,
+    /// Tells the housekeeper that it is over.
+    housekeeper: Condvar,
+    reader: Reader<D>,
+    clock: Clock,
+}
+
+struct Core<D: Disk> {
+    driver: Driver<D>,
+    /// Somebody leads: takes commits, runs them and feeds their outcome back.
+    led: bool,
+    /// The committer is to lead.
+    handed_over: bool,
+    /// When the committer wakes by itself.
+    wakes_at: Option<Timestamp>,
+    stopping: bool,
+    mailboxes: BTreeMap<SessionId, Arc<Mailbox>>,
+    failure: Option<BrokerError>,
+    failure_wakers: Vec<Waker>,
+}
+
+/// Wall time that runs with the monotonic clock and so never goes back.
+#[derive(Debug)]
+struct Clock {
+    base: Timestamp,
+    started: Instant,
+}
+
+impl Clock {
+    fn now(&self) -> Timestamp {
+        self.base.after(self.started.elapsed())
+    }
+}
+
+/// Aborts the process if it is dropped by a panic.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+impl<D: Disk> LocalBackend<D> {
+    /// Recovers what `disk` holds and serves it. `durable` says whether it survives the machine.
+    ///
+    /// # Errors
+    /// The start was refused; see [`StartError`].
+    pub fn open(
+        disk: D,
+        config: &LocalConfig,
+        wall: Timestamp,
+        entropy: Entropy,
+        durable: bool,
+    ) -> Result<(Self, RecoveryReport), StartError> {
+        let started = start(disk, config, wall, entropy)?;
+        let reader = started.driver.reader();
+        let core = Core {
+            driver: started.driver,
+            led: false,
+            handed_over: false,
+            wakes_at: None,
+            stopping: false,
+            mailboxes: BTreeMap::new(),
+            failure: None,
+            failure_wakers: Vec::new(),
+        };
+        let shared = Arc::new(Shared {
+            core: Mutex::new(core),
+            committer: Condvar::new(),
+            housekeeper: Condvar::new(),
+            reader,
+            clock: Clock { base: started.now, started: Instant::now() },
+        });
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(work)
+        };
+        let threads = [
+            spawn("committer", {
+                let shared = Arc::clone(&shared);
+                Box::new(move || shared.run_committer())
+            }),
+            spawn("housekeeper", {
+                let shared = Arc::clone(&shared);
+                Box::new(move || shared.run_housekeeper(started.housekeeper))
+            }),
+        ];
+        let threads = threads.into_iter().collect::<Result<Vec<_>, _>>().map_err(|source| {
+            let (action, path) = ("start a thread for", "the log".to_owned());
+            StartError::Log(WalError::Io { action, path, source: Arc::new(source) })
+        })?;
+        Ok((Self { shared, threads: Mutex::new(threads), durable }, started.report))
+    }
+}
+
+impl<D: Disk> Shared<D> {
+    /// Runs a turn, and leads a commit if there is something to commit and nobody leads.
+    fn turn(&self, session: Option<SessionId>, input: Input<'_, D>) {
+        let guard = AbortOnUnwind;
+        let mut core = self.core.lock();
+        let now = self.clock.now();
+        core.turn(now, input);
+        if !core.led {
+            self.lead(core, session);
+        } else {
+            drop(core);
+        }
+        std::mem::forget(guard);
+    }
+
+    /// Commits until this session's replies are out or nothing is left; leaves the rest to the
+    /// committer.
+    fn lead<'a>(&'a self, mut core: MutexGuard<'a, Core<D>>, session: Option<SessionId>) {
+        core.led = true;
+        // A delivery that waited for a commit brings a grant, which is written in a second one.
+        for _ in 0..2 {
+            if !self.commit_once(&mut core) {
+                break;
+            }
+            if !session.is_some_and(|session| core.driver.is_holding(session)) {
+                break;
+            }
+        }
+        if core.driver.has_work(self.clock.now()) {
+            core.handed_over = true;
+            self.committer.notify_one();
+        } else {
+            core.led = false;
+            self.wake_for_deadline(&mut core);
+        }
+    }
+
+    /// Runs one commit without the lock, and the turn after it. False if there was none.
+    fn commit_once(&self, core: &mut MutexGuard<'_, Core<D>>) -> bool {
+        let Some(commit) = core.driver.take_commit(self.clock.now()) else { return false };
+        let done = MutexGuard::unlocked(core, || commit.run());
+        let now = self.clock.now();
+        core.turn(now, Input::Committed(done));
+        true
+    }
+
+    /// Sees to it that the committer wakes in time for the next deadline.
+    fn wake_for_deadline(&self, core: &mut Core<D>) {
+        let next = core.driver.deadline();
+        let sooner = match (next, core.wakes_at) {
+            (Some(next), Some(wakes_at)) => next < wakes_at,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        if sooner {
+            self.committer.notify_one();
+        }
+    }
+
+    fn run_committer(&self) {
+        let _guard = AbortOnUnwind;
+        let mut core = self.core.lock();
+        while !core.stopping || core.handed_over {
+            if core.handed_over {
+                while self.commit_once(&mut core) {}
+                core.handed_over = false;
+                core.led = false;
+            }
+            let now = self.clock.now();
+            match core.driver.deadline() {
+                Some(deadline) if deadline <= now => {
+                    core.turn(now, Input::Tick);
+                    if !core.led {
+                        core.led = true;
+                        core.handed_over = true;
+                        continue;
+                    }
+                    // Whoever leads now looks at the deadline again when it is done.
+                    core.wakes_at = None;
+                    self.committer.wait(&mut core);
+                }
+                Some(deadline) => {
+                    core.wakes_at = Some(deadline);
+                    self.committer.wait_for(&mut core, deadline.since(now));
+                }
+                None => {
+                    core.wakes_at = None;
+                    self.committer.wait(&mut core);
+                }
+            }
+        }
+    }
+
+    fn run_housekeeper(&self, mut housekeeper: Housekeeper<D>) {
+        let _guard = AbortOnUnwind;
+        let mut access = SharedAccess { shared: self };
+        while !self.core.lock().stopping {
+            let rest = match housekeeper.step(&mut access) {
+                Ok(Step::More) => Duration::ZERO,
+                Ok(Step::Idle) => REST,
+                Err(error) => {
+                    tracing::warn!(%error, "background work on the log failed, trying again");
+                    Duration::from_secs(1)
+                }
+            };
+            if !rest.is_zero() {
+                let mut core = self.core.lock();
+                if !core.stopping {
+                    self.housekeeper.wait_for(&mut core, rest);
+                }
+            }
+        }
+        if self.core.lock().failure.is_none()
+            && let Err(error) = housekeeper.checkpoint(&mut access)
+        {
+            tracing::warn!(%error, "no checkpoint at the end; the next start replays more");
+        }
+    }
+}
+
+impl<D: Disk> Core<D> {
+    /// Runs a turn and hands out what it released.
+    fn turn(&mut self, now: Timestamp, input: Input<'_, D>) {
+        if let Err(error) = self.driver.turn(now, input)
+            && self.failure.is_none()
+        {
+            self.failure = Some(BrokerError::Disk(error.to_string()));
+            for waker in self.failure_wakers.drain(..) {
+                waker.wake();
+            }
+        }
+        for (session, parcel) in self.driver.take_released() {
+            if let Some(mailbox) = self.mailboxes.get(&session) {
+                mailbox.put(parcel);
+            }
+        }
+    }
+}
+
+struct SharedAccess<'a, D: Disk> {
+    shared: &'a Shared<D>,
+}
+
+impl<D: Disk> Access<D> for SharedAccess<'_, D> {
+    fn with<R>(&mut self, work: impl FnOnce(&mut Driver<D>, Timestamp) -> R) -> R {
+        let mut core = self.shared.core.lock();
+        let result = work(&mut core.driver, self.shared.clock.now());
+        // Moved bodies and asked-for syncs have to be committed by somebody.
+        if !core.led {
+            self.shared.lead(core, None);
+        }
+        result
+    }
+}
+
+impl<D: Disk> Backend for LocalBackend<D> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { durable: self.durable, durable_subscriptions: true }
+    }
+
+    fn open(&self, client: Client) -> Box<dyn Link> {
+        let mailbox = Arc::new(Mailbox::default());
+        let mut core = self.shared.core.lock();
+        let session = core.driver.open(client);
+        core.mailboxes.insert(session, Arc::clone(&mailbox));
+        drop(core);
+        Box::new(LocalLink {
+            shared: Arc::clone(&self.shared),
+            session,
+            mailbox,
+            given_back: 0,
+            taken: 0,
+            written: 0,
+            unwritten: VecDeque::new(),
+        })
+    }
+
+    fn stats(&self) -> Stats {
+        let core = self.shared.core.lock();
+        core.driver.stats()
+    }
+
+    fn poll_failure(&self, context: &mut Context<'_>) -> Poll<BrokerError> {
+        let mut core = self.shared.core.lock();
+        match &core.failure {
+            Some(failure) => Poll::Ready(failure.clone()),
+            None => {
+                core.failure_wakers.retain(|waker| !waker.will_wake(context.waker()));
+                core.failure_wakers.push(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn stop(&self) -> Result<(), BrokerError> {
+        {
+            let mut core = self.shared.core.lock();
+            core.stopping = true;
+            self.shared.committer.notify_all();
+            self.shared.housekeeper.notify_all();
+        }
+        for thread in self.threads.lock().drain(..) {
+            // A thread that panicked has taken the process with it.
+            let _ = thread.join();
+        }
+        let mut core = self.shared.core.lock();
+        core.driver.sync_all();
+        while self.shared.commit_once(&mut core) {}
+        let now = self.shared.clock.now();
+        if let Some(commit) = core.driver.take_close_mark(now) {
+            core.turn(now, Input::Committed(commit.run()));
+        }
+        match &core.failure {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One client's way into the local broker.
+struct LocalLink<D: Disk> {
+    shared: Arc<Shared<D>>,
+    session: SessionId,
+    mailbox: Arc<Mailbox>,
+    /// Weight of replies that have left since the engine was last told.
+    given_back: usize,
+    /// Weight of all replies taken and of all that have left.
+    taken: u64,
+    written: u64,
+    /// Deliveries taken that have not left, by the weight taken up to them.
+    unwritten: VecDeque<(u64, LeaseId)>,
+}
+
+impl<D: Disk> LocalLink<D> {
+    /// The reply in a parcel; none where its body can't be read and nothing is to be said.
+    fn open_parcel(&mut self, parcel: Parcel) -> Reply {
+        let tag = parcel.tag;
+        let answer = match parcel.content {
+            ParcelContent::Answer(answer) => answer,
+            ParcelContent::Handover(handover) => self.deliver(handover, parcel.resident),
+        };
+        let reply = Reply { tag, answer };
+        let weight = reply.weight();
+        // The engine counted the stored form, which is never smaller.
+        self.given_back += parcel.weight.saturating_sub(weight);
+        self.taken += weight as u64;
+        if let Answer::Delivered(Delivery { lease: Some(lease), .. }) = &reply.answer {
+            self.unwritten.push_back((self.taken, *lease));
+        }
+        reply
+    }
+
+    fn deliver(&self, handover: Handover, resident: Option<Bytes>) -> Answer {
+        let Handover { subscription, lease, redelivered, body } = handover;
+        let (id, published_at, topic, payload) = match body {
+            Body::Resident(message) => {
+                let topic = Bytes::copy_from_slice(message.topic.as_str().as_bytes());
+                (message.id, message.published_at, topic, message.payload.clone())
+            }
+            Body::Stored(at) => {
+                let stored = resident.and_then(|bytes| Stored::decode(&bytes).ok());
+                let Some(stored) = stored.or_else(|| self.read(at, lease)) else {
+                    return Answer::Empty;
+                };
+                (stored.id, stored.published_at, stored.topic, stored.payload)
+            }
+        };
+        Answer::Delivered(Delivery {
+            subscription,
+            lease,
+            redelivered,
+            id,
+            published_at,
+            topic,
+            payload,
+        })
+    }
+
+    /// Reads a body; once more at its present place if it has moved. One that can't be read goes
+    /// to the dead set, and its consumer is told that there is nothing.
+    fn read(&self, at: sluice_engine::BodyRef, lease: Option<LeaseId>) -> Option<Stored> {
+        let (sequence, body) = place(at);
+        let read = |sequence, body| {
+            let bytes = self.shared.reader.read(body, sequence).ok()?;
+            Stored::decode(&bytes).ok()
+        };
+        if let Some(stored) = read(sequence, body) {
+            return Some(stored);
+        }
+        let lease = lease?;
+        let present = self.shared.core.lock().driver.place_of(&lease)?;
+        let again = read(present.0, present.1);
+        if again.is_none() {
+            tracing::error!(queue = lease.queue.0, seq = lease.seq.0, "a body can't be read back");
+            self.shared.turn(None, Input::Corrupt(lease));
+        }
+        again
+    }
+}
+
+impl<D: Disk> Link for LocalLink<D> {
+    fn submit(&mut self, requests: &mut VecDeque<Request>) {
+        let written = std::mem::take(&mut self.given_back);
+        let input = Input::Requests { session: self.session, written, requests };
+        self.shared.turn(Some(self.session), input);
+    }
+
+    fn take_replies(&mut self, into: &mut Vec<Reply>) {
+        for parcel in self.mailbox.take() {
+            let reply = self.open_parcel(parcel);
+            into.push(reply);
+        }
+    }
+
+    fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.mailbox.poll(context)
+    }
+
+    fn written(&mut self, weight: usize) {
+        self.given_back += weight;
+        self.written += weight as u64;
+        while self.unwritten.pop_front_if(|(upto, _)| *upto <= self.written).is_some() {}
+    }
+
+    fn close(self: Box<Self>, by: ClosedBy) {
+        let mut unsent: Vec<LeaseId> = self.unwritten.iter().map(|(_, lease)| *lease).collect();
+        unsent.extend(self.mailbox.take().iter().filter_map(Parcel::lease));
+        let by = match by {
+            ClosedBy::Client => EndedBy::Client,
+            ClosedBy::Broker => EndedBy::Broker,
+        };
+        self.shared.core.lock().mailboxes.remove(&self.session);
+        self.shared.turn(None, Input::Close { session: self.session, by, unsent });
+    }
+}

@@ -1,0 +1,15 @@
+//! The backend in this process: an engine over a log on a disk.
+
+mod backend;
+mod driver;
+mod housekeeping;
+mod journal;
+mod mailbox;
+mod outbox;
+mod recovery;
+
+pub use backend::LocalBackend;
+pub use driver::{Driver, Input, Pace};
+pub use housekeeping::{Access, Housekeeper, Upkeep};
+pub use outbox::{Parcel, ParcelContent};
+pub use recovery::{Entropy, LocalConfig, StartError, Started, start};

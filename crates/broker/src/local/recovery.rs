@@ -1,0 +1,155 @@
+//! From a disk to a driver that is ready to serve.
+
+use std::time::Duration;
+
+use sluice_engine::{Config as EngineConfig, Engine, Loader, Record, RecordError};
+use sluice_model::Timestamp;
+use sluice_wal::{Config as WalConfig, Disk, Log, RecoveryReport, Scanned, WalError};
+use thiserror::Error;
+
+use crate::local::driver::{Driver, Pace};
+use crate::local::housekeeping::{Housekeeper, Upkeep};
+use crate::local::journal::{LogJournal, body_ref};
+
+/// How a local broker is set up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LocalConfig {
+    /// Rules of queues and subscriptions.
+    pub engine: EngineConfig,
+    /// Bounds of the log.
+    pub wal: WalConfig,
+    /// When the log is synced.
+    pub pace: Pace,
+    /// Most bytes of records that a start has to replay.
+    pub replay_max: u64,
+    /// A checkpoint is made at least so often, if there was anything since the last.
+    pub checkpoint_interval: Duration,
+    /// A start refuses a clock that is further ahead of the log's last record.
+    pub clock_ahead_max: Duration,
+    /// Start whatever the clock says.
+    pub accept_clock: bool,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self {
+            engine: EngineConfig::default(),
+            wal: WalConfig::default(),
+            pace: Pace::default(),
+            replay_max: 32 << 20,
+            checkpoint_interval: Duration::from_secs(30),
+            clock_ahead_max: Duration::from_secs(24 * 3600),
+            accept_clock: false,
+        }
+    }
+}
+
+/// Why a start was refused.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The log can't be used.
+    #[error(transparent)]
+    Log(#[from] WalError),
+    /// A record or an image was written by something else.
+    #[error("record {sequence} can't be understood: {source}")]
+    Record {
+        /// The record; 0 for an image.
+        sequence: u64,
+        /// Why.
+        source: RecordError,
+    },
+    /// The clock may be wrong, and everything could expire by it.
+    #[error(
+        "the clock is {} h ahead of the last record of the log; if it is right, start with --accept-clock",
+        .ahead.as_secs() / 3600
+    )]
+    Clock {
+        /// How far.
+        ahead: Duration,
+    },
+}
+
+/// What a start came to.
+pub struct Started<D: Disk> {
+    /// Ready to serve: its start is on disk.
+    pub driver: Driver<D>,
+    /// Its background work.
+    pub housekeeper: Housekeeper<D>,
+    /// What recovery found and did.
+    pub report: RecoveryReport,
+    /// The broker's time, which never goes back.
+    pub now: Timestamp,
+}
+
+/// Randomness for a start; the same gives the same run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entropy {
+    /// The id of a log that is made here.
+    pub log_id: u64,
+    /// Decides all that chance decides in the engine.
+    pub seed: u64,
+}
+
+/// Recovers what the disk holds and starts on it. `wall` is what the clock says.
+///
+/// # Errors
+/// The disk is in use, damaged, or refuses; or the clock can't be right.
+pub fn start<D: Disk>(
+    disk: D,
+    config: &LocalConfig,
+    wall: Timestamp,
+    entropy: Entropy,
+) -> Result<Started<D>, StartError> {
+    let scanned = Log::scan(disk, config.wal.clone(), entropy.log_id)?;
+    let now = check_clock(&scanned, config, wall)?;
+    let opened = scanned.open(now.as_millis())?;
+    let mut loader = Loader::new(Engine::new(config.engine.clone(), entropy.seed));
+    opened.images(|key, bytes| {
+        loader.add(key, bytes).map_err(|source| StartError::Record { sequence: 0, source })
+    })?;
+    let mut engine = loader.finish();
+    let mut misunderstood = None;
+    opened.replay(|record| {
+        match Record::decode(record.head) {
+            Ok(head) => engine.replay(&head, body_ref(record.sequence, record.body)),
+            Err(source) if misunderstood.is_none() => {
+                misunderstood = Some(StartError::Record { sequence: record.sequence.0, source });
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    })?;
+    if let Some(error) = misunderstood {
+        return Err(error);
+    }
+    let mut log = opened.log;
+    let mut scratch = Vec::new();
+    engine.start(now, !opened.report.clean, &mut LogJournal::new(&mut log, &mut scratch));
+    // Nothing is served before this start is safe: generations must not repeat.
+    if let Some(commit) = log.take_commit(true, now.as_millis()) {
+        log.finish(commit.run())?;
+    }
+    let mut driver = Driver::new(engine, log, config.pace);
+    driver.show_recovered(now);
+    let upkeep = Upkeep {
+        replay_max: config.replay_max,
+        checkpoint_interval: config.checkpoint_interval,
+        segment_bytes: config.wal.segment_bytes,
+    };
+    let housekeeper = Housekeeper::new(&driver, opened.checkpoints, upkeep);
+    Ok(Started { driver, housekeeper, report: opened.report, now })
+}
+
+/// The broker's time at a start: the clock's, but never before the log's last.
+fn check_clock<D: Disk>(
+    scanned: &Scanned<D>,
+    config: &LocalConfig,
+    wall: Timestamp,
+) -> Result<Timestamp, StartError> {
+    let last = Timestamp::from_millis(scanned.last_time_ms());
+    let ahead = wall.since(last);
+    if last != Timestamp::EPOCH && ahead > config.clock_ahead_max && !config.accept_clock {
+        return Err(StartError::Clock { ahead });
+    }
+    Ok(wall.max(last))
+}
