@@ -39,6 +39,12 @@ impl Drain {
         // Without a sender the server is gone, which is no different here.
         let _ = self.0.wait_for(|begun| *begun).await;
     }
+
+    /// Whether it does: also for connections that never wait, because their client never stops
+    /// sending.
+    pub(crate) fn has_begun(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
 }
 
 /// Why a connection ended.

@@ -7,5 +7,6 @@ mod doors;
 mod fake;
 mod hostile;
 mod lifecycle;
+mod local;
 mod running;
 mod version1;

@@ -14,9 +14,10 @@ use crate::fake::Fake;
 /// More than any step of a test takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) struct Running {
+pub(crate) struct Running<B = Fake> {
     pub(crate) addr: SocketAddr,
-    pub(crate) fake: Fake,
+    /// The broker behind it.
+    pub(crate) fake: B,
     stop: Option<oneshot::Sender<()>>,
     counters: std::sync::Arc<sluice_server::Counters>,
     task: JoinHandle<Result<(), ServerError>>,
@@ -36,7 +37,11 @@ pub(crate) async fn start(config: Config) -> Running {
 }
 
 pub(crate) async fn start_with(config: Config, fake: Fake) -> Running {
-    let server = Server::bind(config, Broker::new(fake.clone())).await.unwrap();
+    start_on(config, Broker::new(fake.clone()), fake).await
+}
+
+pub(crate) async fn start_on<B>(config: Config, broker: Broker, fake: B) -> Running<B> {
+    let server = Server::bind(config, broker).await.unwrap();
     let (addr, counters) = (server.tcp_addr(), server.counters());
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run(async {
@@ -46,7 +51,7 @@ pub(crate) async fn start_with(config: Config, fake: Fake) -> Running {
     Running { addr, fake, stop: Some(stop), counters, task }
 }
 
-impl Running {
+impl<B> Running<B> {
     /// Begins the drain.
     pub(crate) fn shut_down(&mut self) {
         self.stop.take();

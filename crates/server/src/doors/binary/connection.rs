@@ -120,8 +120,12 @@ impl Connection<'_> {
     async fn talk(&mut self) -> io::Result<Ended> {
         let (mut led, mut woken, mut empty_wakes) = (false, false, 0);
         loop {
+            if self.leaving.is_none() && self.drain.has_begun() {
+                self.drain().await?;
+            }
             let wants = self.decode();
             if let Wants::Authenticate(key) = wants {
+                self.flush()?;
                 match self.authenticate(key).await {
                     Some(ended) => return Ok(ended),
                     None => continue,
@@ -156,9 +160,8 @@ impl Connection<'_> {
             led &= !waited;
             match event? {
                 Event::Readable => self.read().await?,
-                Event::Drain => self.drain().await?,
                 Event::Timeout => return Ok(self.timed_out()),
-                Event::Writable => {}
+                Event::Writable | Event::Drain => {}
                 Event::Replies => woken = true,
             }
         }
@@ -176,10 +179,16 @@ impl Connection<'_> {
         let understood = matches!(wants, Wants::Bytes | Wants::Nothing);
         if understood && (self.leaving.is_some() || self.session.is_over()) {
             self.session.finish(&mut self.requests);
-            let patience = self.shared.config.drain_timeout;
-            self.leave_by.get_or_insert_with(|| Instant::now() + patience);
+            self.leave(self.leaving.unwrap_or(Ended::Refused));
         }
         wants
+    }
+
+    /// Takes nothing more from the client, and doesn't wait for ever for the last replies.
+    fn leave(&mut self, why: Ended) {
+        self.leaving = Some(why);
+        let patience = self.shared.config.drain_timeout;
+        self.leave_by.get_or_insert_with(|| Instant::now() + patience);
     }
 
     fn submit(&mut self) {
@@ -240,13 +249,14 @@ impl Connection<'_> {
                 None => std::future::pending().await,
             }
         };
+        // Time first: a client that never stops sending must not outrun it.
         tokio::select! {
             biased;
+            () = until(deadline), if deadline.is_some() => Ok(Event::Timeout),
             readable = wire.stream.readable(), if reads => readable.map(|()| Event::Readable),
             () = replies => Ok(Event::Replies),
             writable = wire.stream.writable(), if writes => writable.map(|()| Event::Writable),
             () = drain.begun(), if leaving.is_none() => Ok(Event::Drain),
-            () = until(deadline), if deadline.is_some() => Ok(Event::Timeout),
         }
     }
 
@@ -275,7 +285,7 @@ impl Connection<'_> {
     async fn read(&mut self) -> io::Result<()> {
         let early = !self.session.is_ready();
         if self.wire.fill(&self.shared.pool, early).await? == Fill::End {
-            self.leaving = Some(Ended::ByClient);
+            self.leave(Ended::ByClient);
         }
         Ok(())
     }
@@ -291,7 +301,7 @@ impl Connection<'_> {
             }
             idle = false;
         }
-        self.leaving = Some(Ended::Drained { idle });
+        self.leave(Ended::Drained { idle });
         Ok(())
     }
 

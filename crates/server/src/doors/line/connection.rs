@@ -50,6 +50,10 @@ pub(crate) async fn serve(
 impl Connection<'_> {
     async fn talk(&mut self, drain: &mut Drain) -> io::Result<Ended> {
         loop {
+            if self.leaving.is_none() && drain.has_begun() {
+                let idle = self.read().await? != Fill::Bytes && self.wire.output.unsent() == 0;
+                self.leaving.get_or_insert(Ended::Drained { idle });
+            }
             let wants = self.session.receive(&mut self.wire.input, &mut self.wire.output);
             self.count();
             if wants == Wants::Close {
@@ -67,18 +71,16 @@ impl Connection<'_> {
             let reads = wants == Wants::Bytes && self.leaving.is_none();
             let writes = self.wire.output.unsent() > 0;
             let deadline = self.deadline();
+            // Time first: a client that never stops sending must not outrun it.
             tokio::select! {
                 biased;
+                () = until(deadline), if deadline.is_some() => return Ok(self.timed_out()),
                 readable = self.wire.stream.readable(), if reads => {
                     readable?;
                     self.read().await?;
                 }
                 writable = self.wire.stream.writable(), if writes => writable?,
-                () = drain.begun(), if self.leaving.is_none() => {
-                    let idle = self.read().await? != Fill::Bytes && !writes;
-                    self.leaving.get_or_insert(Ended::Drained { idle });
-                }
-                () = until(deadline), if deadline.is_some() => return Ok(self.timed_out()),
+                () = drain.begun(), if self.leaving.is_none() => {}
             }
         }
     }
