@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::config::is_loopback;
-use crate::doors::{Drain, Ended, Fill, Shared, Wire, binary, line, until};
+use crate::doors::{Drain, Ended, Fill, Peer, Shared, Wire, binary, line, until};
 use crate::places::{Place, PlaceBy, peer_group};
 use crate::server::Caps;
 
@@ -142,7 +142,7 @@ const fn door_of(first: u8) -> Door {
 }
 
 /// Serves one connection from its first byte to its end.
-pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared, drain: Drain) {
+pub(crate) async fn serve(stream: TcpStream, peer: Peer, shared: &Shared, drain: Drain) {
     if let Err(error) = set_options(&stream) {
         debug!(%error, "socket options could not be set");
     }
@@ -152,7 +152,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Shared, 
         Ok((wire, first)) => match door_of(first) {
             Door::Binary => {
                 shared.counters.binary_connections.one();
-                binary::serve(wire, peer.ip().to_canonical(), shared, ready_by, drain).await
+                binary::serve(wire, peer, shared, ready_by, drain).await
             }
             Door::Line => {
                 shared.counters.line_connections.one();

@@ -22,7 +22,7 @@ use tracing::{Instrument, debug_span, error, info, warn};
 use crate::auth::{FailureTable, Keys};
 use crate::config::{Config, ConfigError, is_loopback};
 use crate::counters::Counters;
-use crate::doors::{BufferPool, Drain, Shared};
+use crate::doors::{BufferPool, Drain, Peer, Shared};
 use crate::listener::{self, Pace, Places};
 use crate::places::{Cap, CapBy};
 
@@ -180,6 +180,7 @@ async fn connection(
 ) {
     let span = debug_span!("connection", id, %peer);
     let _watch = PanicWatch { id, counters: &shared.counters };
+    let peer = Peer { connection: id, ip: peer.ip().to_canonical() };
     listener::serve(stream, peer, &shared, draining).instrument(span).await;
     drop(places);
 }

@@ -5,9 +5,12 @@ pub(crate) mod line;
 mod output;
 mod wire;
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_broker::{Broker, ClosedBy};
+use sluice_model::Principal;
 use tokio::sync::watch;
 
 use crate::auth::{FailureTable, Keys};
@@ -24,9 +27,17 @@ pub(crate) struct Shared {
     pub(crate) broker: Broker,
     pub(crate) keys: Keys,
     pub(crate) failures: FailureTable,
-    pub(crate) principals: std::sync::Arc<CapBy<sluice_model::Principal>>,
-    pub(crate) counters: std::sync::Arc<Counters>,
+    pub(crate) principals: Arc<CapBy<Principal>>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) pool: BufferPool,
+}
+
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The connection's number, which every log line about it shows.
+    pub(crate) connection: u64,
+    pub(crate) ip: IpAddr,
 }
 
 /// Tells a connection that the server drains.

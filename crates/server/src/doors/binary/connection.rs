@@ -9,7 +9,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 
 use sluice_broker::{ClosedBy, Session as BrokerSession};
 use sluice_model::{Client, Code, Principal, Refusal, Reply, Request};
@@ -19,7 +18,7 @@ use tracing::{debug, info};
 use super::session::{Io, Limits, Session, Tally, Wants};
 use crate::auth::KeyHash;
 use crate::doors::wire::{Fill, noting_wait, until};
-use crate::doors::{Drain, Ended, Shared, Wire};
+use crate::doors::{Drain, Ended, Peer, Shared, Wire};
 use crate::places::PlaceBy;
 
 /// Requests or replies that an idle connection keeps room for.
@@ -55,7 +54,7 @@ impl Drop for Link {
 
 struct Connection<'a> {
     shared: &'a Shared,
-    peer: IpAddr,
+    peer: Peer,
     wire: Wire,
     session: Session,
     link: Link,
@@ -74,7 +73,7 @@ struct Connection<'a> {
 /// Serves a client until one side ends it. What `wire` has read already comes first.
 pub(crate) async fn serve(
     wire: Wire,
-    peer: IpAddr,
+    peer: Peer,
     shared: &Shared,
     ready_by: Option<Instant>,
     drain: Drain,
@@ -193,7 +192,7 @@ impl Connection<'_> {
 
     fn submit(&mut self) {
         let session = self.link.session.get_or_insert_with(|| {
-            let client = Client { principal: self.principal.clone(), peer: self.peer };
+            let client = Client { principal: self.principal.clone(), peer: self.peer.ip };
             self.shared.broker.open(client)
         });
         session.submit(&mut self.requests);
@@ -309,7 +308,7 @@ impl Connection<'_> {
     async fn authenticate(&mut self, key: KeyHash) -> Option<Ended> {
         let shared = self.shared;
         while let Some(blocked_until) =
-            shared.failures.blocked_until(self.peer, Instant::now().into_std())
+            shared.failures.blocked_until(self.peer.ip, Instant::now().into_std())
         {
             shared.counters.auth_delays.one();
             let ended = tokio::select! {
@@ -331,14 +330,16 @@ impl Connection<'_> {
 
     fn admit(&mut self, key: KeyHash) -> Result<(), Refusal> {
         let Some(principal) = self.shared.keys.find(key) else {
-            self.shared.failures.failed(self.peer, Instant::now().into_std());
+            self.shared.failures.failed(self.peer.ip, Instant::now().into_std());
             self.shared.counters.auth_failures.one();
-            info!("wrong API key");
+            let Peer { connection, ip } = self.peer;
+            info!(connection, %ip, "wrong API key");
             return Err(Refusal::new(Code::Unauthenticated, "invalid API key"));
         };
         let Some(place) = self.shared.principals.take(principal.clone()) else {
             self.shared.counters.rejected_principal.one();
-            info!(principal = principal.as_str(), "too many connections with one key");
+            let (connection, principal) = (self.peer.connection, principal.as_str());
+            info!(connection, principal, "too many connections with one key");
             return Err(Refusal::new(Code::Overloaded, "too many connections"));
         };
         debug!(principal = principal.as_str(), "authenticated");
