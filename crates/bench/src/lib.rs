@@ -1,1 +1,3 @@
-//! sluice-bench
+//! Load for brokers, and the limits of the machine to hold their figures against.
+
+pub mod v1;

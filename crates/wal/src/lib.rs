@@ -21,7 +21,10 @@ mod sync_policy;
 pub use checkpoint::{CheckpointWriter, Checkpoints, ChunkKey};
 pub use commit::{Commit, Committed};
 pub use config::{Config, ConfigError};
-pub use disk::{Disk, DiskFile, FileDisk, OsFile};
+pub use disk::{
+    Disk, DiskFile, FaultCounters, Faults, FileDisk, MemoryDisk, OsFile, SimulatedDisk,
+    SimulatedFile, Snapshot,
+};
 pub use error::WalError;
 pub use format::{BodyRef, Damage, FORMAT_MAJOR, FrameKind, Position, Sequence};
 pub use inspect::{Inspection, SegmentSummary, inspect};

@@ -68,5 +68,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
 }
 
 mod file;
+mod simulated;
 
 pub use file::{FileDisk, OsFile};
+pub use simulated::{FaultCounters, Faults, MemoryDisk, SimulatedDisk, SimulatedFile, Snapshot};

@@ -1,0 +1,110 @@
+//! Why a command failed, and the exit code that says so.
+
+use std::process::ExitCode;
+
+use sluice_bench::v1::ClientError;
+use sluice_broker::BrokerError;
+use sluice_broker::local::StartError;
+use sluice_server::ServerError;
+use sluice_wal::WalError;
+use thiserror::Error;
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    /// The configuration can't be used. Shown with the place in the file.
+    #[error("{0}")]
+    Settings(miette::Report),
+    /// A setting is unsafe and nobody accepted it.
+    #[error("{0}")]
+    Unsafe(String),
+    /// The log is damaged.
+    #[error("{0}\nsluice log verify shows what is damaged; nothing was changed")]
+    Corrupt(String),
+    /// The disk failed while the broker ran.
+    #[error("the disk failed: {0}")]
+    Disk(String),
+    /// The broker could not be talked to, or refused.
+    #[error("{0}{hint}", hint = hint(.0))]
+    Client(#[from] ClientError),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Client(_) | Self::Other(_) => 1,
+            Self::Unsafe(_) => 2,
+            Self::Corrupt(_) => 3,
+            Self::Disk(_) => 4,
+            Self::Settings(_) => 78,
+        })
+    }
+
+    pub(crate) fn other(error: impl std::fmt::Display) -> Self {
+        Self::Other(error.to_string())
+    }
+
+    pub(crate) fn settings(error: impl std::fmt::Display) -> Self {
+        Self::Settings(miette::miette!("{error}"))
+    }
+}
+
+fn hint(error: &ClientError) -> &'static str {
+    match error {
+        ClientError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            "\nis the broker running? start it with: sluice serve"
+        }
+        ClientError::Refused(nack) if nack.code == 401 => {
+            "\ngive the key with --key-file or SLUICE_API_KEY"
+        }
+        _ => "",
+    }
+}
+
+impl From<WalError> for Failure {
+    fn from(error: WalError) -> Self {
+        match error {
+            WalError::Corrupt(_) => Self::Corrupt(error.to_string()),
+            WalError::UnsafeFs { .. } => Self::Unsafe(error.to_string()),
+            WalError::Poisoned => Self::Disk(error.to_string()),
+            WalError::Locked { .. } | WalError::Version { .. } | WalError::Io { .. } => {
+                Self::Other(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Log(error) => error.into(),
+            StartError::Record { .. } => Self::Corrupt(error.to_string()),
+            StartError::Clock { .. } => Self::settings(error),
+        }
+    }
+}
+
+impl From<BrokerError> for Failure {
+    fn from(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Disk(text) => Self::Disk(text),
+            BrokerError::Corrupt(text) => Self::Corrupt(text),
+            BrokerError::Config(text) => Self::settings(text),
+            BrokerError::Unavailable(text) => Self::Other(text),
+        }
+    }
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Config(error) if error.is_unsafe() => Self::Unsafe(error.to_string()),
+            ServerError::Config(error) => Self::settings(error),
+            ServerError::Bind { ref source, .. } => Self::Other(format!("{error}: {source}")),
+            ServerError::Broker(error) => error.into(),
+        }
+    }
+}
