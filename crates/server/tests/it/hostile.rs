@@ -6,7 +6,9 @@ use bytes::Bytes;
 use sluice_broker::ClosedBy;
 use sluice_protocol::FrameType::{Hello, Ping, Poll, Publish};
 use sluice_server::Config;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::client::{Client, frame, hello, poll, publish};
@@ -95,6 +97,39 @@ async fn who_does_not_authenticate_in_time_is_closed() {
         while client.hears().await.is_some() {}
     }
     assert_eq!(server.stop().await.first_frame_timeouts, slow.len() as u64);
+}
+
+/// Sends `bytes` over and over and takes all answers until the server closes.
+async fn flood(addr: std::net::SocketAddr, bytes: Vec<u8>, begun: oneshot::Sender<()>) {
+    let (mut from, mut to) = TcpStream::connect(addr).await.unwrap().into_split();
+    let writing = tokio::spawn(async move { while to.write_all(&bytes).await.is_ok() {} });
+    let mut answers = vec![0; 64 * 1024];
+    let mut begun = Some(begun);
+    while from.read(&mut answers).await.is_ok_and(|read| read > 0) {
+        // Whoever waited for it may have gone on without.
+        begun.take().map(|begun| begun.send(()));
+    }
+    drop(from);
+    writing.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_never_stops_sending_outruns_neither_time_nor_a_drain() {
+    let pings = frame(Ping, 2, Bytes::new()).repeat(1_000);
+    let first_frame_timeout = Duration::from_millis(100);
+    let server = start(Config { first_frame_timeout, ..config_with_keys(&["key"]) }).await;
+    let (begun, _) = oneshot::channel();
+    timeout(PATIENCE, flood(server.addr, pings.clone(), begun)).await.expect("it is closed");
+    assert_eq!(server.stop().await.first_frame_timeouts, 1);
+
+    for bytes in [[&frame(Hello, 1, hello())[..], &pings].concat(), b"PING\n".repeat(1_000)] {
+        let server = start(config()).await;
+        let (begun, has_begun) = oneshot::channel();
+        let flooding = tokio::spawn(flood(server.addr, bytes, begun));
+        has_begun.await.unwrap();
+        server.stop().await;
+        timeout(PATIENCE, flooding).await.expect("it is closed").unwrap();
+    }
 }
 
 #[tokio::test]
