@@ -1,2 +1,46 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | kill`.
+#![expect(clippy::print_stdout, reason = "a command line's output is its purpose")]
+
+mod bench;
+mod ci;
+mod kill;
+mod purity;
+mod run;
+mod sim;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "xtask", about = "Project tasks")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that CI checks
+    Ci,
+    /// Sizes, headers and leftovers
+    Tidy,
+    /// Which crates may depend on what
+    Purity,
+    /// Run simulated schedules
+    Sim(sim::SimArgs),
+    /// Measure beside the limits of the machine
+    Bench(bench::BenchArgs),
+    /// Kill a real broker under load, again and again, and check what it kept
+    Kill(kill::KillArgs),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().task {
+        Task::Ci => ci::run(),
+        Task::Tidy => tidy::run(),
+        Task::Purity => purity::run(),
+        Task::Sim(args) => sim::run(&args),
+        Task::Bench(args) => bench::run(&args),
+        Task::Kill(args) => kill::run(&args),
+    }
+}

@@ -1,1 +1,11 @@
-//! sluice-sim
+//! The real driver on a simulated disk and clock, with publishers and consumers that crash.
+//!
+//! Everything that happens in a schedule comes from its seed: the same seed twice gives the same
+//! trace, to the byte. An [oracle](oracle) knows what was promised and checks each delivery.
+
+mod client;
+mod oracle;
+mod random;
+mod world;
+
+pub use world::{Counters, Outcome, Violation, run};

@@ -157,7 +157,12 @@ impl<D: Disk> Driver<D> {
     /// A commit failed: what it held is in doubt, and nothing more is accepted.
     pub fn turn(&mut self, now: Timestamp, input: Input<'_, D>) -> Result<(), WalError> {
         if let Some(failure) = &self.failure {
-            return Err(failure.clone());
+            let failure = failure.clone();
+            if let Input::Requests { session, requests, .. } = input {
+                let parcels = requests.drain(..).map(|request| in_doubt(request.tag));
+                self.released.extend(parcels.map(|parcel| (session, parcel)));
+            }
+            return Err(failure);
         }
         match input {
             Input::Requests { session, written, requests } => {
@@ -292,9 +297,7 @@ impl<D: Disk> Driver<D> {
         self.failure = Some(error.clone());
         for (session, outbox) in &mut self.outboxes {
             for parcel in outbox.drain() {
-                let refusal = Refusal::new(Code::Indeterminate, "the log has failed");
-                let parcel = Parcel::answer(parcel.tag, Answer::Refused(refusal));
-                self.released.push((*session, parcel));
+                self.released.push((*session, in_doubt(parcel.tag)));
             }
         }
     }
@@ -378,6 +381,11 @@ impl<D: Disk> Driver<D> {
         self.log.reader()
     }
 
+    /// Checks what must hold between any two turns, and panics where it does not.
+    pub fn check(&self) {
+        self.engine.check();
+    }
+
     /// Counters and gauges as they stand.
     pub fn stats(&self) -> Stats {
         let counted = self.engine.stats();
@@ -448,4 +456,10 @@ impl<D: Disk> Driver<D> {
     pub fn is_committing(&self) -> bool {
         self.committing
     }
+}
+
+/// The answer to a request that the log can't vouch for any more.
+fn in_doubt(tag: u64) -> Parcel {
+    let refusal = Refusal::new(Code::Indeterminate, "the log has failed");
+    Parcel::answer(tag, Answer::Refused(refusal))
 }

@@ -185,14 +185,14 @@ impl SimulatedDisk {
         let (mut kept, mut lost) = (0, 0);
         for file in files.values_mut() {
             for sector in std::mem::take(&mut file.dirty) {
-                if draw(random) % 2 == 0 {
+                if toss(random) {
                     file.save(sector);
                     kept += 1;
                 } else {
                     lost += 1;
                 }
             }
-            if file.media_len != file.len && draw(random) % 2 == 0 {
+            if file.media_len != file.len && toss(random) {
                 file.media_len = file.len;
             }
         }
@@ -331,7 +331,7 @@ impl State {
     /// As [`State::operate`], for what has no middle.
     fn operate_whole(&mut self) -> io::Result<()> {
         match self.operate()? {
-            true if draw(&mut self.random) % 2 == 0 => Err(io::Error::other("the process died")),
+            true if toss(&mut self.random) => Err(io::Error::other("the process died")),
             _ => Ok(()),
         }
     }
@@ -374,6 +374,11 @@ fn draw(state: &mut u64) -> u64 {
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ z >> 31
+}
+
+/// True every other time.
+fn toss(state: &mut u64) -> bool {
+    draw(state) & 1 == 0
 }
 
 impl FileState {

@@ -1,0 +1,137 @@
+//! Publishers and consumers: what they have asked and not been told yet.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use sluice_model::{
+    Command, Confirm, LeaseId, Message, Outcome, Publish, Qos, Request, SessionId, Subscribe,
+    SubscriptionId, Topic, TopicPattern,
+};
+
+use crate::oracle::Name;
+
+/// What a request was for.
+#[derive(Clone, Debug)]
+pub(crate) enum Asked {
+    Publish(Name, Vec<usize>),
+    /// Confirms the publishes and acks before it.
+    Fence(Vec<(Name, Vec<usize>)>, Vec<Name>),
+    Subscribe,
+    Receive,
+    Ack(Name),
+    Nack,
+}
+
+/// A client of one session.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) asked: BTreeMap<u64, Asked>,
+    pub(crate) requests: VecDeque<Request>,
+    /// Weight of replies taken and not reported as written.
+    pub(crate) written: usize,
+    last_tag: u64,
+    /// Publishes and acks since the last fence.
+    published: Vec<(Name, Vec<usize>)>,
+    acked: Vec<Name>,
+    /// Messages that it holds, with their leases.
+    pub(crate) held: Vec<(Name, LeaseId)>,
+    pub(crate) subscription: Option<SubscriptionId>,
+}
+
+impl Client {
+    pub(crate) fn new() -> Self {
+        Self {
+            session: None,
+            asked: BTreeMap::new(),
+            requests: VecDeque::new(),
+            written: 0,
+            last_tag: 0,
+            published: Vec::new(),
+            acked: Vec::new(),
+            held: Vec::new(),
+            subscription: None,
+        }
+    }
+
+    /// Forgets everything about a connection that is gone.
+    pub(crate) fn forget(&mut self) {
+        *self = Self { last_tag: self.last_tag, ..Self::new() };
+    }
+
+    fn ask(&mut self, command: Command, asked: Asked) {
+        self.last_tag += 1;
+        self.asked.insert(self.last_tag, asked);
+        self.requests.push_back(Request { tag: self.last_tag, command });
+    }
+
+    pub(crate) fn publish(
+        &mut self,
+        topic: &str,
+        name: Name,
+        padding: usize,
+        confirm: Confirm,
+        to: Vec<usize>,
+    ) {
+        let mut payload = format!("{}-{}|", name.0, name.1).into_bytes();
+        payload.resize(payload.len() + padding, b'.');
+        let topic = Topic::new(topic).expect("the topics of the workload are valid");
+        let message = Message::plain(Bytes::from(payload));
+        if confirm == Confirm::Refusal {
+            self.published.push((name, to.clone()));
+        }
+        let publish = Publish { topic, qos: Qos::AtLeastOnce, message, confirm };
+        self.ask(Command::Publish(publish), Asked::Publish(name, to));
+    }
+
+    pub(crate) fn subscribe(&mut self, topic: &str) {
+        let pattern = TopicPattern::new(topic).expect("the topics of the workload are valid");
+        let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: None };
+        self.ask(Command::Subscribe(subscribe), Asked::Subscribe);
+    }
+
+    pub(crate) fn receive(&mut self, subscription: SubscriptionId) {
+        self.ask(Command::Receive { subscription }, Asked::Receive);
+    }
+
+    pub(crate) fn ack(&mut self, name: Name, lease: LeaseId, confirm: Confirm) {
+        if confirm == Confirm::Refusal {
+            self.acked.push(name);
+        }
+        self.ask(Command::Ack { lease, confirm }, Asked::Ack(name));
+    }
+
+    pub(crate) fn nack(&mut self, lease: LeaseId, outcome: Outcome) {
+        let confirm = Confirm::Always;
+        self.ask(Command::Nack { lease, outcome, confirm }, Asked::Nack);
+    }
+
+    pub(crate) fn fence(&mut self) {
+        let asked =
+            Asked::Fence(std::mem::take(&mut self.published), std::mem::take(&mut self.acked));
+        self.ask(Command::Fence, asked);
+    }
+
+    /// A publish or ack was refused, so no fence stands for it.
+    pub(crate) fn refused(&mut self, name: Name) {
+        self.published.retain(|(published, _)| *published != name);
+        self.acked.retain(|acked| *acked != name);
+        for asked in self.asked.values_mut() {
+            if let Asked::Fence(published, acked) = asked {
+                published.retain(|(published, _)| *published != name);
+                acked.retain(|acked| *acked != name);
+            }
+        }
+    }
+}
+
+/// Reads a message's name back from its payload.
+pub(crate) fn name_of(payload: &[u8]) -> Option<Name> {
+    let text = std::str::from_utf8(payload).ok()?;
+    let (name, padding) = text.split_once('|')?;
+    let (publisher, count) = name.split_once('-')?;
+    if padding.bytes().any(|byte| byte != b'.') {
+        return None;
+    }
+    Some((publisher.parse().ok()?, count.parse().ok()?))
+}

@@ -1,0 +1,43 @@
+//! Other programs, started from the workspace's root.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+/// The workspace's root.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Runs cargo with these arguments and fails if it does.
+pub(crate) fn cargo(args: &[&str], env: &[(&str, &str)]) -> anyhow::Result<()> {
+    let status = Command::new("cargo")
+        .args(args)
+        .envs(env.iter().copied())
+        .current_dir(root())
+        .status()
+        .context("can't start cargo")?;
+    if !status.success() {
+        bail!("cargo {} failed", args.join(" "));
+    }
+    Ok(())
+}
+
+/// Runs cargo quietly and gives whether it succeeded and what it printed.
+pub(crate) fn cargo_output(args: &[&str]) -> anyhow::Result<(bool, String)> {
+    let output = Command::new("cargo")
+        .args(args)
+        .current_dir(root())
+        .stderr(Stdio::null())
+        .output()
+        .context("can't start cargo")?;
+    Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+/// The release build of the broker, made now.
+pub(crate) fn release_broker() -> anyhow::Result<PathBuf> {
+    cargo(&["build", "--release", "--quiet", "--package", "sluice-cli"], &[])?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
+    Ok(target.join("release").join("sluice"))
+}
