@@ -20,8 +20,8 @@ struct Promise {
     delivered: BTreeSet<Name>,
     /// Their acks are confirmed: they must never come again.
     settled: BTreeSet<Name>,
-    /// They may come once more or not: an ack is on its way.
-    settling: BTreeSet<Name>,
+    /// They may come once more or not: so many acks were handed in and not refused.
+    settling: BTreeMap<Name, u32>,
     /// The last message of each publisher that came as new.
     newest: BTreeMap<u32, u64>,
 }
@@ -89,7 +89,7 @@ impl Oracle {
 
     /// An ack was handed to the broker.
     pub(crate) fn acking(&mut self, subscription: usize, name: Name) {
-        self.promises[subscription].settling.insert(name);
+        *self.promises[subscription].settling.entry(name).or_default() += 1;
     }
 
     /// The broker has confirmed an ack.
@@ -97,9 +97,15 @@ impl Oracle {
         self.promises[subscription].settled.insert(name);
     }
 
-    /// The broker has refused an ack: the message stays owed.
+    /// The broker has refused an ack: without another one the message stays owed.
     pub(crate) fn ack_refused(&mut self, subscription: usize, name: Name) {
-        self.promises[subscription].settling.remove(&name);
+        let settling = &mut self.promises[subscription].settling;
+        if let Some(acks) = settling.get_mut(&name) {
+            *acks -= 1;
+            if *acks == 0 {
+                settling.remove(&name);
+            }
+        }
     }
 
     /// What subscriptions are still owed, though everything was taken that there was. `parked`
@@ -107,8 +113,10 @@ impl Oracle {
     pub(crate) fn missing(&self, parked: u64) -> Result<(), String> {
         let mut missing = Vec::new();
         for (at, promise) in self.promises.iter().enumerate() {
-            let gone = promise.settled.union(&promise.settling).copied().collect();
-            missing.extend(promise.owed.difference(&gone).map(|name| (at, *name)));
+            let gone = |name: &&Name| {
+                promise.settled.contains(*name) || promise.settling.contains_key(*name)
+            };
+            missing.extend(promise.owed.iter().filter(|name| !gone(name)).map(|name| (at, *name)));
         }
         if missing.len() as u64 > parked {
             return Err(format!(

@@ -190,7 +190,8 @@ impl World {
         }
         self.flip_a_bit()?;
         self.bring_to_an_end()?;
-        self.counters.disk = self.disk.counters();
+        let bit_flips = self.counters.disk.bit_flips;
+        self.counters.disk = FaultCounters { bit_flips, ..self.disk.counters() };
         Ok(Outcome { counters: self.counters, trace: self.trace })
     }
 
@@ -436,7 +437,8 @@ impl World {
             }
             (Asked::Ack(name), Answer::Refused(refusal)) => {
                 client.refused(name);
-                if refusal.code != sluice_model::Code::NotFound {
+                // Any other refusal leaves open whether the ack, or one before, took effect.
+                if refusal.code == Code::LeaseLost {
                     self.oracle.ack_refused(at, name);
                 }
             }

@@ -413,7 +413,9 @@ fn looks_torn<F: DiskFile>(entry: &Entry<F>, from: u32, end: u64) -> Result<bool
     let bytes = window.read(entry, from.into(), FRAME_HEADER)?;
     let announced = FrameHeader::decode(bytes, seed)
         .map(|(header, _)| u64::from(from) + FRAME_HEADER as u64 + u64::from(header.len));
-    let end = announced.map_or(end, |announced| announced.max(end));
+    // Whatever was written there, a whole header was meant to be.
+    let least = announced.unwrap_or(u64::from(from) + FRAME_HEADER as u64);
+    let end = end.max(least);
     if end > entry.limit || entry.limit < u64::from(from) + FRAME_HEADER as u64 {
         return Ok(true);
     }

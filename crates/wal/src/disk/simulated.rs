@@ -376,6 +376,12 @@ fn draw(state: &mut u64) -> u64 {
     z ^ z >> 31
 }
 
+/// How many of `len` bytes from `offset` on fill their sectors: a write is cut between sectors.
+fn whole_sectors(offset: u64, len: usize) -> usize {
+    let end = (offset + len as u64) / SECTOR as u64 * SECTOR as u64;
+    end.saturating_sub(offset) as usize
+}
+
 /// True every other time.
 fn toss(state: &mut u64) -> bool {
     draw(state) & 1 == 0
@@ -558,7 +564,7 @@ impl DiskFile for SimulatedFile {
             let dies = state.operate()?;
             let fails = dies || state.fails(state.faults.write);
             let part = match fails {
-                true => draw(&mut state.random) as usize % (bytes.len() + 1),
+                true => whole_sectors(offset, draw(&mut state.random) as usize % (bytes.len() + 1)),
                 false => bytes.len(),
             };
             let tracks = state.tracks;
