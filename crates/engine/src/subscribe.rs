@@ -71,7 +71,8 @@ impl Engine {
                 && let Some(queue) = self.queues.get(no)
             {
                 let same = queue.pattern == subscribe.pattern;
-                return if same { Ok((*no, Need::NONE)) } else { Err(()) };
+                let need = need_of(self.level_of(*no), queue.made_by);
+                return if same { Ok((*no, need)) } else { Err(()) };
             }
         } else if let Some(no) = self.oldest_detached(session, subscribe) {
             let need = self.take_over(turn, no);
@@ -106,7 +107,7 @@ impl Engine {
         let Some(queue) = self.queues.get(&no) else { return Need::NONE };
         let level = queue_config(&self.config, queue).level;
         let held: Vec<_> = queue.held().map(Seq).collect();
-        let mut last = 0;
+        let mut last = queue.made_by;
         for seq in held {
             last = self.end_lease(turn, no, seq, Cause::TakenOver, None).max(last);
         }

@@ -9,7 +9,8 @@ use sluice_broker::local::{
 };
 use sluice_engine::{Body, EndedBy, Stored};
 use sluice_model::{
-    Answer, Client as Who, Code, Confirm, Outcome as Ended, Principal, SessionId, Timestamp,
+    Answer, Client as Who, Code, Confirm, LeaseId, Outcome as Ended, Principal, SessionId,
+    Timestamp,
 };
 use sluice_wal::{
     BodyRef, Commit, FaultCounters, Faults, Sequence, SimulatedDisk, SyncPolicy, WalError,
@@ -414,7 +415,7 @@ impl World {
             ParcelContent::Answer(answer) => answer,
             ParcelContent::Handover(handover) => {
                 let lease = handover.lease.ok_or("a durable delivery without a lease")?;
-                let Some(stored) = self.read(&handover.body, parcel.resident)? else {
+                let Some(stored) = self.read(&handover.body, parcel.resident, &lease)? else {
                     return Ok(());
                 };
                 let name = name_of(&stored.payload).ok_or("a payload was changed")?;
@@ -458,14 +459,27 @@ impl World {
     }
 
     /// A message's bytes. None if the process died while they were read.
-    fn read(&self, body: &Body, resident: Option<bytes::Bytes>) -> Result<Option<Stored>, String> {
+    fn read(
+        &self,
+        body: &Body,
+        resident: Option<bytes::Bytes>,
+        lease: &LeaseId,
+    ) -> Result<Option<Stored>, String> {
         let Body::Stored(at) = body else { return Err("a durable message in memory only".into()) };
         let bytes = match (resident, &self.broker) {
             (Some(bytes), _) => bytes,
             (None, Some(broker)) => {
                 let place = BodyRef { segment: at.segment, offset: at.offset, len: at.len };
-                match broker.driver.reader().read(place, Sequence(at.sequence)) {
-                    Ok(bytes) => bytes,
+                let reader = broker.driver.reader();
+                // It may have moved since; a lease that has ended needs no body any more.
+                let again = |_| match broker.driver.place_of(lease) {
+                    Some((sequence, place)) => reader.read(place, sequence).map(Some),
+                    None => Ok(None),
+                };
+                let first = reader.read(place, Sequence(at.sequence)).map(Some);
+                match first.or_else(again) {
+                    Ok(Some(bytes)) => bytes,
+                    Ok(None) => return Ok(None),
                     Err(_) if self.disk.is_dead() => return Ok(None),
                     Err(error) => return Err(format!("a message can't be read back: {error}")),
                 }

@@ -436,7 +436,7 @@ impl<D: Disk> Driver<D> {
     }
 
     /// Where the body of a held message is now, if the lease is still valid.
-    pub(crate) fn place_of(&self, lease: &LeaseId) -> Option<(Sequence, BodyRef)> {
+    pub fn place_of(&self, lease: &LeaseId) -> Option<(Sequence, BodyRef)> {
         self.engine.place_of(lease).map(place)
     }
 
