@@ -147,6 +147,7 @@ impl Engine {
         let Some(slot) = queue.slots.get(target.seq.0).copied() else { return };
         self.usage.release(&slot);
         queue.slots.relocate(target.seq.0, body);
+        queue.dirty = true;
         if let Some(slot) = queue.slots.get(target.seq.0) {
             self.usage.add(slot);
         }
