@@ -38,6 +38,10 @@ pub(crate) fn cargo_output(args: &[&str]) -> anyhow::Result<(bool, String)> {
 /// The release build of the broker, made now.
 pub(crate) fn release_broker() -> anyhow::Result<PathBuf> {
     cargo(&["build", "--release", "--quiet", "--package", "sluice-cli"], &[])?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-    Ok(target.join("release").join("sluice"))
+    Ok(target().join("release").join("sluice"))
+}
+
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from)
 }
