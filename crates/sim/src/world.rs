@@ -9,7 +9,7 @@ use sluice_broker::local::{
 };
 use sluice_engine::{Body, EndedBy, Stored};
 use sluice_model::{
-    Answer, Client as Who, Confirm, Outcome as Ended, Principal, SessionId, Timestamp,
+    Answer, Client as Who, Code, Confirm, Outcome as Ended, Principal, SessionId, Timestamp,
 };
 use sluice_wal::{
     BodyRef, Commit, FaultCounters, Faults, Sequence, SimulatedDisk, SyncPolicy, WalError,
