@@ -10,7 +10,7 @@ use sluice_bench::confirmed::{self, Options, SHAPES, Shape};
 use sluice_bench::machine::Machine;
 use sluice_bench::{relayed, report};
 
-use crate::run::{release_broker, target};
+use crate::run::{again_in_release, is_slow, release_broker, target};
 
 /// Message sizes of the relay's table.
 const RELAYED: [usize; 4] = [16, 128, 1 << 10, 16 << 10];
@@ -68,6 +68,9 @@ fn shape(text: &str) -> Result<Shape, String> {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    if is_slow() {
+        return again_in_release();
+    }
     let program = args.bin.clone().map_or_else(release_broker, Ok)?;
     let dir = args.dir.clone().unwrap_or_else(target);
     let machine = Machine::read(&dir).with_context(|| dir.display().to_string())?;

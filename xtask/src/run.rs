@@ -45,3 +45,16 @@ pub(crate) fn release_broker() -> anyhow::Result<PathBuf> {
 pub(crate) fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from)
 }
+
+/// Whether this is an unoptimised build, whose figures would be its own and not the broker's.
+pub(crate) const fn is_slow() -> bool {
+    cfg!(debug_assertions)
+}
+
+/// Runs the same task again in an optimised build.
+pub(crate) fn again_in_release() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut all = vec!["run", "--release", "--quiet", "--package", "xtask", "--"];
+    all.extend(args.iter().map(String::as_str));
+    cargo(&all, &[])
+}

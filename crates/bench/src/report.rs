@@ -36,6 +36,9 @@ pub struct Row {
     pub pairs: Vec<Pair>,
 }
 
+/// One of the two runs of a repetition.
+type Side = fn(&Pair) -> &Measured;
+
 /// A median and the range around it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
@@ -110,7 +113,7 @@ fn latency(seen: &Seen, quantile: f64) -> f64 {
 /// The rows as a table: medians, with ranges where they matter.
 pub fn table(rows: &[Row]) -> String {
     let mut out = format!(
-        "{:<20}{:<11}{:>21}{:>21}{:>20}{:>16}{:>16}{:>10}\n",
+        "{:<20}{:<11}{:>24}{:>24}{:>20}{:>16}{:>16}{:>10}\n",
         "confirmed publish",
         "limit",
         "limit msgs/s",
@@ -121,32 +124,30 @@ pub fn table(rows: &[Row]) -> String {
         "CPU s/M",
     );
     for row in rows {
-        let rate = |side: fn(&Pair) -> &Measured| row.spread(|pair| side(pair).seen.rate() / 1e3);
-        let times = |side: fn(&Pair) -> &Measured| {
+        let rate = |side: Side| row.spread(|pair| side(pair).seen.rate() / 1e3);
+        let times = |side: Side| {
             let at = |quantile| row.spread(|pair| latency(&side(pair).seen, quantile)).median;
             format!("{:.0}/{:.0} us", at(0.5), at(0.99))
         };
-        let (null, broker): (fn(&Pair) -> &Measured, fn(&Pair) -> &Measured) =
-            (|pair| &pair.null, |pair| &pair.broker);
         let cpu = row.spread(|pair| pair.broker.cpu.unwrap_or_default()).median;
         // Writing to a string can't fail.
         let _ = writeln!(
             out,
-            "{:<20}{:<11}{:>21}{:>21}{:>20}{:>16}{:>16}{cpu:>10.2}",
+            "{:<20}{:<11}{:>24}{:>24}{:>20}{:>16}{:>16}{cpu:>10.2}",
             row.name,
             row.null,
-            thousands(rate(null)),
-            thousands(rate(broker)),
+            thousands(rate(|pair| &pair.null)),
+            thousands(rate(|pair| &pair.broker)),
             ratio(row.ratio()),
-            times(null),
-            times(broker),
+            times(|pair| &pair.null),
+            times(|pair| &pair.broker),
         );
     }
     out
 }
 
 fn thousands(Spread { median, min, max }: Spread) -> String {
-    format!("{median:.1} k ({min:.0}..{max:.0})")
+    format!("{median:.1} k ({min:.1}..{max:.1})")
 }
 
 fn ratio(Spread { median, min, max }: Spread) -> String {
