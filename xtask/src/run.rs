@@ -38,6 +38,23 @@ pub(crate) fn cargo_output(args: &[&str]) -> anyhow::Result<(bool, String)> {
 /// The release build of the broker, made now.
 pub(crate) fn release_broker() -> anyhow::Result<PathBuf> {
     cargo(&["build", "--release", "--quiet", "--package", "sluice-cli"], &[])?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from);
-    Ok(target.join("release").join("sluice"))
+    Ok(target().join("release").join("sluice"))
+}
+
+/// Where cargo builds.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from)
+}
+
+/// Whether this is an unoptimised build, whose figures would be its own and not the broker's.
+pub(crate) const fn is_slow() -> bool {
+    cfg!(debug_assertions)
+}
+
+/// Runs the same task again in an optimised build.
+pub(crate) fn again_in_release() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut all = vec!["run", "--release", "--quiet", "--package", "xtask", "--"];
+    all.extend(args.iter().map(String::as_str));
+    cargo(&all, &[])
 }

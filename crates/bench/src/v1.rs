@@ -227,6 +227,13 @@ impl Client {
         }
     }
 
+    /// The connection itself, for a load that writes and reads on its own. Nothing may be waiting
+    /// to be read.
+    pub fn into_stream(self) -> TcpStream {
+        debug_assert!(self.input.is_empty() && self.output.is_empty());
+        self.stream
+    }
+
     /// Ends the connection so that the server sees its end.
     pub fn close(self) {
         // A connection that is already gone is closed well enough.

@@ -1,0 +1,177 @@
+//! A real broker as a child process: started on a free port, ready when it says so, ended by
+//! signal. It never outlives the value that holds it.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use thiserror::Error;
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    program: PathBuf,
+    args: Vec<OsString>,
+    log: PathBuf,
+}
+
+/// Why there is no broker.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The program could not be run.
+    #[error("can't run {}: {source}", program.display())]
+    Run {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It ended before it was ready.
+    #[error("it ended with {status} before it was ready:\n{log}")]
+    Ended {
+        /// How.
+        status: ExitStatus,
+        /// What it wrote to its log.
+        log: String,
+    },
+    /// Its first line was not the one that was due.
+    #[error("it said `{0}` where its addresses were due")]
+    Line(String),
+}
+
+impl Launch {
+    /// `program serve` on a free port with data in `data_dir`; its log is written to `log`.
+    pub fn new(program: &Path, data_dir: &Path, log: &Path) -> Self {
+        let mut args: Vec<OsString> = ["serve", "--tcp-addr", "127.0.0.1:0"].map(Into::into).into();
+        args.extend(["--data-dir".into(), data_dir.into()]);
+        Self { program: program.to_owned(), args, log: log.to_owned() }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// It could not be run, or ended before it was ready.
+    pub fn start(&self) -> Result<Broker, StartError> {
+        let run = |source| StartError::Run { program: self.program.clone(), source };
+        let log = File::options().create(true).append(true).open(&self.log).map_err(run)?;
+        let mut child = Command::new(&self.program)
+            .args(&self.args)
+            .env_remove("SLUICE_CONFIG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(run)?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            BufReader::new(out).read_line(&mut line).map_err(run)?;
+        }
+        if line.is_empty() {
+            let status = child.wait().map_err(run)?;
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            return Err(StartError::Ended { status, log });
+        }
+        let mut broker = Broker { child, tcp_addr: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        broker.tcp_addr = tcp_addr(&line).ok_or_else(|| StartError::Line(line.trim().into()))?;
+        Ok(broker)
+    }
+}
+
+/// The address in `sluice ready tcp=ADDR ...`.
+fn tcp_addr(line: &str) -> Option<SocketAddr> {
+    let mut words = line.strip_prefix("sluice ready ")?.split_whitespace();
+    words.find_map(|word| word.strip_prefix("tcp="))?.parse().ok()
+}
+
+/// A broker that runs.
+#[derive(Debug)]
+pub struct Broker {
+    child: Child,
+    tcp_addr: SocketAddr,
+}
+
+impl Broker {
+    /// Where its binary and line doors listen.
+    pub fn tcp_addr(&self) -> SocketAddr {
+        self.tcp_addr
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it with SIGKILL: it gets no chance to finish anything.
+    ///
+    /// # Errors
+    /// It could not be waited for.
+    pub fn kill(mut self) -> io::Result<ExitStatus> {
+        self.child.kill()?;
+        self.child.wait()
+    }
+
+    /// Asks it with SIGTERM to drain and waits for its end.
+    ///
+    /// # Errors
+    /// It could not be asked or waited for.
+    pub fn terminate(mut self) -> io::Result<ExitStatus> {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM)?;
+        self.child.wait()
+    }
+
+    /// Processor time it has used, on its own behalf and in the kernel.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn cpu_time(&self) -> io::Result<Duration> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
+        // proc(5): fields 14 and 15, in ticks; the second, in parentheses, may hold spaces.
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = after_name.split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
+        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    }
+
+    /// Bytes it has had the system write to disk so far.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn written_bytes(&self) -> io::Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/io", self.pid()))?;
+        let field = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        field.and_then(|value| value.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Whoever ended it in order has waited for it already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_line_may_have_more_listeners() {
+        let line = "sluice ready http=127.0.0.1:1 tcp=127.0.0.1:5555 metrics=127.0.0.1:2\n";
+        assert_eq!(tcp_addr(line), Some(SocketAddr::from(([127, 0, 0, 1], 5555))));
+        assert_eq!(tcp_addr("sluice ready\n"), None);
+    }
+}
