@@ -379,6 +379,17 @@ impl<D: Disk> Scanned<D> {
         let store = self.store(recovery, number);
         Ok((store, Position { segment: number, offset, next: end.next }, chain))
     }
+    /// Where a cut has to be so that no earlier one is needed: one at the very start of a segment
+    /// that a recovery began leaves nothing of that segment, so it takes that recovery's cut over.
+    fn first_cut(&self, mut cut: Cut) -> Cut {
+        while cut.offset == SEGMENT_HEADER
+            && let Some(entry) = self.history.segments.get(&cut.segment)
+            && let Some(earlier) = entry.header.cut
+        {
+            cut = earlier;
+        }
+        cut
+    }
 }
 
 fn corrupt(file: String, at: Position, durable: Sequence, what: &'static str) -> WalError {
