@@ -7,9 +7,11 @@
 pub mod confirmed;
 pub mod exchange;
 pub mod flow;
+pub mod kill;
 pub mod machine;
 pub mod null;
 pub mod process;
+pub mod random;
 pub mod relayed;
 pub mod report;
 pub mod v1;

@@ -1,0 +1,22 @@
+//! A few kills under load; `cargo xtask kill` does it at length.
+
+use sluice_bench::kill::{Options, run};
+
+use crate::setup::{Place, SLUICE};
+
+#[test]
+fn what_was_confirmed_survives_kills_under_load() {
+    let place = Place::new();
+    let options = Options {
+        program: SLUICE.into(),
+        dir: place.path("."),
+        seed: 1,
+        kills: 8,
+        publishes: 8_000,
+        publishers: 3,
+        topics: 2,
+    };
+    let figures = run(&options, |_| {}).unwrap();
+    assert!(figures.kills_in_flight * 2 >= figures.kills, "{figures:#?}");
+    assert!(figures.confirmed > 0 && figures.redelivered > 0, "{figures:#?}");
+}
