@@ -7,6 +7,7 @@
 pub mod confirmed;
 pub mod exchange;
 pub mod flow;
+pub mod kill;
 pub mod machine;
 pub mod null;
 pub mod process;

@@ -118,6 +118,14 @@ impl Broker {
     /// # Errors
     /// It could not be waited for.
     pub fn kill(mut self) -> io::Result<ExitStatus> {
+        self.kill_now()
+    }
+
+    /// As [`Broker::kill`], for whoever puts another in its place.
+    ///
+    /// # Errors
+    /// It could not be waited for.
+    pub fn kill_now(&mut self) -> io::Result<ExitStatus> {
         self.child.kill()?;
         self.child.wait()
     }
