@@ -16,6 +16,7 @@ use thiserror::Error;
 #[derive(Clone, Debug)]
 pub struct Launch {
     program: PathBuf,
+    tcp_addr: String,
     args: Vec<OsString>,
     log: PathBuf,
 }
@@ -47,9 +48,16 @@ pub enum StartError {
 impl Launch {
     /// `program serve` on a free port with data in `data_dir`; its log is written to `log`.
     pub fn new(program: &Path, data_dir: &Path, log: &Path) -> Self {
-        let mut args: Vec<OsString> = ["serve", "--tcp-addr", "127.0.0.1:0"].map(Into::into).into();
-        args.extend(["--data-dir".into(), data_dir.into()]);
-        Self { program: program.to_owned(), args, log: log.to_owned() }
+        let args = vec!["serve".into(), "--data-dir".into(), data_dir.into()];
+        let (program, log) = (program.to_owned(), log.to_owned());
+        Self { program, tcp_addr: "127.0.0.1:0".into(), args, log }
+    }
+
+    /// Has it listen there, as after a restart that its clients should not notice.
+    #[must_use]
+    pub fn at(mut self, tcp_addr: &str) -> Self {
+        self.tcp_addr = tcp_addr.to_owned();
+        self
     }
 
     /// Adds an argument.
@@ -68,6 +76,7 @@ impl Launch {
         let log = File::options().create(true).append(true).open(&self.log).map_err(run)?;
         let mut child = Command::new(&self.program)
             .args(&self.args)
+            .args(["--tcp-addr", &self.tcp_addr])
             .env_remove("SLUICE_CONFIG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

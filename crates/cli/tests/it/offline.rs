@@ -1,0 +1,71 @@
+//! The tools for a log that no broker has open.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sluice_bench::process::Broker;
+
+use crate::setup::{Place, subscribe};
+
+const PAYLOAD: &[u8] = b"somewhere in the middle";
+
+/// A broker that has been given messages before and after [`PAYLOAD`].
+fn broker_with_messages(place: &Place) -> Broker {
+    let broker = place.broker();
+    let mut client = subscribe(&broker, "demo");
+    for message in [b"before", PAYLOAD, b"after"] {
+        client.publish("demo", 1, message).unwrap();
+        client.fence().unwrap();
+    }
+    broker
+}
+
+fn find(folder: &Path, bytes: &[u8]) -> Option<(PathBuf, usize)> {
+    fs::read_dir(folder).unwrap().find_map(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return find(&path, bytes);
+        }
+        let at = fs::read(&path).unwrap().windows(bytes.len()).position(|part| part == bytes)?;
+        Some((path, at))
+    })
+}
+
+#[test]
+fn a_whole_log_is_verified() {
+    let place = Place::new();
+    assert!(broker_with_messages(&place).terminate().unwrap().success());
+    place.run(["log", "verify", "--data-dir", "data"]).assert(0, &[]);
+}
+
+#[test]
+fn a_damaged_log_is_found_and_never_served() {
+    let place = Place::new();
+    // Killed, so that the messages are in what a start replays.
+    broker_with_messages(&place).kill().unwrap();
+    let (path, at) = find(&place.data(), PAYLOAD).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    place.run(["log", "verify", "--data-dir", "data"]).assert(3, &[]);
+    let seen = place.run(["log", "inspect", "--json", "--data-dir", "data"]);
+    let seen: serde_json::Value = serde_json::from_str(&seen.out).unwrap();
+    assert!(seen["problem"].is_string(), "{seen}");
+    let serve = ["serve", "--tcp-addr", "127.0.0.1:0", "--data-dir", "data"];
+    place.run(serve).assert(3, &["sluice log verify"]);
+    assert_eq!(fs::read(&path).unwrap(), bytes, "nothing may be changed");
+}
+
+#[test]
+fn a_log_in_use_is_left_alone() {
+    let place = Place::new();
+    let broker = place.broker();
+    let words = [broker.pid().to_string()];
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    place.run(["log", "verify", "--data-dir", "data"]).assert(1, &words);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_named() {
+    Place::new().run(["log", "inspect", "--data-dir", "none"]).assert(1, &["none"]);
+}
