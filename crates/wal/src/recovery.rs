@@ -346,6 +346,7 @@ impl<D: Disk> Scanned<D> {
             .map_or(Cut { segment: end.segment, offset: end.offset, next: end.next }, |first| {
                 Cut { segment: first.segment, offset: first.offset, next: first.header.first }
             });
+        let cut = self.first_cut(cut);
         let maker =
             Store::new(self.disk.clone(), self.config.clone(), self.log_id, recovery, newest);
         let mut offset = SEGMENT_HEADER;
@@ -379,6 +380,7 @@ impl<D: Disk> Scanned<D> {
         let store = self.store(recovery, number);
         Ok((store, Position { segment: number, offset, next: end.next }, chain))
     }
+
     /// Where a cut has to be so that no earlier one is needed: one at the very start of a segment
     /// that a recovery began leaves nothing of that segment, so it takes that recovery's cut over.
     fn first_cut(&self, mut cut: Cut) -> Cut {
