@@ -7,8 +7,9 @@ use std::thread;
 
 use super::LogFile;
 
-/// A blocking thread for each connection and one that commits: what arrives while it waits for
-/// the disk is its next batch. One byte answers each whole message of `message_bytes`.
+/// A blocking thread for each connection, which reads, and one that commits and answers: what
+/// arrives while it waits for the disk is its next batch. One byte answers each whole message of
+/// `message_bytes`.
 ///
 /// # Errors
 /// There was no port to listen on.
@@ -22,71 +23,63 @@ pub fn nulllog64(log: LogFile, message_bytes: usize) -> io::Result<SocketAddr> {
         while let Ok((stream, _)) = listener.accept() {
             let shared = Arc::clone(&shared);
             // The client sees a failure as a connection that ends early.
-            thread::spawn(move || shared.serve(stream, message_bytes));
+            thread::spawn(move || shared.serve(&Arc::new(stream), message_bytes));
         }
     })?;
     Ok(addr)
 }
 
+/// What waits for the next commit.
 #[derive(Default)]
-struct State {
-    pending: Vec<u8>,
-    arrived: u64,
-    committed: u64,
+struct Batch {
+    bytes: Vec<u8>,
+    /// Who is told, and of how many messages.
+    answers: Vec<(Arc<TcpStream>, usize)>,
 }
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    next: Mutex<Batch>,
     arrived: Condvar,
-    committed: Condvar,
 }
 
 impl Shared {
-    fn serve(&self, mut stream: TcpStream, message_bytes: usize) -> io::Result<()> {
+    fn serve(&self, stream: &Arc<TcpStream>, message_bytes: usize) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let mut buffer = vec![0; 64 << 10];
         let mut arrived = 0;
         loop {
-            let read = stream.read(&mut buffer)?;
+            let read = stream.as_ref().read(&mut buffer)?;
             if read == 0 {
                 return Ok(());
             }
-            self.append(&buffer[..read]);
             arrived += read;
-            let answers = arrived / message_bytes;
-            arrived %= message_bytes;
-            buffer[..answers].fill(1);
-            stream.write_all(&buffer[..answers])?;
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            next.bytes.extend_from_slice(&buffer[..read]);
+            if arrived >= message_bytes {
+                next.answers.push((Arc::clone(stream), arrived / message_bytes));
+                arrived %= message_bytes;
+            }
+            drop(next);
+            self.arrived.notify_one();
         }
     }
 
-    /// Hands bytes to the committer and waits until they are safe.
-    fn append(&self, bytes: &[u8]) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.pending.extend_from_slice(bytes);
-        state.arrived += bytes.len() as u64;
-        let mine = state.arrived;
-        self.arrived.notify_one();
-        let state = self.committed.wait_while(state, |state| state.committed < mine);
-        drop(state);
-    }
-
     fn commit(&self, mut log: LogFile) -> io::Result<()> {
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         loop {
-            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut state = self
+            let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self
                 .arrived
-                .wait_while(state, |state| state.pending.is_empty())
+                .wait_while(next, |next| next.bytes.is_empty())
                 .unwrap_or_else(PoisonError::into_inner);
-            std::mem::swap(&mut batch, &mut state.pending);
-            let end = state.arrived;
-            drop(state);
-            log.commit(&batch)?;
-            batch.clear();
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).committed = end;
-            self.committed.notify_all();
+            std::mem::swap(&mut batch, &mut next);
+            drop(next);
+            log.commit(&batch.bytes)?;
+            batch.bytes.clear();
+            for (stream, count) in batch.answers.drain(..) {
+                stream.as_ref().write_all(&vec![1; count])?;
+            }
         }
     }
 }
