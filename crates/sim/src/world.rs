@@ -185,7 +185,7 @@ impl World {
             self.step += 1;
             self.now = self.now.after(Duration::from_millis(self.random.below(8)));
             self.step_once()?;
-            if self.disk.is_dead() {
+            if self.disk.is_dead() || self.broker.is_none() {
                 self.crash()?;
             }
         }
@@ -230,9 +230,9 @@ impl World {
     fn turn(&mut self, input: Input<'_, SimulatedDisk>) {
         let Some(broker) = &mut self.broker else { return };
         if broker.driver.turn(self.now, input).is_err() {
-            self.counters.poisoned += 1;
             // Exit code 4: the process is gone, what it wrote is there.
-            self.disk.crash_at_operation(0);
+            self.counters.poisoned += 1;
+            self.broker = None;
         }
     }
 
