@@ -15,8 +15,7 @@ const STEPS: [Step; 8] = [
         cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"], &[])
     }),
     ("docs", || {
-        let args = ["doc", "--workspace", "--no-deps", "--quiet", "--document-private-items"];
-        cargo(&args, &[("RUSTDOCFLAGS", "-D warnings")])
+        cargo(&["doc", "--workspace", "--no-deps", "--quiet"], &[("RUSTDOCFLAGS", "-D warnings")])
     }),
     ("deny", deny),
     ("tests", || cargo(&["test", "--workspace"], &[])),

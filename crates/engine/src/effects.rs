@@ -86,7 +86,7 @@ impl Handover {
 /// A message's content or where it is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// In the log, as [`crate::record::Stored`] bytes.
+    /// In the log, as [`crate::Stored`] bytes.
     Stored(BodyRef),
     /// In memory only.
     Resident(Arc<Resident>),

@@ -1,7 +1,7 @@
 //! The real driver on a simulated disk and clock, with publishers and consumers that crash.
 //!
 //! Everything that happens in a schedule comes from its seed: the same seed twice gives the same
-//! trace, to the byte. An [oracle](oracle) knows what was promised and checks each delivery.
+//! trace, to the byte. An oracle knows what was promised and checks each delivery.
 
 mod client;
 mod oracle;
