@@ -168,9 +168,14 @@ impl Client {
         Ok(encode_frame(&frame, &mut self.output)?)
     }
 
-    /// Bytes that wait for [`Client::flush`].
-    pub fn waiting_bytes(&self) -> usize {
-        self.output.len()
+    /// What was added and not sent, as the bytes of its frames.
+    pub fn waiting(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// Adds frames that [`Client::waiting`] gave, maybe on another connection.
+    pub fn resend(&mut self, frames: &[u8]) {
+        self.output.extend_from_slice(frames);
     }
 
     /// Sends what was added.
