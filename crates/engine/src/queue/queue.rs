@@ -261,7 +261,9 @@ impl Queue {
         let seq = self.slots.push(slot);
         let delayed = extra.as_ref().is_some_and(|extra| extra.ready_at != Timestamp::EPOCH);
         let resident = extra.as_ref().is_some_and(|extra| extra.resident.is_some());
-        if let (Some(extra), Some(place)) = (extra, self.slots.extra_mut(seq)) {
+        if let Some(extra) = extra
+            && let Some(place) = self.slots.extra_mut(seq)
+        {
             *place = extra;
         }
         self.counters.published += 1;
@@ -440,5 +442,22 @@ impl Queue {
         assert_eq!(counts, self.counts, "counts of queue {:?}", self.no);
         assert!(self.cursor <= self.visible.max(self.slots.first_seq()));
         assert!(self.visible <= self.slots.next().max(self.slots.first_seq()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::BodyRef;
+
+    #[test]
+    fn a_plain_message_has_nothing_beside_its_slot() {
+        let pattern = TopicPattern::new("t").unwrap();
+        let owner = Owner::from_record("@127.0.0.1");
+        let mut queue = Queue::new(QueueNo(1), None, pattern, owner, Timestamp::EPOCH);
+        let body = BodyRef { sequence: 1, segment: 1, offset: 64, len: 10 };
+        let seq = queue.push(Slot::new(body, Timestamp::EPOCH, false), None);
+        assert!(matches!(queue.slots.get_full(seq), Some((_, None))));
+        queue.check();
     }
 }

@@ -116,6 +116,9 @@ impl Slot {
 }
 
 /// What only some messages have.
+///
+/// A slot without one is 32 bytes; with one it is several times that, so plain messages never get
+/// one before they are handed over.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Extra {
     /// Who holds it, while it is leased.
