@@ -4,8 +4,8 @@ use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::WalError;
 use crate::format::{FrameHeader, Position, SEGMENT_HEADER, Sequence, segment_name};
-use crate::history::{Entry, History, Window, seed_at};
-use crate::recovery::Scanned;
+use crate::history::{Entry, History, Window, damaged, seed_at};
+use crate::recovery::{Scanned, extent};
 
 /// One segment file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct SegmentSummary {
     pub first: Option<Sequence>,
     /// The last record, if there is one.
     pub last: Option<Sequence>,
+    /// Where something lies behind the last whole frame that is no whole frame.
+    pub damaged_at: Option<u64>,
     /// Bytes from here on were voided by a later recovery.
     pub void_from: Option<u64>,
     /// The recovery that its frames belong to.
@@ -84,10 +86,24 @@ pub fn inspect<D: Disk>(disk: D) -> Result<Inspection, WalError> {
             inspection.unproven = scanned.unproven();
             inspection.replay_from = scanned.checkpoints().position();
             inspection.damaged_checkpoints = scanned.damaged_checkpoints();
+            inspection.problem = damage_before_replay(&inspection);
         }
         Err(error) => inspection.problem = Some(error),
     }
     Ok(inspection)
+}
+
+/// Damage that a start would not meet, because it replays only what is behind a checkpoint: the
+/// bodies there are still needed.
+fn damage_before_replay(inspection: &Inspection) -> Option<WalError> {
+    let end = inspection.segments.iter().rev().find(|segment| segment.frames > 0)?;
+    let segment = inspection.segments.iter().find(|segment| {
+        // At the log's very end it is a torn tail, which a start sets aside.
+        segment.damaged_at.is_some() && (segment.file != end.file || inspection.torn_bytes == 0)
+    })?;
+    let sequence = Sequence(segment.last.map_or(0, |last| last.0) + 1);
+    let offset = segment.damaged_at.unwrap_or_default();
+    Some(damaged(&segment.file, offset, sequence, "a damaged frame"))
 }
 
 fn summarize<D: Disk>(
@@ -103,6 +119,7 @@ fn summarize<D: Disk>(
         records: 0,
         first: None,
         last: None,
+        damaged_at: None,
         void_from: (entry.limit < entry.len).then_some(entry.limit),
         recovery: entry.header.recovery,
     };
@@ -121,5 +138,7 @@ fn summarize<D: Disk>(
         }
         Ok(())
     })?;
+    let used = u32::try_from(summary.used).unwrap_or(u32::MAX);
+    summary.damaged_at = extent(entry, used)?.map(|_| summary.used);
     Ok(summary)
 }

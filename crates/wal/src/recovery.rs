@@ -400,7 +400,7 @@ fn corrupt(file: String, at: Position, durable: Sequence, what: &'static str) ->
 }
 
 /// Where the last byte that is not zero ends, behind `from`; none where all is zero.
-fn extent<F: DiskFile>(entry: &Entry<F>, from: u32) -> Result<Option<u64>, WalError> {
+pub(crate) fn extent<F: DiskFile>(entry: &Entry<F>, from: u32) -> Result<Option<u64>, WalError> {
     let mut window = Window::default();
     let mut at = u64::from(from);
     let mut end = None;

@@ -1,19 +1,22 @@
 //! `sluice serve`: the broker.
 
 use std::io::{IsTerminal, Write};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluice_broker::Broker;
-use sluice_broker::local::{Entropy, LocalBackend};
+use sluice_broker::local::{Entropy, LocalBackend, StartError};
 use sluice_model::Timestamp;
 use sluice_server::Server;
-use sluice_wal::{Disk, FileDisk, RecoveryReport};
+use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, ServeArgs};
 use crate::failure::Failure;
 use crate::settings::Settings;
+
+/// How long a data directory that somebody has is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     start_log(args)?;
@@ -47,9 +50,20 @@ fn open<D: Disk>(disk: D, settings: &Settings, durable: bool) -> Result<Broker, 
     let wall = Timestamp::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
     let random = || getrandom::u64().map_err(Failure::other);
     let entropy = Entropy { log_id: random()?, seed: random()? };
-    let (backend, report) = LocalBackend::open(disk, &settings.local, wall, entropy, durable)?;
-    tell(&report);
-    Ok(Broker::new(backend))
+    let given_up = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match LocalBackend::open(disk.clone(), &settings.local, wall, entropy, durable) {
+            // A broker that was killed may take a moment to be gone.
+            Err(StartError::Log(WalError::Locked { .. })) if Instant::now() < given_up => {
+                std::thread::sleep(LOCK_PATIENCE / 20);
+            }
+            outcome => {
+                let (backend, report) = outcome?;
+                tell(&report);
+                return Ok(Broker::new(backend));
+            }
+        }
+    }
 }
 
 fn tell(report: &RecoveryReport) {

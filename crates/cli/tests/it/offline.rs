@@ -57,6 +57,17 @@ fn a_damaged_log_is_found_and_never_served() {
 }
 
 #[test]
+fn damage_behind_a_checkpoint_is_found_though_a_start_would_not_meet_it() {
+    let place = Place::new();
+    assert!(broker_with_messages(&place).terminate().unwrap().success());
+    let (path, at) = find(&place.data(), PAYLOAD).unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    place.run(["log", "verify", "--data-dir", "data"]).assert(3, &["a damaged frame"]);
+}
+
+#[test]
 fn a_log_in_use_is_left_alone() {
     let place = Place::new();
     let broker = place.broker();
