@@ -230,6 +230,8 @@ impl<D: Disk> Checkpoints<D> {
         let generation = writer.manifest.generation;
         let image = image_path(generation);
         writer.image.sync().map_err(WalError::io("sync", &*image))?;
+        // The image has its name before any manifest can name it.
+        self.disk.sync_folder(FOLDER).map_err(WalError::io("sync", FOLDER))?;
         writer.manifest.durable = synced;
         writer.manifest.time_ms = time_ms;
         let bytes = writer.manifest.encode(self.log_id);

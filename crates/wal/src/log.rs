@@ -330,13 +330,14 @@ pub struct Maintenance<D: Disk> {
 }
 
 impl<D: Disk> Maintenance<D> {
-    /// Does a bounded part of it: about 1 MiB of writing at most.
+    /// Does a bounded part of it: about 1 MiB of writing at most. `zero` says whether the disk has
+    /// time for zeros now: a log that is busy goes on into space that is only reserved.
     ///
     /// # Errors
     /// The disk refused. The log itself goes on: what could not be prepared is made when it is
     /// needed, and fails then if it must.
-    pub fn step(&self) -> Result<Step, WalError> {
-        self.store.step()
+    pub fn step(&self, zero: bool) -> Result<Step, WalError> {
+        self.store.step(zero)
     }
 }
 

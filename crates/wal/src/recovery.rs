@@ -40,7 +40,7 @@ pub struct RecoveryReport {
     pub rewritten: u64,
     /// Checkpoints that could not be used.
     pub damaged_checkpoints: u32,
-    /// The number of this recovery; grows with every unclean start.
+    /// The number of this start; seeds the frames of the segments that it begins.
     pub recovery: u32,
 }
 
@@ -259,10 +259,9 @@ impl<D: Disk> Scanned<D> {
         };
         let (store, position, chain) = if self.is_new() {
             self.found()?
-        } else if self.clean {
-            let store = self.store(recovery, self.end.position.segment);
-            (store, self.end.position, self.end.chain.unwrap_or_default())
         } else {
+            // After a clean end too: nothing proves that its own mark is on the disk, so nothing
+            // may be chained to it.
             report.recovery = recovery + 1;
             self.rewrite(recovery + 1, time_ms)?
         };
@@ -281,8 +280,7 @@ impl<D: Disk> Scanned<D> {
         Ok((store, position, 0))
     }
 
-    /// The segments that are there. What no later replay can read is retired, and one that was
-    /// prepared and never begun is the spare again.
+    /// The segments that are there. What no later replay can read is retired.
     fn store(&self, recovery: u32, newest: u32) -> Store<D> {
         let (disk, config) = (self.disk.clone(), self.config.clone());
         let store = Store::new(disk, config, self.log_id, recovery, newest);

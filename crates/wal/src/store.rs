@@ -77,15 +77,9 @@ impl<D: Disk> Store<D> {
         Self { disk, config, log_id, recovery, making: Mutex::new(()), files: Mutex::new(files) }
     }
 
-    /// Adds a segment that is there: one in use, or behind these the spare.
+    /// Adds a segment that is there.
     pub(crate) fn add(&self, segment: Segment<D::File>) {
-        let mut files = self.files.lock();
-        let segment = Arc::new(segment);
-        if segment.number > files.newest {
-            files.spare = Some(Spare { segment, zeroed: SEGMENT_HEADER.into() });
-        } else {
-            files.open.insert(segment.number, segment);
-        }
+        self.files.lock().open.insert(segment.number, Arc::new(segment));
     }
 
     /// The segment, for as long as the caller keeps it.
@@ -149,8 +143,8 @@ impl<D: Disk> Store<D> {
     }
 
     /// Does a bounded part of the background work: removes one retired segment, makes the next
-    /// one, or writes zeros to a part of it.
-    pub(crate) fn step(&self) -> Result<Step, WalError> {
+    /// one, or, if `zero` says so, writes zeros to a part of it.
+    pub(crate) fn step(&self, zero: bool) -> Result<Step, WalError> {
         if let Some(number) = self.take_retired() {
             let name = segment_name(number);
             self.disk.remove(&name).map_err(WalError::io("remove", &*name))?;
@@ -165,7 +159,7 @@ impl<D: Disk> Store<D> {
             self.files.lock().spare = Some(Spare { segment, zeroed });
             return Ok(Step::More);
         }
-        self.zero()
+        if zero { self.zero() } else { Ok(Step::Idle) }
     }
 
     /// Writes zeros to the next part of the spare.

@@ -36,8 +36,10 @@ use crate::local::outbox::{Parcel, ParcelContent};
 use crate::local::recovery::{Entropy, LocalConfig, StartError, start};
 use crate::{BrokerError, Stats};
 
-/// How long the housekeeper rests when there is nothing to do.
+/// How long the housekeeper rests when there is nothing to do, and between two steps: a step
+/// writes at most about 1 MiB, so this bounds what it takes of the disk.
 const REST: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The broker of this process: a log on a disk, and threads to drive it.
 pub struct LocalBackend<D: Disk> {
@@ -244,18 +246,16 @@ impl<D: Disk> Shared<D> {
         let mut access = SharedAccess { shared: self };
         while !self.core.lock().stopping {
             let rest = match housekeeper.step(&mut access) {
-                Ok(Step::More) => Duration::ZERO,
+                Ok(Step::More) => PAUSE,
                 Ok(Step::Idle) => REST,
                 Err(error) => {
                     tracing::warn!(%error, "background work on the log failed, trying again");
                     Duration::from_secs(1)
                 }
             };
-            if !rest.is_zero() {
-                let mut core = self.core.lock();
-                if !core.stopping {
-                    self.housekeeper.wait_for(&mut core, rest);
-                }
+            let mut core = self.core.lock();
+            if !core.stopping {
+                self.housekeeper.wait_for(&mut core, rest);
             }
         }
         if self.core.lock().failure.is_none()

@@ -20,6 +20,10 @@ const ENCODE_STEP: u64 = 1 << 20;
 /// Bytes of bodies that one turn moves.
 const MOVE_STEP: usize = 256 << 10;
 
+/// Bytes a second that the log may grow by while segments are still zeroed beforehand: above it the
+/// zeros would take from the commits more than they save them.
+const ZERO_BELOW: u64 = 32 << 20;
+
 /// A way to the driver that the caller shares with others.
 pub trait Access<D: Disk> {
     /// Does something with the driver, now and for a moment.
@@ -60,6 +64,11 @@ pub struct Housekeeper<D: Disk> {
     /// Segments that were empty at the images of the kept generations, oldest first.
     empty: VecDeque<Vec<u32>>,
     buffer: Vec<u8>,
+    /// How far the log had grown when it was last looked at, when that was, and whether it grew
+    /// slowly then.
+    seen_bytes: u64,
+    seen_at: Timestamp,
+    slow: bool,
     /// An image was taken and lost: the next one holds everything.
     lost_image: bool,
 }
@@ -78,6 +87,9 @@ impl<D: Disk> Housekeeper<D> {
             last_image_bytes: 0,
             empty: VecDeque::new(),
             buffer: Vec::new(),
+            seen_bytes: 0,
+            seen_at: Timestamp::EPOCH,
+            slow: true,
             lost_image: false,
         }
     }
@@ -96,13 +108,28 @@ impl<D: Disk> Housekeeper<D> {
             self.job = self.next_job(access)?;
         }
         let outcome = match self.job.take() {
-            None => return self.maintenance.step(),
+            None => {
+                let zero = self.disk_has_time(access);
+                return self.maintenance.step(zero);
+            }
             Some(Job::Clear { segment, offset }) => return self.clear(access, segment, offset),
             Some(Job::Encode { pieces, writer, empty }) => self.encode(pieces, writer, empty),
             Some(Job::Publish { writer, empty }) => self.publish(access, writer, empty),
         };
         self.lost_image |= outcome.is_err();
         outcome
+    }
+
+    /// Whether the log grows slowly enough to leave the disk to zeros.
+    fn disk_has_time(&mut self, access: &mut impl Access<D>) -> bool {
+        let (bytes, now) = access.with(|driver, now| (driver.log.appended_bytes(), now));
+        let (since, millis) = (bytes - self.seen_bytes, now.since(self.seen_at).as_millis());
+        // Too short a time says nothing; the last answer stands.
+        if millis >= 10 {
+            self.slow = u128::from(since) * 1000 < u128::from(ZERO_BELOW) * millis;
+            (self.seen_bytes, self.seen_at) = (bytes, now);
+        }
+        self.slow
     }
 
     /// Makes a checkpoint now, whatever is due, and publishes it if the log is safe that far.

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{LINGER, Output};
 
-/// What one read may bring.
-const READ_BYTES: usize = 64 * 1024;
+/// What one read may bring: what a read brings shares one commit, so a small one costs a sync more.
+const READ_BYTES: usize = 256 * 1024;
 /// What one read may bring on a connection that nobody has vouched for.
 const EARLY_READ_BYTES: usize = 2 * 1024;
 /// With less space than this left, a buffer is made larger before it is read into.
@@ -25,7 +25,7 @@ const SPACE_MIN: usize = 1_024;
 /// A leftover up to this moves to a buffer of its own size, so that it holds no large one.
 const LEFTOVER_MAX: usize = 4 * 1024;
 /// Buffers kept for the next who needs one.
-const POOLED_MAX: usize = 256;
+const POOLED_MAX: usize = 64;
 
 /// Buffers that nobody uses just now.
 #[derive(Default)]

@@ -59,7 +59,7 @@ fn what_was_committed_is_there_after_a_crash_and_after_a_clean_end_across_segmen
                 assert_eq!(reader.read(at, sequence).unwrap(), body);
             }
             if n % 50 == 0 {
-                opened.log.maintenance().step().unwrap();
+                opened.log.maintenance().step(n % 100 == 0).unwrap();
             }
         }
         commit(&mut opened.log, true);
