@@ -1,4 +1,5 @@
 //! The log on real files.
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up has failed")]
 
+mod damage;
 mod files;
