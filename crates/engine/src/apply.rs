@@ -132,10 +132,15 @@ impl Engine {
         if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
             self.hidden.push(target.queue);
         }
-        if due(target.ready_at) {
+        self.expect_target(target);
+    }
+
+    /// Sets the deadlines of a new message.
+    pub(crate) fn expect_target(&mut self, target: &Target) {
+        if target.ready_at != Timestamp::EPOCH {
             self.deadlines.insert(target.ready_at, Due::Ready(target.queue, target.seq));
         }
-        if due(target.expires_at) {
+        if target.expires_at != Timestamp::EPOCH {
             self.deadlines.insert(target.expires_at, Due::Expire(target.queue, target.seq));
         }
     }
