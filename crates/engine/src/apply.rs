@@ -69,11 +69,8 @@ impl Engine {
         self.next.message = 0;
         self.next.generation = 0;
         self.global_dirty = true;
-        if unclean {
-            for queue in self.queues.values_mut() {
-                queue.doubtful_below = queue.slots.next();
-                queue.dirty = true;
-            }
+        for queue in self.queues.values_mut() {
+            queue.begin_run(start, unclean);
         }
     }
 
@@ -115,6 +112,14 @@ impl Engine {
         if let Some(at) = queue.inactive_at {
             self.deadlines.cancel(at, Due::Inactive(no));
         }
+        // Connections in their grace may still hold some of its messages.
+        for (seq, lease) in queue.held_leases() {
+            if let Some(session) = lease.session.and_then(|id| self.sessions.get_mut(&id)) {
+                session.leases.remove(&(lease.generation, no, Seq(seq)));
+            }
+        }
+        // At once, or an image taken while its messages are being forgotten would bring it back.
+        self.removed_pieces.push(crate::image::queue_key(no));
         self.ended.push_back(queue);
     }
 
@@ -150,6 +155,7 @@ impl Engine {
         let Some(slot) = queue.slots.get(target.seq.0).copied() else { return };
         self.usage.release(&slot);
         queue.slots.relocate(target.seq.0, body);
+        queue.dirty = true;
         if let Some(slot) = queue.slots.get(target.seq.0) {
             self.usage.add(slot);
         }

@@ -129,6 +129,9 @@ pub(crate) struct Queue {
     /// Messages below this were there when a run ended without saying so: who knows whether they
     /// were delivered.
     pub(crate) doubtful_below: u64,
+    /// Where the messages of each start of the broker begin, as far as there are any left: a seq
+    /// whose message was lost is given again, and no lease of the lost one counts for the new one.
+    pub(crate) runs: Vec<(u64, u32)>,
     /// A body could not be read back.
     pub(crate) degraded: bool,
     /// Listed among the queues with messages that are not visible yet.
@@ -170,6 +173,7 @@ impl Queue {
             counts: Counts::default(),
             parked: VecDeque::new(),
             doubtful_below: 0,
+            runs: Vec::new(),
             degraded: false,
             listed_hidden: false,
             dirty: true,
@@ -182,6 +186,26 @@ impl Queue {
             largest_hidden: 0,
             settled: VecDeque::new(),
         }
+    }
+
+    /// The broker started once more; `unclean` if the run before ended without saying so.
+    pub(crate) fn begin_run(&mut self, start: u32, unclean: bool) {
+        let next = self.slots.next();
+        if unclean {
+            self.doubtful_below = next;
+        }
+        let lowest = self.slots.next_alive(self.slots.first_seq(), next).unwrap_or(next);
+        let passed = self.runs.partition_point(|(first, _)| *first <= lowest).saturating_sub(1);
+        self.runs.drain(..passed);
+        self.runs.retain(|(first, _)| *first < next);
+        self.runs.push((next, start));
+        self.dirty = true;
+    }
+
+    /// The start of the broker that `seq` was given in, or an earlier one.
+    pub(crate) fn run_of(&self, seq: u64) -> u32 {
+        let after = self.runs.partition_point(|(first, _)| *first <= seq);
+        after.checked_sub(1).and_then(|at| self.runs.get(at)).map_or(0, |(_, start)| *start)
     }
 
     /// Whether messages were accepted that are not visible yet.
@@ -335,6 +359,14 @@ impl Queue {
     /// Messages that somebody holds, in order.
     pub(crate) fn held(&self) -> impl Iterator<Item = u64> {
         self.held.iter().copied()
+    }
+
+    /// The leases of these messages.
+    pub(crate) fn held_leases(&self) -> impl Iterator<Item = (u64, Lease)> {
+        self.held().filter_map(|seq| {
+            let (_, extra) = self.slots.get_full(seq)?;
+            Some((seq, extra?.lease?))
+        })
     }
 
     /// The record that settled this very lease, if it is among the last few.
