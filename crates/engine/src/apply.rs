@@ -27,7 +27,10 @@ impl Engine {
                 let name = name.as_deref().and_then(|name| SubscriptionName::new(name).ok());
                 let Ok(pattern) = TopicPattern::new(pattern) else { return };
                 let owner = Owner::from_record(owner);
-                self.add_queue(Queue::new(*queue, name, pattern, owner, *at));
+                let mut queue = Queue::new(*queue, name, pattern, owner, *at);
+                queue.made_by = body.sequence;
+                queue.begin_run(self.start, false);
+                self.add_queue(queue);
             }
             Record::Unsubscribed { queue } => self.remove_queue(*queue),
             Record::Published { at, id, targets, extras, content: _ } => {

@@ -77,7 +77,8 @@ impl Engine {
             {
                 let text = "a subscription of that name listens to another pattern";
                 let same = queue.pattern == subscribe.pattern;
-                return if same { Ok((*no, Need::NONE)) } else { Err((Code::Conflict, text)) };
+                let need = need_of(queue_config(&self.config, queue).level, queue.made_by);
+                return if same { Ok((*no, need)) } else { Err((Code::Conflict, text)) };
             }
         } else if let Some(no) = self.oldest_detached(session, subscribe) {
             let need = self.take_over(turn, no);
@@ -115,7 +116,7 @@ impl Engine {
         let Some(queue) = self.queues.get(&no) else { return Need::NONE };
         let level = queue_config(&self.config, queue).level;
         let held: Vec<_> = queue.held().map(Seq).collect();
-        let mut last = 0;
+        let mut last = queue.made_by;
         for seq in held {
             last = self.end_lease(turn, no, seq, Cause::TakenOver, None).max(last);
         }

@@ -118,6 +118,8 @@ pub(crate) struct Queue {
     pub(crate) pattern: TopicPattern,
     pub(crate) owner: Owner,
     pub(crate) made_at: Timestamp,
+    /// The record that made it; 0 if that has long been safe.
+    pub(crate) made_by: Sequence,
     /// Sessions that consume it now.
     pub(crate) attached: Vec<(SessionId, SubscriptionId)>,
     /// When it goes unless somebody attaches.
@@ -166,6 +168,7 @@ impl Queue {
             pattern,
             owner,
             made_at,
+            made_by: 0,
             attached: Vec::new(),
             inactive_at: None,
             slots: Slots::default(),

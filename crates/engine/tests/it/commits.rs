@@ -1,7 +1,7 @@
 //! What waits for the log: visibility, and replies.
 
 use sluice_engine::{Level, Need, Place, Progress};
-use sluice_model::{Answer, Command, Confirm, Publish, Qos, SessionId, SubscriptionId};
+use sluice_model::{Answer, Command, Confirm, Publish, Qos, SessionId, Subscribe, SubscriptionId};
 
 use crate::rig::{Out, RELEASED, Rig, Said, config, delay, key, ms, peer, publish, with};
 
@@ -270,6 +270,24 @@ fn a_subscription_is_told_when_it_is_safe_and_what_came_before_it_is_not_its() {
     assert_eq!(rig.engine.wanted(), synced(made));
     let (_, again) = subscribe(&mut rig);
     assert_eq!(again, made, "it is there already");
+    // Somebody else finds it there, though not yet on the disk.
+    let other = rig.open(peer(2));
+    let command = Command::Subscribe(Subscribe {
+        pattern: ">".parse().unwrap(),
+        qos: Qos::AtLeastOnce,
+        name: Some("all".parse().unwrap()),
+    });
+    assert_eq!(rig.ask(other, command).unwrap().need, synced(made));
+    let command = Command::Subscribe(Subscribe {
+        pattern: "t".parse().unwrap(),
+        qos: Qos::AtLeastOnce,
+        name: None,
+    });
+    let unnamed = rig.ask(other, command.clone()).unwrap().need;
+    assert_eq!(unnamed, synced(rig.tape.last()));
+    rig.close(other, sluice_engine::EndedBy::Client, &[]);
+    let again = rig.open(peer(2));
+    assert_eq!(rig.ask(again, command).unwrap().need, unnamed);
     rig.commit();
     assert_eq!(rig.next(client, all), "");
 }

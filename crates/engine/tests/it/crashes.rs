@@ -100,6 +100,21 @@ fn an_old_lease_does_not_ack_a_message_that_took_the_place_of_a_lost_one() {
 }
 
 #[test]
+fn an_old_lease_does_not_ack_a_message_of_a_queue_that_took_the_number_of_a_lost_one() {
+    let mut rig = Rig::new(config());
+    let kept = rig.tape.last();
+    let (client, all) = rig.consumer();
+    rig.publish_lightly(client, "t", "lost");
+    let lost = rig.receive(client, all).unwrap().lease();
+    rig.restart(kept, false, true);
+    let (client, all) = rig.consumer();
+    rig.publish(client, "t", "in its place");
+    assert_eq!(rig.ack(client, lost), Err(Code::NotFound));
+    let got = rig.receive(client, all).unwrap();
+    assert_eq!((got.lease().queue, got.lease().seq), (lost.queue, lost.seq));
+}
+
+#[test]
 fn lease_ids_of_one_broker_mean_nothing_to_another_and_cannot_be_made_up() {
     let mut rig = Rig::new(config());
     let (client, all) = rig.consumer();
