@@ -192,7 +192,7 @@ impl Engine {
     fn return_message(&mut self, target: &Target, cause: Cause, ready_at: Timestamp) {
         self.release_lease(target);
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
-        let lease = queue.give_back(target.seq.0, cause, ready_at);
+        let lease = queue.give_back(target.seq.0, cause, ready_at, self.start);
         if let Some(lease) = lease {
             self.deadlines.cancel(lease.deadline, Due::Lease(target.queue, target.seq));
         }

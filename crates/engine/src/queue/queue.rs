@@ -381,12 +381,14 @@ impl Queue {
             .map(|settled| settled.sequence)
     }
 
-    /// T11, T13, T16, T17: the lease ended and the message waits again. Gives back the lease.
+    /// T11, T13, T16, T17: the lease ended, in the run `start`, and the message waits again. Gives
+    /// back the lease.
     pub(crate) fn give_back(
         &mut self,
         seq: u64,
         cause: Cause,
         ready_at: Timestamp,
+        start: u32,
     ) -> Option<Lease> {
         let extra = self.slots.extra_mut(seq)?;
         let lease = extra.lease.take();
@@ -396,6 +398,10 @@ impl Queue {
         if let (true, Some(lease)) = (cause.voids_lease(), lease) {
             let counter = lease.generation.counter + 1;
             extra.fence = Generation { counter, ..lease.generation };
+            if cause == Cause::TakenOver {
+                // Leases of runs before whose grants were lost in a crash are void too.
+                extra.fence = extra.fence.max(Generation { start, counter: 0 });
+            }
         }
         let delayed = ready_at != Timestamp::EPOCH;
         self.enter(seq, if delayed { State::Delayed } else { State::Ready });

@@ -90,6 +90,8 @@ struct World {
     sessions: BTreeMap<SessionId, Vec<(SubscriptionId, QueueNo)>>,
     next: u64,
     run: u64,
+    /// Until then a lease of the run before may be valid, whatever its deadline was.
+    grace: Timestamp,
     delivered: u64,
     acked: u64,
 }
@@ -113,6 +115,7 @@ impl World {
             sessions: BTreeMap::new(),
             next: 0,
             run: 1,
+            grace: Timestamp::EPOCH,
             delivered: 0,
             acked: 0,
         }
@@ -401,7 +404,8 @@ impl World {
                 let void = held.void.is_some();
                 let expired = message.expires_at.is_some_and(|at| at <= now);
                 let raised = message.leases[at..].iter().any(|held| held.void.is_some());
-                assert!(void || expired || raised || somebody_holds, "{context}");
+                let holds = somebody_holds || now < self.grace;
+                assert!(void || expired || raised || holds, "{context}");
             }
             (Err(_), None) => panic!("{context}"),
         }
@@ -474,19 +478,24 @@ impl World {
         self.rig.restart(kept, with_image, true);
         self.rig.fire();
         let grace = self.rig.now.after(self.rig.config.lost_grace);
+        self.grace = grace;
         for queue in self.queues.values_mut() {
             for message in queue.messages.values_mut() {
-                // Whether the grant is still known depends on the records that were kept.
-                for held in &mut message.leases {
-                    let kept = (1..=kept).any(|n| {
+                // Of which grants the log still knows depends on the records that were kept.
+                let is_kept = |held: &Held| {
+                    (1..=kept).any(|n| {
                         matches!(self.rig.tape.record(n), Record::Granted { target, generation, .. }
                             if target.queue == held.lease.queue
                                 && target.seq == held.lease.seq
                                 && generation == held.lease.generation)
-                    });
-                    let was_held = held.void.is_none() && kept;
-                    held.until = if was_held { held.until.min(grace) } else { self.rig.now };
+                    })
+                };
+                for held in &mut message.leases {
+                    let valid = held.void.is_none() && is_kept(held);
+                    held.until = if valid { held.until.min(grace) } else { self.rig.now };
                 }
+                // If one is valid, it is the last one that is still known.
+                message.leases.sort_by_cached_key(is_kept);
             }
         }
     }

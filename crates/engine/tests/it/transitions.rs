@@ -28,7 +28,7 @@ const TRANSITIONS: &[(&str, &str)] = &[
     ("T28", "t28_a_message_whose_body_cannot_be_read_goes_to_the_dead_set"),
 ];
 
-/// Transitions that came with no release yet: their commands do not exist.
+/// Transitions whose commands or settings do not exist yet.
 const ABSENT: &[&str] = &["T3", "T7", "T10", "T14", "T15", "T21", "T22", "T23", "T24"];
 
 #[test]
