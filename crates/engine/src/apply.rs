@@ -29,6 +29,7 @@ impl Engine {
                 let owner = Owner::from_record(owner);
                 let mut queue = Queue::new(*queue, name, pattern, owner, *at);
                 queue.made_by = body.sequence;
+                queue.begin_run(self.start, false);
                 self.add_queue(queue);
             }
             Record::Unsubscribed { queue } => self.remove_queue(*queue),
@@ -71,11 +72,8 @@ impl Engine {
         self.next.message = 0;
         self.next.generation = 0;
         self.global_dirty = true;
-        if unclean {
-            for queue in self.queues.values_mut() {
-                queue.doubtful_below = queue.slots.next();
-                queue.dirty = true;
-            }
+        for queue in self.queues.values_mut() {
+            queue.begin_run(start, unclean);
         }
     }
 
@@ -117,6 +115,14 @@ impl Engine {
         if let Some(at) = queue.inactive_at {
             self.deadlines.cancel(at, Due::Inactive(no));
         }
+        // Connections in their grace may still hold some of its messages.
+        for (seq, lease) in queue.held_leases() {
+            if let Some(session) = lease.session.and_then(|id| self.sessions.get_mut(&id)) {
+                session.leases.remove(&(lease.generation, no, Seq(seq)));
+            }
+        }
+        // At once, or an image taken while its messages are being forgotten would bring it back.
+        self.removed_pieces.push(crate::image::queue_key(no));
         self.ended.push_back(queue);
     }
 
@@ -134,10 +140,15 @@ impl Engine {
         if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
             self.hidden.push(target.queue);
         }
-        if due(target.ready_at) {
+        self.expect_target(target);
+    }
+
+    /// Sets the deadlines of a new message.
+    pub(crate) fn expect_target(&mut self, target: &Target) {
+        if target.ready_at != Timestamp::EPOCH {
             self.deadlines.insert(target.ready_at, Due::Ready(target.queue, target.seq));
         }
-        if due(target.expires_at) {
+        if target.expires_at != Timestamp::EPOCH {
             self.deadlines.insert(target.expires_at, Due::Expire(target.queue, target.seq));
         }
     }
@@ -181,7 +192,7 @@ impl Engine {
     fn return_message(&mut self, target: &Target, cause: Cause, ready_at: Timestamp) {
         self.release_lease(target);
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
-        let lease = queue.give_back(target.seq.0, cause, ready_at);
+        let lease = queue.give_back(target.seq.0, cause, ready_at, self.start);
         if let Some(lease) = lease {
             self.deadlines.cancel(lease.deadline, Due::Lease(target.queue, target.seq));
         }

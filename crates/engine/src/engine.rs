@@ -412,7 +412,10 @@ impl Engine {
         self.stats.expired += 1;
         let record = match queue_config(&self.config, queue).on_expire {
             OnExpire::Drop => Record::Removed { target, why: Removal::Expired },
-            OnExpire::Dead => Record::Buried { target, reason: DeadReason::Expired, at: turn.now },
+            OnExpire::Dead => {
+                self.stats.dead += 1;
+                Record::Buried { target, reason: DeadReason::Expired, at: turn.now }
+            }
         };
         self.change(turn, &record, resident)
     }

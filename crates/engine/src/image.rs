@@ -81,9 +81,13 @@ impl Piece {
     }
 }
 
-/// The keys under which an image may hold parts of a queue that is gone.
+/// The key of a queue itself.
+pub(crate) fn queue_key(no: QueueNo) -> Key {
+    key(QUEUE, no, 0)
+}
+
+/// The keys under which an image may hold messages of a queue that is gone.
 pub(crate) fn removed_keys(mut queue: Queue, into: &mut Vec<Key>) {
-    into.push(key(QUEUE, queue.no, 0));
     let (_, removed) = queue.slots.take_dirty();
     for number in removed {
         into.push(key(PLACES, queue.no, number));
@@ -109,7 +113,7 @@ impl Engine {
                 continue;
             }
             let content = PieceContent::Bytes(encode_queue(queue));
-            pieces.push(Piece { key: key(QUEUE, no, 0), content });
+            pieces.push(Piece { key: queue_key(no), content });
             let (changed, removed) = queue.slots.take_dirty();
             for number in removed {
                 for kind in [PLACES, STATES] {
@@ -168,6 +172,11 @@ fn encode_queue(queue: &Queue) -> Vec<u8> {
     out.put_u64_le(queue.slots.next());
     out.put_u64_le(queue.doubtful_below);
     out.put_u8(u8::from(queue.degraded));
+    out.put_u32_le(queue.runs.len() as u32);
+    for (first, start) in &queue.runs {
+        out.put_u64_le(*first);
+        out.put_u32_le(*start);
+    }
     // Messages in memory only end with the process: they count as dropped from the start.
     let resident = queue.slots.iter().filter(|(_, slot, _)| slot.sequence() == 0).count() as u64;
     let Counters { published, acked, expired, dropped } = queue.counters;
@@ -188,6 +197,9 @@ fn decode_queue(no: QueueNo, mut from: &[u8]) -> Result<Queue, RecordError> {
     queue.slots = Slots::starting_at(input.try_get_u64_le()?);
     queue.doubtful_below = input.try_get_u64_le()?;
     queue.degraded = input.try_get_u8()? != 0;
+    for _ in 0..input.try_get_u32_le()? {
+        queue.runs.push((input.try_get_u64_le()?, input.try_get_u32_le()?));
+    }
     queue.counters = Counters {
         published: input.try_get_u64_le()?,
         acked: input.try_get_u64_le()?,

@@ -67,11 +67,11 @@ impl Engine {
         }
         let message = resident(now, id, publish);
         self.spread(&route.ephemerals, &message);
-        let config = &self.config;
         let len = message.bytes() as u64;
-        for no in &route.queues {
-            let Some(queue) = self.queues.get_mut(no) else { continue };
-            let rules = queue_config(config, queue);
+        for target in self.targets(now, publish, route) {
+            let no = target.queue;
+            let Some(queue) = self.queues.get_mut(&no) else { continue };
+            let rules = queue_config(&self.config, queue);
             // A guarantee of at most once lets a full queue pass the message by.
             let full = queue.counts.live() >= rules.max_messages
                 || queue.counts.bytes + len > rules.max_bytes;
@@ -80,11 +80,17 @@ impl Engine {
                 continue;
             }
             let slot = Slot::resident(len, now);
-            let extra = Extra { resident: Some(Arc::clone(&message)), ..Extra::default() };
+            let extra = Extra {
+                ready_at: target.ready_at,
+                expires_at: target.expires_at,
+                resident: Some(Arc::clone(&message)),
+                ..Extra::default()
+            };
             queue.push(slot, Some(extra));
             if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
-                self.hidden.push(*no);
+                self.hidden.push(no);
             }
+            self.expect_target(&target);
         }
         Need::NONE
     }

@@ -276,6 +276,9 @@ impl Engine {
                 None => Standing::Unknown,
             };
         };
+        if lease.generation.start < queue.run_of(lease.seq.0) {
+            return Standing::Unknown;
+        }
         let resident = slot.sequence() == 0;
         let held = extra.and_then(|extra| extra.lease).map(|lease| lease.generation);
         let fence = extra.map(|extra| extra.fence).unwrap_or_default();

@@ -11,6 +11,8 @@ use crate::journal::{Journal, Need};
 use crate::record::{Cause, Record};
 use crate::topic::{Ephemeral, Listener};
 
+const FULL: &str = "the broker has as many subscriptions as subscriptions_max allows";
+
 /// Whose end of a connection went away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EndedBy {
@@ -28,12 +30,11 @@ impl Engine {
         tag: u64,
         subscribe: &Subscribe,
     ) {
-        if self.subscriptions() >= self.config.subscriptions_max {
-            let text = "the broker has as many subscriptions as subscriptions_max allows";
-            return self.refuse(turn.effects, session, tag, Code::Overloaded, text);
-        }
         let id = SubscriptionId(self.next.subscription + 1);
         let (listener, need) = match subscribe.qos {
+            Qos::AtMostOnce if self.is_full() => {
+                return self.refuse(turn.effects, session, tag, Code::Overloaded, FULL);
+            }
             Qos::AtMostOnce => {
                 let listener = Listener::Ephemeral(id);
                 self.ephemerals.insert(id, Ephemeral::new(session, subscribe.pattern.clone()));
@@ -42,9 +43,8 @@ impl Engine {
             }
             Qos::AtLeastOnce => match self.durable(turn, session, subscribe) {
                 Ok((queue, need)) => (Listener::Queue(queue), need),
-                Err(()) => {
-                    let text = "a subscription of that name listens to another pattern";
-                    return self.refuse(turn.effects, session, tag, Code::Conflict, text);
+                Err((code, text)) => {
+                    return self.refuse(turn.effects, session, tag, code, text);
                 }
             },
         };
@@ -58,29 +58,38 @@ impl Engine {
         self.reply(turn.effects, session, tag, Answer::Subscribed { subscription: id }, need);
     }
 
+    /// Whether there is no room for a new subscription.
+    fn is_full(&self) -> bool {
+        self.subscriptions() >= self.config.subscriptions_max
+    }
+
     /// Finds the durable subscription that is meant, or makes it. Fails if its name is taken by
-    /// another pattern.
+    /// another pattern, or if there would be too many.
     fn durable(
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
         subscribe: &Subscribe,
-    ) -> Result<(QueueNo, Need), ()> {
+    ) -> Result<(QueueNo, Need), (Code, &'static str)> {
         if let Some(name) = &subscribe.name {
             if let Some(no) = self.names.get(name)
                 && let Some(queue) = self.queues.get(no)
             {
+                let text = "a subscription of that name listens to another pattern";
                 let same = queue.pattern == subscribe.pattern;
-                let need = need_of(self.level_of(*no), queue.made_by);
-                return if same { Ok((*no, need)) } else { Err(()) };
+                let need = need_of(queue_config(&self.config, queue).level, queue.made_by);
+                return if same { Ok((*no, need)) } else { Err((Code::Conflict, text)) };
             }
         } else if let Some(no) = self.oldest_detached(session, subscribe) {
             let need = self.take_over(turn, no);
             return Ok((no, need));
         }
         let Some(owner) = self.sessions.get(&session).map(|state| state.owner.clone()) else {
-            return Err(());
+            return Err((Code::NotFound, "the session has ended"));
         };
+        if self.is_full() {
+            return Err((Code::Overloaded, FULL));
+        }
         let no = QueueNo(self.next.queue + 1);
         let record = Record::Subscribed {
             queue: no,

@@ -118,7 +118,7 @@ pub(crate) struct Queue {
     pub(crate) pattern: TopicPattern,
     pub(crate) owner: Owner,
     pub(crate) made_at: Timestamp,
-    /// The record that made it: whoever is told that it is there waits for this.
+    /// The record that made it; 0 if that has long been safe.
     pub(crate) made_by: Sequence,
     /// Sessions that consume it now.
     pub(crate) attached: Vec<(SessionId, SubscriptionId)>,
@@ -131,6 +131,9 @@ pub(crate) struct Queue {
     /// Messages below this were there when a run ended without saying so: who knows whether they
     /// were delivered.
     pub(crate) doubtful_below: u64,
+    /// Where the messages of each start of the broker begin, as far as there are any left: a seq
+    /// whose message was lost is given again, and no lease of the lost one counts for the new one.
+    pub(crate) runs: Vec<(u64, u32)>,
     /// A body could not be read back.
     pub(crate) degraded: bool,
     /// Listed among the queues with messages that are not visible yet.
@@ -173,6 +176,7 @@ impl Queue {
             counts: Counts::default(),
             parked: VecDeque::new(),
             doubtful_below: 0,
+            runs: Vec::new(),
             degraded: false,
             listed_hidden: false,
             dirty: true,
@@ -185,6 +189,26 @@ impl Queue {
             largest_hidden: 0,
             settled: VecDeque::new(),
         }
+    }
+
+    /// The broker started once more; `unclean` if the run before ended without saying so.
+    pub(crate) fn begin_run(&mut self, start: u32, unclean: bool) {
+        let next = self.slots.next();
+        if unclean {
+            self.doubtful_below = next;
+        }
+        let lowest = self.slots.next_alive(self.slots.first_seq(), next).unwrap_or(next);
+        let passed = self.runs.partition_point(|(first, _)| *first <= lowest).saturating_sub(1);
+        self.runs.drain(..passed);
+        self.runs.retain(|(first, _)| *first < next);
+        self.runs.push((next, start));
+        self.dirty = true;
+    }
+
+    /// The start of the broker that `seq` was given in, or an earlier one.
+    pub(crate) fn run_of(&self, seq: u64) -> u32 {
+        let after = self.runs.partition_point(|(first, _)| *first <= seq);
+        after.checked_sub(1).and_then(|at| self.runs.get(at)).map_or(0, |(_, start)| *start)
     }
 
     /// Whether messages were accepted that are not visible yet.
@@ -342,6 +366,14 @@ impl Queue {
         self.held.iter().copied()
     }
 
+    /// The leases of these messages.
+    pub(crate) fn held_leases(&self) -> impl Iterator<Item = (u64, Lease)> {
+        self.held().filter_map(|seq| {
+            let (_, extra) = self.slots.get_full(seq)?;
+            Some((seq, extra?.lease?))
+        })
+    }
+
     /// The record that settled this very lease, if it is among the last few.
     pub(crate) fn settled(&self, seq: u64, generation: Generation) -> Option<Sequence> {
         self.settled
@@ -351,12 +383,14 @@ impl Queue {
             .map(|settled| settled.sequence)
     }
 
-    /// T11, T13, T16, T17: the lease ended and the message waits again. Gives back the lease.
+    /// T11, T13, T16, T17: the lease ended, in the run `start`, and the message waits again. Gives
+    /// back the lease.
     pub(crate) fn give_back(
         &mut self,
         seq: u64,
         cause: Cause,
         ready_at: Timestamp,
+        start: u32,
     ) -> Option<Lease> {
         let extra = self.slots.extra_mut(seq)?;
         let lease = extra.lease.take();
@@ -366,6 +400,10 @@ impl Queue {
         if let (true, Some(lease)) = (cause.voids_lease(), lease) {
             let counter = lease.generation.counter + 1;
             extra.fence = Generation { counter, ..lease.generation };
+            if cause == Cause::TakenOver {
+                // Leases of runs before whose grants were lost in a crash are void too.
+                extra.fence = extra.fence.max(Generation { start, counter: 0 });
+            }
         }
         let delayed = ready_at != Timestamp::EPOCH;
         self.enter(seq, if delayed { State::Delayed } else { State::Ready });

@@ -369,6 +369,11 @@ impl Slots {
 
     /// Puts back a chunk that an image held.
     pub(crate) fn restore(&mut self, number: u64, chunk: Chunk) {
+        if chunk.alive == 0 {
+            // All its messages were in memory only.
+            self.removed.push(number);
+            return;
+        }
         self.fill_to(number * CHUNK);
         let at = (number - self.first) as usize;
         if let Some(entry) = self.entries.get_mut(at) {
