@@ -244,6 +244,7 @@ impl<D: Disk> Shared<D> {
     fn run_housekeeper(&self, mut housekeeper: Housekeeper<D>) {
         let _guard = AbortOnUnwind;
         let mut access = SharedAccess { shared: self };
+        let mut told = 0;
         while !self.core.lock().stopping {
             let rest = match housekeeper.step(&mut access) {
                 Ok(Step::More) => PAUSE,
@@ -254,6 +255,11 @@ impl<D: Disk> Shared<D> {
                 }
             };
             let mut core = self.core.lock();
+            if rest >= REST && core.driver.dropped() > told {
+                let all = core.driver.dropped();
+                let dropped = all - std::mem::replace(&mut told, all);
+                tracing::warn!(dropped, "messages were dropped to make room for newer ones");
+            }
             if !core.stopping {
                 self.housekeeper.wait_for(&mut core, rest);
             }

@@ -386,6 +386,12 @@ impl<D: Disk> Driver<D> {
         self.engine.check();
     }
 
+    /// Messages lost so far because a queue was full or a subscriber too slow.
+    pub(crate) fn dropped(&self) -> u64 {
+        let counted = self.engine.stats();
+        counted.dropped + counted.gaps
+    }
+
     /// Counters and gauges as they stand.
     pub fn stats(&self) -> Stats {
         let counted = self.engine.stats();
@@ -394,7 +400,7 @@ impl<D: Disk> Driver<D> {
             delivered: counted.delivered,
             acked: counted.acked,
             unroutable: counted.unroutable,
-            dropped: counted.dropped + counted.gaps,
+            dropped: self.dropped(),
             expired: counted.expired,
             dead: counted.dead,
             refused: counted.refused,

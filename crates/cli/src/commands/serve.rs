@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use sluice_broker::Broker;
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
+use sluice_broker::{Broker, Stats};
 use sluice_model::Timestamp;
 use sluice_server::Server;
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
@@ -39,6 +39,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .build()
         .map_err(Failure::other)?;
     let served = runtime.block_on(serve(&settings, broker.clone()));
+    tell_stats(&broker.stats());
     // Connections are gone by now; what they were told is made safe and the log closed.
     let stopped = if served.is_ok() { broker.stop().map_err(Failure::from) } else { Ok(()) };
     runtime.shutdown_background();
@@ -73,6 +74,27 @@ fn tell(report: &RecoveryReport) {
         tracing::warn!(torn_bytes, %quarantined, damaged_checkpoints, "a tail was set aside");
     }
     tracing::info!(clean, rewritten, recovery, "log recovered");
+}
+
+fn tell_stats(stats: &Stats) {
+    let Stats { published, delivered, acked, unroutable, dropped, expired, dead, refused, .. } =
+        stats;
+    let Stats { subscriptions, queued, commits, records, .. } = stats;
+    tracing::info!(
+        published,
+        delivered,
+        acked,
+        unroutable,
+        dropped,
+        expired,
+        dead,
+        refused,
+        subscriptions,
+        queued,
+        commits,
+        records,
+        "broker stops"
+    );
 }
 
 async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
