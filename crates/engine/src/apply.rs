@@ -1,14 +1,21 @@
 //! Records to state: the one way in which what survives a crash is changed, live and in replay.
 
-use sluice_model::{Extras, Generation, QueueNo, Seq, SubscriptionName, Timestamp, TopicPattern};
+use std::sync::Arc;
 
+use sluice_model::{
+    DeadReason, Generation, Lane, Level, MessageId, Purge, QueueName, QueueNo, QueueSettings, Seq,
+    Timestamp, TopicPattern,
+};
+
+use crate::config::QueueConfig;
 use crate::deadlines::Due;
+use crate::dedupe;
 use crate::engine::{Engine, cancel_deadlines};
 use crate::journal::{BodyRef, Sequence};
-use crate::queue::Queue;
-use crate::queue::slots::{Extra, Lease, Slot};
+use crate::queue::slots::{Extra, Lease, More, Slot};
+use crate::queue::{Identity, Queue, Returned};
 use crate::random::LeaseKey;
-use crate::record::{Cause, DeadReason, Record, Removal, Target};
+use crate::record::{DedupeMark, DedupeScope, Record, Removal, Target};
 use crate::topic::{Listener, Owner};
 
 impl Engine {
@@ -22,24 +29,28 @@ impl Engine {
                 self.global_dirty = true;
             }
             Record::Started { start, unclean, at: _ } => self.started(*start, *unclean),
-            Record::Subscribed { queue, at, name, pattern, owner } => {
-                // Names were checked before they were written.
-                let name = name.as_deref().and_then(|name| SubscriptionName::new(name).ok());
-                let Ok(pattern) = TopicPattern::new(pattern) else { return };
-                let owner = Owner::from_record(owner);
-                let mut queue = Queue::new(*queue, name, pattern, owner, *at);
-                queue.made_by = body.sequence;
-                queue.begin_run(self.start, false);
-                self.add_queue(queue);
+            Record::Declared { queue, at, name, pattern, owner, settings } => {
+                self.declared(*queue, *at, (name.as_deref(), pattern.as_deref()), owner, settings);
+                self.touched(*queue, body.sequence);
             }
-            Record::Unsubscribed { queue } => self.remove_queue(*queue),
-            Record::Published { at, id, targets, extras, content: _ } => {
+            Record::Configured { queue, settings } => {
+                self.configured(*queue, settings);
+                self.touched(*queue, body.sequence);
+            }
+            Record::Ended { queue } => self.remove_queue(*queue),
+            Record::Published { at, id, targets, lane, dedupe, content: _ } => {
                 if id.start == self.start {
                     self.next.message = self.next.message.max(id.counter);
                 }
                 let shared = targets.len() > 1;
+                let lane = lane.as_deref().map(|lane| Arc::new(lane.clone()));
                 for target in targets.iter() {
-                    self.add_message(target, Slot::new(body, *at, shared), extras.as_deref());
+                    let level = self.level_of(target.queue).max(Level::Os);
+                    let slot = Slot::new(body, id.counter, *at, level).shared(shared);
+                    self.add_message(target, slot, lane.as_ref());
+                }
+                if let Some(mark) = dedupe {
+                    self.remember(mark, *id, targets, body.sequence);
                 }
             }
             Record::Moved { targets, body: _ } => {
@@ -47,23 +58,139 @@ impl Engine {
                     self.move_message(target, body);
                 }
             }
-            Record::Granted { target, generation, deadline, bound } => {
+            Record::Granted { target, generation, at, deadline, bound } => {
                 let lease = Lease {
                     generation: *generation,
+                    granted_at: *at,
                     deadline: *deadline,
                     bound: *bound,
                     session: None,
                 };
-                self.grant_message(target, lease);
+                self.grant_message(target, lease, body.sequence);
+            }
+            Record::Extended { target, at, deadline } => {
+                self.extend_message(target, *at, *deadline);
+                self.touched(target.queue, body.sequence);
             }
             Record::Acked { target, generation } => {
                 self.ack_message(target, *generation, body.sequence);
             }
-            Record::Returned { target, cause, ready_at } => {
-                self.return_message(target, *cause, *ready_at);
+            Record::Returned { target, cause, at, ready_at, note } => {
+                let (cause, at, ready_at, note) = (*cause, *at, *ready_at, note.as_deref());
+                let how = Returned { cause, at, ready_at, note, start: self.start };
+                self.touched(target.queue, body.sequence);
+                self.return_message(target, how);
             }
-            Record::Buried { target, reason, at } => self.bury_message(target, *reason, *at),
-            Record::Removed { target, why } => self.remove_message(target, *why),
+            Record::Buried { target, reason, at, note } => {
+                self.touched(target.queue, body.sequence);
+                self.bury_message(target, *reason, *at, note.as_deref());
+            }
+            Record::Removed { target, why } => {
+                self.remove_message(target, *why);
+                self.touched(target.queue, body.sequence);
+            }
+            Record::Rescheduled { target, at, ready_at } => {
+                self.touched(target.queue, body.sequence);
+                if let Some(queue) = self.queues.get_mut(&target.queue) {
+                    queue.reschedule(target.seq.0, *at, *ready_at);
+                }
+                self.moved_in_time(target.queue);
+            }
+            Record::Redriven { target, at, fence } => {
+                // First, because the message's new place goes by it.
+                self.touched(target.queue, body.sequence);
+                if let Some(queue) = self.queues.get_mut(&target.queue) {
+                    queue.redrive(target.seq.0, *at, *fence);
+                }
+                self.moved_in_time(target.queue);
+            }
+            Record::Purged { queue, from, to, what } => {
+                self.purge(*queue, from.0..to.0, *what);
+                self.touched(*queue, body.sequence);
+            }
+        }
+    }
+
+    /// Notes the last record about a queue.
+    fn touched(&mut self, no: QueueNo, sequence: Sequence) {
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.last_sequence = queue.last_sequence.max(sequence);
+        }
+    }
+
+    /// A message of the queue may be ready, or due at another time.
+    fn moved_in_time(&mut self, no: QueueNo) {
+        self.arm(no);
+        self.stir(no);
+    }
+
+    fn declared(
+        &mut self,
+        no: QueueNo,
+        made_at: Timestamp,
+        (name, pattern): (Option<&str>, Option<&str>),
+        owner: &str,
+        settings: &QueueSettings,
+    ) {
+        // Names were checked before they were written.
+        let named = match name.map(QueueName::new) {
+            None => QueueName::of_unnamed(no),
+            Some(Ok(name)) => name,
+            Some(Err(_)) => return,
+        };
+        let Ok(pattern) = pattern.map(TopicPattern::new).transpose() else { return };
+        let (unnamed, owner) = (name.is_none(), Owner::from_record(owner));
+        let identity = Identity { no, name: named, pattern, unnamed, owner, made_at };
+        let rules = self.rules(unnamed, settings);
+        let mut queue = Queue::new(identity, settings.clone(), rules);
+        queue.begin_run(self.start, false);
+        self.add_queue(queue);
+    }
+
+    /// The rules of a queue that chose these settings.
+    pub(crate) fn rules(&self, unnamed: bool, settings: &QueueSettings) -> Arc<QueueConfig> {
+        let base = if unnamed { &self.defaults.unnamed } else { &self.defaults.queue };
+        if settings.is_empty() {
+            return Arc::clone(base);
+        }
+        // They were checked against the defaults of their time. Where defaults that were changed
+        // since contradict them, the defaults give way as a whole.
+        let standard = || QueueConfig::default().with(settings);
+        let rules = base.with(settings).or_else(|_| standard());
+        rules.map_or_else(|_| Arc::clone(base), Arc::new)
+    }
+
+    fn configured(&mut self, no: QueueNo, settings: &QueueSettings) {
+        let Some(queue) = self.queues.get(&no) else { return };
+        let rules = self.rules(queue.identity.unnamed, settings);
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.settings = settings.clone();
+            queue.rules = rules;
+            queue.dirty = true;
+        }
+        self.arm(no);
+    }
+
+    /// Remembers a dedupe id.
+    fn remember(
+        &mut self,
+        mark: &DedupeMark,
+        message: MessageId,
+        targets: &[Target],
+        sequence: Sequence,
+    ) {
+        let levels = targets.iter().map(|target| self.level_of(target.queue).max(Level::Os));
+        let entry = dedupe::Entry {
+            id: mark.id,
+            body: mark.body,
+            until: mark.until,
+            message,
+            matched: targets.len() as u32,
+            level: levels.min().unwrap_or(Level::Sync),
+            sequence,
+        };
+        if let Some((scope, until)) = self.dedupes.insert(&mark.scope, entry) {
+            self.deadlines.insert(until, Due::Dedupe(scope));
         }
     }
 
@@ -77,18 +204,18 @@ impl Engine {
         }
     }
 
-    /// Makes a queue known under its number, its name or owner, and its pattern.
+    /// Makes a queue known under its number and name, its owner, and its pattern.
     pub(crate) fn add_queue(&mut self, queue: Queue) {
-        let no = queue.no;
+        let identity = &queue.identity;
+        let no = identity.no;
         self.next.queue = self.next.queue.max(no.0);
         self.global_dirty = true;
-        self.topics.insert(&queue.pattern, Listener::Queue(no));
-        match &queue.name {
-            Some(name) => {
-                self.names.insert(name.clone(), no);
-            }
-            None => {
-                let key = (queue.owner.clone(), queue.pattern.clone());
+        self.names.insert(identity.name.clone(), no);
+        if let Some(pattern) = &identity.pattern {
+            self.subscription_queues += 1;
+            self.topics.insert(pattern, Listener::Queue(no));
+            if identity.unnamed {
+                let key = (identity.owner.clone(), pattern.clone());
                 self.unnamed.entry(key).or_default().insert(no);
             }
         }
@@ -96,22 +223,30 @@ impl Engine {
     }
 
     fn remove_queue(&mut self, no: QueueNo) {
-        let Some(queue) = self.queues.remove(&no) else { return };
-        self.topics.remove(&queue.pattern, Listener::Queue(no));
-        match &queue.name {
-            Some(name) => {
-                self.names.remove(name);
-            }
-            None => {
-                let key = (queue.owner.clone(), queue.pattern.clone());
-                if let Some(numbers) = self.unnamed.get_mut(&key) {
-                    numbers.remove(&no);
-                    if numbers.is_empty() {
-                        self.unnamed.remove(&key);
-                    }
+        let Some(mut queue) = self.queues.remove(&no) else { return };
+        let identity = &queue.identity;
+        self.names.remove(&identity.name);
+        if let Some(pattern) = &identity.pattern {
+            self.subscription_queues -= 1;
+            self.topics.remove(pattern, Listener::Queue(no));
+            let key = (identity.owner.clone(), pattern.clone());
+            if let Some(numbers) = self.unnamed.get_mut(&key) {
+                numbers.remove(&no);
+                if numbers.is_empty() {
+                    self.unnamed.remove(&key);
                 }
             }
         }
+        for at in [
+            queue.wakes_at.take().map(|at| (at, Due::Ready(no))),
+            queue.buries_at.take().map(|at| (at, Due::Dead(no))),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            self.deadlines.cancel(at.0, at.1);
+        }
+        self.dedupes.end_queue(&DedupeScope::Queue(no));
         if let Some(at) = queue.inactive_at {
             self.deadlines.cancel(at, Due::Inactive(no));
         }
@@ -126,13 +261,16 @@ impl Engine {
         self.ended.push_back(queue);
     }
 
-    fn add_message(&mut self, target: &Target, slot: Slot, _extras: Option<&Extras>) {
+    fn add_message(&mut self, target: &Target, slot: Slot, lane: Option<&Arc<Lane>>) {
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
         queue.slots.skip_to(target.seq.0);
         let due = |at: Timestamp| at != Timestamp::EPOCH;
-        let extra = (due(target.ready_at) || due(target.expires_at)).then(|| Extra {
+        let special = due(target.ready_at) || due(target.expires_at) || lane.is_some();
+        let extra = special.then(|| Extra {
             ready_at: target.ready_at,
             expires_at: target.expires_at,
+            more: lane
+                .map(|lane| Box::new(More { lane: Some(Arc::clone(lane)), ..More::default() })),
             ..Extra::default()
         });
         queue.push(slot, extra);
@@ -140,13 +278,15 @@ impl Engine {
         if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
             self.hidden.push(target.queue);
         }
-        self.expect_target(target);
+        if special {
+            self.expect_target(target);
+        }
     }
 
     /// Sets the deadlines of a new message.
     pub(crate) fn expect_target(&mut self, target: &Target) {
         if target.ready_at != Timestamp::EPOCH {
-            self.deadlines.insert(target.ready_at, Due::Ready(target.queue, target.seq));
+            self.arm(target.queue);
         }
         if target.expires_at != Timestamp::EPOCH {
             self.deadlines.insert(target.expires_at, Due::Expire(target.queue, target.seq));
@@ -164,19 +304,14 @@ impl Engine {
         }
     }
 
-    fn grant_message(&mut self, target: &Target, lease: Lease) {
+    fn grant_message(&mut self, target: &Target, lease: Lease, sequence: Sequence) {
         if lease.generation.start == self.start {
             self.next.generation = self.next.generation.max(lease.generation.counter);
         }
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
-        if let Some((_, Some(extra))) = queue.slots.get_full(target.seq.0)
-            && extra.ready_at != Timestamp::EPOCH
-        {
-            // In replay the clock does not say that a delay has passed; the grant does.
-            self.deadlines.cancel(extra.ready_at, Due::Ready(target.queue, target.seq));
-            queue.wake(target.seq.0);
-        }
+        // In replay the clock does not say that a delay has passed; the grant does.
         queue.grant(target.seq.0, lease);
+        queue.last_sequence = queue.last_sequence.max(sequence);
         self.deadlines.insert(lease.deadline, Due::Lease(target.queue, target.seq));
     }
 
@@ -184,28 +319,55 @@ impl Engine {
         self.cancel_deadlines_of(target);
         self.release_lease(target);
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
+        queue.last_sequence = queue.last_sequence.max(sequence);
         if let Some(slot) = queue.ack(target.seq.0, generation, sequence) {
             self.usage.release(&slot);
         }
     }
 
-    fn return_message(&mut self, target: &Target, cause: Cause, ready_at: Timestamp) {
-        self.release_lease(target);
+    fn extend_message(&mut self, target: &Target, at: Timestamp, deadline: Timestamp) {
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
-        let lease = queue.give_back(target.seq.0, cause, ready_at, self.start);
-        if let Some(lease) = lease {
-            self.deadlines.cancel(lease.deadline, Due::Lease(target.queue, target.seq));
-        }
-        if ready_at != Timestamp::EPOCH {
-            self.deadlines.insert(ready_at, Due::Ready(target.queue, target.seq));
+        if let Some(before) = queue.extend(target.seq.0, at, deadline) {
+            let due = Due::Lease(target.queue, target.seq);
+            self.deadlines.cancel(before, due);
+            self.deadlines.insert(deadline, due);
         }
     }
 
-    fn bury_message(&mut self, target: &Target, reason: DeadReason, at: Timestamp) {
+    fn return_message(&mut self, target: &Target, how: Returned<'_>) {
+        self.release_lease(target);
+        let Some(queue) = self.queues.get_mut(&target.queue) else { return };
+        if let Some(lease) = queue.give_back(target.seq.0, how) {
+            self.deadlines.cancel(lease.deadline, Due::Lease(target.queue, target.seq));
+        }
+        self.moved_in_time(target.queue);
+    }
+
+    fn bury_message(
+        &mut self,
+        target: &Target,
+        reason: DeadReason,
+        at: Timestamp,
+        note: Option<&str>,
+    ) {
         self.cancel_deadlines_of(target);
         self.release_lease(target);
         if let Some(queue) = self.queues.get_mut(&target.queue) {
-            queue.bury(target.seq.0, reason, at);
+            queue.bury(target.seq.0, reason, at, note);
+        }
+        self.arm(target.queue);
+    }
+
+    /// T21: deletes messages by state.
+    fn purge(&mut self, no: QueueNo, seqs: std::ops::Range<u64>, what: Purge) {
+        let mut from = seqs.start;
+        while let Some(queue) = self.queues.get(&no)
+            && let Some(seq) = queue.slots.next_alive(from, seqs.end)
+        {
+            from = seq + 1;
+            if queue.is_meant(seq, what) {
+                self.remove_message(&Target::new(no, Seq(seq)), Removal::Deleted);
+            }
         }
     }
 

@@ -3,16 +3,8 @@
 use std::time::Duration;
 
 use sluice_flow::{Backoff, BackoffError};
+use sluice_model::{Difference, Level, QueueSettings, Setting};
 use thiserror::Error;
-
-/// How safe a queue's messages and settlements are when they are confirmed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
-    /// Handed to the kernel: survives a crash of the process.
-    Os,
-    /// On the disk: survives a crash of the machine.
-    Sync,
-}
 
 /// What happens to a message that ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +22,8 @@ pub enum Overflow {
     Reject,
     /// Drops the oldest message that nobody holds.
     DropOldest,
+    /// Parks the oldest message that nobody holds in the dead set.
+    Dead,
 }
 
 /// Rules of one queue. They bind at each message's next transition.
@@ -51,10 +45,24 @@ pub struct QueueConfig {
     pub max_messages: u64,
     /// Most bytes of such messages.
     pub max_bytes: u64,
+    /// Largest payload, in bytes.
+    pub max_message_bytes: u64,
     /// What happens past these.
     pub overflow: Overflow,
     /// How safe what is confirmed must be.
     pub level: Level,
+    /// How long a dedupe id is remembered.
+    pub dedupe_window: Duration,
+    /// Most dedupe ids remembered at a time; past it publishes that carry one are refused.
+    pub dedupe_max: u64,
+    /// How long the dead set keeps a message; none for ever.
+    pub dead_ttl: Option<Duration>,
+    /// Most messages in the dead set. Those that overflowed into it have the same bound apart.
+    pub dead_max: u64,
+    /// Most bytes of messages in the dead set, likewise.
+    pub dead_max_bytes: u64,
+    /// How long a subscription without a consumer lives; none for ever.
+    pub inactive_expiry: Option<Duration>,
 }
 
 impl Default for QueueConfig {
@@ -68,8 +76,15 @@ impl Default for QueueConfig {
             on_expire: OnExpire::Drop,
             max_messages: 1_000_000,
             max_bytes: 1 << 30,
+            max_message_bytes: 1 << 20,
             overflow: Overflow::Reject,
             level: Level::Sync,
+            dedupe_window: Duration::from_secs(300),
+            dedupe_max: 1_000_000,
+            dead_ttl: Some(Duration::from_secs(14 * 86_400)),
+            dead_max: 100_000,
+            dead_max_bytes: 1 << 30,
+            inactive_expiry: None,
         }
     }
 }
@@ -77,27 +92,32 @@ impl Default for QueueConfig {
 /// The engine's bounds and defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Rules of durable subscriptions with a name.
+    /// Rules of queues and of durable subscriptions with a name, as far as they say nothing else.
     pub queue: QueueConfig,
     /// Rules of the unnamed durable subscriptions that version 1 of the binary protocol makes.
     pub unnamed: QueueConfig,
-    /// How long an unnamed subscription lives without a consumer.
-    pub unnamed_expiry: Duration,
-    /// Largest payload, in bytes.
-    pub max_message_bytes: usize,
     /// Bytes that a subscriber at most once may have waiting before it loses the oldest.
     pub subscriber_buffer_bytes: usize,
     /// Grace between the loss of a client's connection and the end of its leases.
     pub lost_grace: Duration,
     /// After a restart, a lease that is bound to no connection lives at least so much longer.
     pub recovered_lease: Duration,
+    /// Most queues that are no subscription's.
+    pub queues_max: usize,
     /// Most subscriptions at a time.
     pub subscriptions_max: usize,
+    /// Longest life of a lease, extensions included.
+    pub lease_max: Duration,
+    /// Most messages of a batch, and most that one receive takes.
+    pub batch_max: usize,
+    /// Most bytes of a batch.
+    pub batch_bytes_max: usize,
     /// Most unsettled deliveries that a session may hold.
     pub session_leases_max: usize,
     /// Most bytes of replies on their way out of one session.
     pub session_out_max: usize,
-    /// Most deadlines that fire in one turn; the rest wait for the next.
+    /// Most deadlines that fire in one turn, and most messages that work in the background
+    /// touches in it; the rest wait for the next.
     pub deadlines_per_turn: usize,
 }
 
@@ -105,14 +125,20 @@ impl Default for Config {
     fn default() -> Self {
         let queue = QueueConfig::default();
         Self {
-            unnamed: QueueConfig { overflow: Overflow::DropOldest, ..queue.clone() },
+            unnamed: QueueConfig {
+                overflow: Overflow::DropOldest,
+                inactive_expiry: Some(Duration::from_secs(3600)),
+                ..queue.clone()
+            },
             queue,
-            unnamed_expiry: Duration::from_secs(3600),
-            max_message_bytes: 1 << 20,
             subscriber_buffer_bytes: 8 << 20,
             lost_grace: Duration::from_secs(2),
             recovered_lease: Duration::from_secs(10),
+            queues_max: 100_000,
             subscriptions_max: 100_000,
+            lease_max: Duration::from_secs(12 * 3600),
+            batch_max: 1_000,
+            batch_bytes_max: 16 << 20,
             session_leases_max: 65_536,
             session_out_max: 1 << 20,
             deadlines_per_turn: 1_000,
@@ -133,6 +159,12 @@ pub enum ConfigError {
         /// What is allowed.
         range: &'static str,
     },
+    /// The value is known, and no queue can have it yet.
+    #[error("{setting} can't be changed in this version")]
+    NotYet {
+        /// The setting.
+        setting: Setting,
+    },
     /// The backoff makes no sense.
     #[error(transparent)]
     Backoff(#[from] BackoffError),
@@ -146,7 +178,8 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.queue.validate()?;
         self.unnamed.validate()?;
-        range("max_message_bytes", self.max_message_bytes as u128, 1, 15 << 20, "1 .. 15 MiB")?;
+        range("queues_max", self.queues_max as u128, 1, 10_000_000, "1 .. 10000000")?;
+        range("batch_max", self.batch_max as u128, 1, 10_000, "1 .. 10000")?;
         range("subscriptions_max", self.subscriptions_max as u128, 1, 10_000_000, "1 .. 10000000")?;
         range("deadlines_per_turn", self.deadlines_per_turn as u128, 1, 1 << 20, "1 .. 1048576")
     }
@@ -162,8 +195,107 @@ impl QueueConfig {
         range("max_failures", self.max_failures.into(), 0, 10_000, "0 .. 10000")?;
         range("max_messages", self.max_messages.into(), 1, u32::MAX.into(), "1 .. 4294967295")?;
         range("max_bytes", self.max_bytes.into(), 1, u64::MAX.into(), "1 or more")?;
+        range("max_message_bytes", self.max_message_bytes.into(), 1, 15 << 20, "1 .. 15 MiB")?;
         Ok(self.backoff.validate()?)
     }
+
+    /// These rules, with what `chosen` says instead.
+    ///
+    /// # Errors
+    /// Two settings contradict each other, or one of them can't be had yet.
+    pub fn with(&self, chosen: &QueueSettings) -> Result<Self, ConfigError> {
+        let mut rules = self.clone();
+        for (setting, value) in chosen.iter() {
+            rules.apply(setting, value)?;
+        }
+        rules.backoff.validate()?;
+        Ok(rules)
+    }
+
+    fn apply(&mut self, setting: Setting, value: u64) -> Result<(), ConfigError> {
+        let time = || Some(Duration::from_millis(value)).filter(|time| !time.is_zero());
+        let count = u32::try_from(value).unwrap_or(u32::MAX);
+        match setting {
+            Setting::LeaseMs => self.lease = Duration::from_millis(value),
+            Setting::MaxFailures => self.max_failures = count,
+            Setting::MaxReleases => self.max_releases = count,
+            Setting::BackoffMinMs => self.backoff.min = Duration::from_millis(value),
+            Setting::BackoffMaxMs => self.backoff.max = Duration::from_millis(value),
+            Setting::BackoffFactor => self.backoff.factor = value as f64 / 1_000.0,
+            Setting::Jitter => self.backoff.jitter = value as f64 / 1_000.0,
+            Setting::TtlMs => self.ttl = time(),
+            Setting::OnExpire => self.on_expire = pick(value, ON_EXPIRE),
+            Setting::DedupeWindowMs => self.dedupe_window = Duration::from_millis(value),
+            Setting::DedupeMax => self.dedupe_max = value,
+            Setting::Order | Setting::Fairness => {
+                // Their first word is what every queue does.
+                if value != 0 {
+                    return Err(ConfigError::NotYet { setting });
+                }
+            }
+            Setting::MaxMessages => self.max_messages = value,
+            Setting::MaxBytes => self.max_bytes = value,
+            Setting::MaxMessageBytes => self.max_message_bytes = value,
+            Setting::Overflow => self.overflow = pick(value, OVERFLOW),
+            Setting::Durability => self.level = pick(value, LEVEL),
+            Setting::DeadTtlMs => self.dead_ttl = time(),
+            Setting::DeadMax => self.dead_max = value,
+            Setting::DeadMaxBytes => self.dead_max_bytes = value,
+            Setting::InactiveExpiryMs => self.inactive_expiry = time(),
+        }
+        Ok(())
+    }
+
+    /// The value of a setting under these rules.
+    pub fn value(&self, setting: Setting) -> u64 {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let maybe = |time: Option<Duration>| time.map_or(0, millis);
+        match setting {
+            Setting::LeaseMs => millis(self.lease),
+            Setting::MaxFailures => self.max_failures.into(),
+            Setting::MaxReleases => self.max_releases.into(),
+            Setting::BackoffMinMs => millis(self.backoff.min),
+            Setting::BackoffMaxMs => millis(self.backoff.max),
+            Setting::BackoffFactor => (self.backoff.factor * 1_000.0).round() as u64,
+            Setting::Jitter => (self.backoff.jitter * 1_000.0).round() as u64,
+            Setting::TtlMs => maybe(self.ttl),
+            Setting::OnExpire => place(self.on_expire, ON_EXPIRE),
+            Setting::DedupeWindowMs => millis(self.dedupe_window),
+            Setting::DedupeMax => self.dedupe_max,
+            Setting::Order | Setting::Fairness => 0,
+            Setting::MaxMessages => self.max_messages,
+            Setting::MaxBytes => self.max_bytes,
+            Setting::MaxMessageBytes => self.max_message_bytes,
+            Setting::Overflow => place(self.overflow, OVERFLOW),
+            Setting::Durability => place(self.level, LEVEL),
+            Setting::DeadTtlMs => maybe(self.dead_ttl),
+            Setting::DeadMax => self.dead_max,
+            Setting::DeadMaxBytes => self.dead_max_bytes,
+            Setting::InactiveExpiryMs => maybe(self.inactive_expiry),
+        }
+    }
+
+    /// Where these rules are not what `asked` wants.
+    pub(crate) fn differences(&self, asked: &QueueSettings) -> Vec<Difference> {
+        asked
+            .iter()
+            .map(|(setting, asked)| Difference { setting, is: self.value(setting), asked })
+            .filter(|difference| difference.is != difference.asked)
+            .collect()
+    }
+}
+
+/// The values of settings that are words, in the order of the words.
+const ON_EXPIRE: &[OnExpire] = &[OnExpire::Drop, OnExpire::Dead];
+const OVERFLOW: &[Overflow] = &[Overflow::Reject, Overflow::DropOldest, Overflow::Dead];
+const LEVEL: &[Level] = &[Level::Sync, Level::Os, Level::Memory];
+
+fn pick<T: Copy>(at: u64, words: &[T]) -> T {
+    words[usize::try_from(at).map_or(0, |at| at.min(words.len() - 1))]
+}
+
+fn place<T: PartialEq>(value: T, words: &[T]) -> u64 {
+    words.iter().position(|word| *word == value).unwrap_or_default() as u64
 }
 
 fn range(

@@ -6,7 +6,7 @@
 //! ```
 
 use bytes::{Buf, BufMut, Bytes};
-use sluice_model::{MessageId, Timestamp};
+use sluice_model::{Carried, MessageId, Timestamp};
 
 use crate::record::{RecordError, put_str, str};
 
@@ -56,38 +56,25 @@ impl Content<'_> {
     }
 }
 
-/// A message's body as it was read back; slices of one buffer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// When the broker took it.
-    pub published_at: Timestamp,
-    /// Its identity.
-    pub id: MessageId,
-    /// Where it was published to: UTF-8.
-    pub topic: Bytes,
-    /// The publisher's bytes.
-    pub payload: Bytes,
-}
-
-impl Stored {
-    /// Reads a body; the slices share its buffer.
-    ///
-    /// # Errors
-    /// Says why the bytes are no body.
-    pub fn decode(body: &Bytes) -> Result<Self, RecordError> {
-        let mut from = &body[..];
-        let input = &mut from;
-        let published_at = Timestamp::from_millis(input.try_get_u64_le()?);
-        let id = MessageId { start: input.try_get_u32_le()?, counter: input.try_get_u64_le()? };
-        let _flags = input.try_get_u8()?;
-        let topic = body.slice_ref(str(input)?.as_bytes());
-        let _sender = str(input)?;
-        for _ in 0..input.try_get_u16_le()? {
-            let _name = str(input)?;
-            let _value = str(input)?;
-        }
-        Ok(Self { published_at, id, topic, payload: body.slice_ref(input) })
+/// Reads a body; what it gives shares the body's buffer.
+///
+/// # Errors
+/// Says why the bytes are no body.
+pub fn read_content(body: &Bytes) -> Result<Carried, RecordError> {
+    let mut from = &body[..];
+    let input = &mut from;
+    let published_at = Timestamp::from_millis(input.try_get_u64_le()?);
+    let id = MessageId { start: input.try_get_u32_le()?, counter: input.try_get_u64_le()? };
+    let _flags = input.try_get_u8()?;
+    let topic = body.slice_ref(str(input)?.as_bytes());
+    let sender = body.slice_ref(str(input)?.as_bytes());
+    let mut headers = Vec::new();
+    for _ in 0..input.try_get_u16_le()? {
+        let name = body.slice_ref(str(input)?.as_bytes());
+        headers.push((name, body.slice_ref(str(input)?.as_bytes())));
     }
+    let payload = body.slice_ref(input);
+    Ok(Carried { id, published_at, topic, sender, headers, payload })
 }
 
 #[cfg(test)]
@@ -108,11 +95,13 @@ mod tests {
         content.encode_head(&mut bytes);
         bytes.extend_from_slice(content.payload);
         assert_eq!(bytes.len(), content.len());
-        let stored = Stored::decode(&Bytes::from(bytes.clone())).unwrap();
-        assert_eq!((stored.published_at, stored.id), (content.published_at, content.id));
-        assert_eq!((&stored.topic[..], &stored.payload[..]), (&b"orders.eu"[..], &b"hello"[..]));
+        let read = read_content(&Bytes::from(bytes.clone())).unwrap();
+        assert_eq!((read.published_at, read.id), (content.published_at, content.id));
+        assert_eq!((&read.topic[..], &read.payload[..]), (&b"orders.eu"[..], &b"hello"[..]));
+        assert_eq!((&read.sender[..], read.headers.len()), (&b"anonymous"[..], 1));
+        assert_eq!((&read.headers[0].0[..], &read.headers[0].1[..]), (&b"trace"[..], &b"1"[..]));
         for cut in 0..bytes.len() - content.payload.len() {
-            assert!(Stored::decode(&Bytes::from(bytes[..cut].to_vec())).is_err(), "cut at {cut}");
+            assert!(read_content(&Bytes::from(bytes[..cut].to_vec())).is_err(), "cut at {cut}");
         }
     }
 }

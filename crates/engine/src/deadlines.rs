@@ -4,15 +4,25 @@ use std::collections::BTreeSet;
 
 use sluice_model::{QueueNo, Seq, SessionId, Timestamp};
 
+use crate::effects::Ticket;
+
 /// Something that happens by itself when its time comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
     /// A lease ends.
     Lease(QueueNo, Seq),
-    /// A delayed message is ready.
-    Ready(QueueNo, Seq),
+    /// Delayed messages of a queue are ready.
+    Ready(QueueNo),
     /// A message runs out of time.
     Expire(QueueNo, Seq),
+    /// The oldest message of a dead set is too old.
+    Dead(QueueNo),
+    /// A receive has waited long enough.
+    Wait(QueueNo, Ticket),
+    /// Work in slices goes on.
+    Work(QueueNo),
+    /// The oldest dedupe id of a scope is forgotten.
+    Dedupe(u32),
     /// The leases of a lost connection end.
     Grace(SessionId),
     /// A subscription without a consumer goes.

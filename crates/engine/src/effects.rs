@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use sluice_model::{Answer, LeaseId, MessageId, SessionId, SubscriptionId, Timestamp, Topic};
+use sluice_model::{
+    Answer, Carried, Lane, LeaseId, MessageInfo, SessionId, SubscriptionId, Timestamp,
+};
 
 use crate::journal::{BodyRef, Need};
 
@@ -49,6 +50,19 @@ pub enum Effect {
         /// What must be safe before.
         need: Need,
     },
+    /// Answer a look at a message once `need` is met.
+    Peek {
+        /// Whose request.
+        session: SessionId,
+        /// Its tag.
+        tag: u64,
+        /// The message's state.
+        info: Box<MessageInfo>,
+        /// What it carries or where that is.
+        body: Body,
+        /// What must be safe before.
+        need: Need,
+    },
     /// Keep a place in the session's order for an answer that comes later.
     Park {
         /// Whose request.
@@ -63,52 +77,49 @@ pub enum Effect {
 /// A message on its way to a consumer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Handover {
-    /// Through which subscription.
-    pub subscription: SubscriptionId,
+    /// Through which subscription; none from a queue by name.
+    pub subscription: Option<SubscriptionId>,
     /// What settles it; none for a delivery at most once.
     pub lease: Option<LeaseId>,
+    /// When the lease ends by itself; the epoch without one.
+    pub deadline: Timestamp,
     /// It may have been delivered before.
     pub redelivered: bool,
-    /// Its content or where that is.
+    /// The how-manieth lease of the message this is, from 1.
+    pub attempt: u32,
+    /// How often an attempt failed.
+    pub failures: u32,
+    /// Order and limits; none for the defaults.
+    pub lane: Option<Arc<Lane>>,
+    /// What it carries or where that is.
     pub body: Body,
+    /// Further deliveries for the same request follow.
+    pub more: bool,
 }
 
 impl Handover {
-    /// Bytes of topic and payload; of a stored body a little more.
+    /// Bytes of what it carries; of a stored body a little more.
     pub fn bytes(&self) -> usize {
-        match &self.body {
-            Body::Stored(at) => at.len as usize,
-            Body::Resident(message) => message.bytes(),
-        }
+        self.body.bytes()
     }
 }
 
-/// A message's content or where it is.
+/// What a message carries or where that is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// In the log, as [`crate::Stored`] bytes.
+    /// In the log, as [`crate::Content`] writes it.
     Stored(BodyRef),
     /// In memory only.
-    Resident(Arc<Resident>),
+    Resident(Arc<Carried>),
 }
 
-/// A message that is kept in memory only.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Resident {
-    /// Its identity.
-    pub id: MessageId,
-    /// When the broker took it.
-    pub published_at: Timestamp,
-    /// Where it was published to.
-    pub topic: Topic,
-    /// Its bytes, in an allocation of their own.
-    pub payload: Bytes,
-}
-
-impl Resident {
-    /// Bytes of topic and payload.
+impl Body {
+    /// Bytes of what the message carries; of a stored body a little more.
     pub fn bytes(&self) -> usize {
-        self.topic.as_str().len() + self.payload.len()
+        match self {
+            Self::Stored(at) => at.len as usize,
+            Self::Resident(message) => message.bytes(),
+        }
     }
 }
 

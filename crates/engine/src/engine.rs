@@ -9,18 +9,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    Answer, Client, Code, Command, Generation, LeaseId, QueueNo, Refusal, Reply, Request, Seq,
-    SessionId, SubscriptionId, SubscriptionName, Timestamp, TopicPattern,
+    Answer, Carried, Client, Code, Command, DeadReason, Generation, LeaseId, Level, QueueName,
+    QueueNo, Refusal, Reply, Request, Seq, SessionId, SubscriptionId, Timestamp, TopicPattern,
 };
 
-use crate::config::{Config, Level, OnExpire, QueueConfig};
+use crate::config::{Config, OnExpire, QueueConfig};
 use crate::deadlines::{Deadlines, Due};
-use crate::effects::{Effect, Effects, Handover, Place, Resident, Ticket};
+use crate::dedupe::Dedupes;
+use crate::effects::{Effect, Effects, Handover, Place, Ticket};
 use crate::journal::{BodyRef, Journal, Need, Progress, Sequence};
 use crate::queue::Queue;
-use crate::queue::slots::{Extra, State};
+use crate::queue::slots::Extra;
 use crate::random::{LeaseKey, Random, SeededMap};
-use crate::record::{Cause, DeadReason, Record, Removal, Target};
+use crate::record::{Record, Removal, Target};
 use crate::session::Session;
 use crate::stats::Stats;
 use crate::topic::{Ephemeral, Owner, TopicIndex};
@@ -28,6 +29,9 @@ use crate::usage::Usage;
 
 /// Room that any answer without a message needs.
 const ANSWER_WEIGHT: usize = 2 * Reply::WEIGHT_MIN;
+
+/// Why a request is refused: a code and the reason.
+pub(crate) type Refused = (Code, std::borrow::Cow<'static, str>);
 
 /// Whether a request was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +54,16 @@ pub struct Engine {
     pub(crate) next: Counters,
     pub(crate) sessions: SeededMap<SessionId, Session>,
     pub(crate) queues: SeededMap<QueueNo, Queue>,
-    pub(crate) names: BTreeMap<SubscriptionName, QueueNo>,
+    pub(crate) names: BTreeMap<QueueName, QueueNo>,
     /// Unnamed durable subscriptions by who may take them over.
     pub(crate) unnamed: BTreeMap<(Owner, TopicPattern), BTreeSet<QueueNo>>,
     pub(crate) ephemerals: SeededMap<SubscriptionId, Ephemeral>,
     pub(crate) topics: TopicIndex,
+    pub(crate) dedupes: Dedupes,
+    /// Queues that are a subscription's.
+    pub(crate) subscription_queues: usize,
+    /// The rules of queues that chose nothing, shared by them.
+    pub(crate) defaults: Defaults,
     pub(crate) deadlines: Deadlines,
     pub(crate) usage: Usage,
     pub(crate) stats: Stats,
@@ -63,6 +72,8 @@ pub struct Engine {
     pub(crate) wanted: Need,
     /// Queues with messages that are not visible yet.
     pub(crate) hidden: Vec<QueueNo>,
+    /// Queues whose parked receives may find something by now.
+    pub(crate) stirred: Vec<QueueNo>,
     /// Copies of durable messages for subscribers at most once, until they are committed.
     pub(crate) hidden_copies: VecDeque<HiddenCopy>,
     /// Queues that are gone, of which messages are still to be forgotten.
@@ -83,12 +94,27 @@ pub(crate) struct Counters {
     pub(crate) ticket: u64,
 }
 
+/// Rules that many queues share.
+#[derive(Clone, Debug)]
+pub(crate) struct Defaults {
+    pub(crate) queue: Arc<QueueConfig>,
+    pub(crate) unnamed: Arc<QueueConfig>,
+}
+
 /// A copy of a durable message for subscribers at most once.
 #[derive(Debug)]
 pub(crate) struct HiddenCopy {
     pub(crate) need: Need,
-    pub(crate) message: Arc<Resident>,
+    pub(crate) message: Arc<Carried>,
     pub(crate) to: Vec<SubscriptionId>,
+}
+
+/// Whose request it is, and where its answer goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) session: SessionId,
+    pub(crate) tag: u64,
+    pub(crate) place: Place,
 }
 
 /// What a call works with besides the engine's own state.
@@ -103,8 +129,16 @@ impl Engine {
     pub fn new(config: Config, seed: u64) -> Self {
         let mut random = Random::new(seed);
         let key = u128::from(random.next()) << 64 | u128::from(random.next());
+        let defaults = Defaults {
+            queue: Arc::new(config.queue.clone()),
+            unnamed: Arc::new(config.unnamed.clone()),
+        };
         Self {
             config,
+            defaults,
+            dedupes: Dedupes::new(random.map()),
+            subscription_queues: 0,
+            stirred: Vec::new(),
             lease_key: LeaseKey::from_bytes(key.to_le_bytes()),
             start: 0,
             next: Counters::default(),
@@ -156,18 +190,24 @@ impl Engine {
         let tag = request.tag;
         match &request.command {
             Command::Publish(publish) => self.publish(turn, session, tag, publish),
+            Command::PublishBatch(batch) => self.publish_batch(turn, session, tag, batch),
             Command::Subscribe(subscribe) => self.subscribe(turn, session, tag, subscribe),
-            Command::Receive { subscription } => {
-                return self.receive(turn, session, tag, *subscription);
+            Command::Unsubscribe { subscription } => {
+                self.unsubscribe(turn, session, tag, *subscription);
             }
+            Command::Receive(receive) => return self.receive(turn, session, tag, receive),
             Command::Ack { lease, confirm } => self.ack(turn, session, tag, *lease, *confirm),
             Command::Nack { lease, outcome, confirm } => {
-                self.nack(turn, session, tag, *lease, *outcome, *confirm);
+                self.nack(turn, session, tag, *lease, outcome, *confirm);
+            }
+            Command::Extend { lease, by, confirm } => {
+                self.extend(turn, session, tag, *lease, *by, *confirm);
             }
             Command::Fence => {
                 let need = state.need;
                 self.reply(turn.effects, session, tag, Answer::Fenced, need);
             }
+            Command::Queue(request) => self.queue_request(turn, session, tag, request),
         }
         Ran::Done
     }
@@ -214,11 +254,7 @@ impl Engine {
         let mut queues = std::mem::take(&mut self.hidden);
         queues.retain(|&no| {
             let Some(queue) = self.queues.get_mut(&no) else { return false };
-            let level = queue_config(&self.config, queue).level;
-            queue.reveal(match level {
-                Level::Os => progress.written,
-                Level::Sync => progress.synced,
-            });
+            queue.reveal(progress);
             queue.listed_hidden = queue.has_hidden();
             let listed = queue.listed_hidden;
             self.serve_parked(turn, no);
@@ -228,25 +264,33 @@ impl Engine {
         self.hidden = queues;
     }
 
-    /// Lets happen what is due, up to a bounded number of things; then forgets a bounded part of
-    /// what has ended.
+    /// Lets happen what is due, up to a bounded number of things, and serves those who wait for a
+    /// message; then forgets a bounded part of what has ended.
     pub fn fire(&mut self, now: Timestamp, journal: &mut dyn Journal, effects: &mut Effects) {
         let turn = &mut Turn { now, journal, effects };
-        for _ in 0..self.config.deadlines_per_turn {
+        let mut budget = self.config.deadlines_per_turn;
+        while budget > 0 {
             let Some(due) = self.deadlines.pop(now) else { break };
+            budget -= 1;
             match due {
                 Due::Lease(queue, seq) => self.lease_is_due(turn, queue, seq),
-                Due::Ready(queue, seq) => {
-                    if let Some(queue) = self.queues.get_mut(&queue) {
-                        queue.wake(seq.0);
-                    }
-                }
+                Due::Ready(queue) => self.wake_due(now, queue, &mut budget),
                 Due::Expire(queue, seq) => self.expire(turn, queue, seq),
+                Due::Dead(queue) => self.trim_dead(turn, queue, &mut budget),
                 Due::Grace(session) => self.grace_is_over(turn, session),
-                Due::Inactive(queue) => self.end_queue(turn, queue),
+                Due::Inactive(queue) => self.end_inactive(turn, queue),
+                Due::Wait(queue, ticket) => self.wait_is_over(turn, queue, ticket),
+                Due::Work(queue) => self.work_on(turn, queue, &mut budget),
+                Due::Dedupe(scope) => self.forget_ids(now, scope, &mut budget),
             }
         }
-        self.forget_ended();
+        while let Some(no) = self.stirred.pop() {
+            if let Some(queue) = self.queues.get_mut(&no) {
+                queue.listed_stirred = false;
+            }
+            self.serve_parked(turn, no);
+        }
+        self.forget_ended(budget);
     }
 
     /// When [`Engine::fire`] has something to do next.
@@ -276,7 +320,17 @@ impl Engine {
 
     /// Durable and ephemeral subscriptions.
     pub fn subscriptions(&self) -> usize {
-        self.queues.len() + self.ephemerals.len()
+        self.subscription_queues + self.ephemerals.len()
+    }
+
+    /// Queues that are no subscription's.
+    pub fn plain_queues(&self) -> usize {
+        self.queues.len() - self.subscription_queues
+    }
+
+    /// Dedupe ids that are remembered.
+    pub fn dedupe_ids(&self) -> u64 {
+        self.dedupes.len()
     }
 
     /// Sessions whose connection lives.
@@ -286,7 +340,7 @@ impl Engine {
 
     /// Messages in queues, in any state.
     pub fn queued(&self) -> u64 {
-        self.queues.values().map(Queue::present).sum()
+        self.queues.values().map(|queue| queue.counts.present()).sum()
     }
 
     /// Checks what must hold between any two calls, and panics where it does not.
@@ -294,7 +348,7 @@ impl Engine {
         let mut live = 0;
         for queue in self.queues.values() {
             queue.check();
-            live += queue.counts.leased;
+            live += queue.counts.by_state.leased;
         }
         let held: usize = self.sessions.values().map(|session| session.leases.len()).sum();
         assert!(held as u64 <= live, "sessions hold {held} leases of {live}");
@@ -359,7 +413,7 @@ impl Engine {
     }
 
     /// Hands a message to subscribers at most once.
-    pub(crate) fn spread(&mut self, to: &[SubscriptionId], message: &Arc<Resident>) {
+    pub(crate) fn spread(&mut self, to: &[SubscriptionId], message: &Arc<Carried>) {
         for id in to {
             if let Some(ephemeral) = self.ephemerals.get_mut(id) {
                 let bytes_max = self.config.subscriber_buffer_bytes;
@@ -369,8 +423,7 @@ impl Engine {
     }
 
     /// Forgets a bounded part of the messages of queues that are gone.
-    fn forget_ended(&mut self) {
-        let mut left = self.config.deadlines_per_turn;
+    fn forget_ended(&mut self, mut left: usize) {
         while let Some(queue) = self.ended.front_mut() {
             let first = queue.slots.first_seq();
             let Some(seq) = queue.slots.next_alive(first, queue.slots.next()) else {
@@ -383,10 +436,55 @@ impl Engine {
             }
             left -= 1;
             if let Some((slot, extra)) = queue.slots.get_full(seq) {
-                cancel_deadlines(&mut self.deadlines, queue.no, seq, extra);
+                cancel_deadlines(&mut self.deadlines, queue.no(), seq, extra);
                 self.usage.release(slot);
             }
             queue.slots.remove(seq);
+        }
+    }
+
+    /// T6: delayed messages of a queue are due.
+    fn wake_due(&mut self, now: Timestamp, no: QueueNo, budget: &mut usize) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        queue.wakes_at = None;
+        while *budget > 0
+            && let Some(seq) = queue.due(now)
+        {
+            *budget -= 1;
+            queue.wake(seq);
+        }
+        self.stir(no);
+        self.arm(no);
+    }
+
+    /// Sees to it that a queue's next delayed message and its oldest dead one are looked at when
+    /// they are due.
+    pub(crate) fn arm(&mut self, no: QueueNo) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        let sooner = |due: Option<Timestamp>, set: Option<Timestamp>| {
+            due.filter(|due| set.is_none_or(|set| *due < set))
+        };
+        if let Some(due) = sooner(queue.next_due(), queue.wakes_at) {
+            if let Some(before) = queue.wakes_at.replace(due) {
+                self.deadlines.cancel(before, Due::Ready(no));
+            }
+            self.deadlines.insert(due, Due::Ready(no));
+        }
+        if let Some(due) = sooner(queue.dead.due(&queue.rules), queue.buries_at) {
+            if let Some(before) = queue.buries_at.replace(due) {
+                self.deadlines.cancel(before, Due::Dead(no));
+            }
+            self.deadlines.insert(due, Due::Dead(no));
+        }
+    }
+
+    /// Notes that a queue's parked receives may find something by now.
+    pub(crate) fn stir(&mut self, no: QueueNo) {
+        if let Some(queue) = self.queues.get_mut(&no)
+            && !queue.parked.is_empty()
+            && !std::mem::replace(&mut queue.listed_stirred, true)
+        {
+            self.stirred.push(no);
         }
     }
 
@@ -395,7 +493,7 @@ impl Engine {
         let Some(queue) = self.queues.get(&no) else { return };
         let Some(slot) = queue.slots.get(seq.0) else { return };
         // A held message may still be acked; its time is looked at again when the lease ends.
-        if matches!(slot.state(), State::Ready | State::Delayed) {
+        if crate::queue::is_waiting(slot.state()) {
             let resident = slot.sequence() == 0;
             self.run_out(turn, Target::new(no, seq), resident);
         }
@@ -410,14 +508,51 @@ impl Engine {
     ) -> Sequence {
         let Some(queue) = self.queues.get(&target.queue) else { return 0 };
         self.stats.expired += 1;
-        let record = match queue_config(&self.config, queue).on_expire {
-            OnExpire::Drop => Record::Removed { target, why: Removal::Expired },
-            OnExpire::Dead => {
-                self.stats.dead += 1;
-                Record::Buried { target, reason: DeadReason::Expired, at: turn.now }
+        match queue.rules.on_expire {
+            OnExpire::Drop => {
+                self.change(turn, &Record::Removed { target, why: Removal::Expired }, resident)
             }
-        };
-        self.change(turn, &record, resident)
+            OnExpire::Dead => self.bury(turn, target, DeadReason::Expired, None, resident),
+        }
+    }
+
+    /// Parks a message in the dead set, which may push out an older one.
+    pub(crate) fn bury(
+        &mut self,
+        turn: &mut Turn<'_>,
+        target: Target,
+        reason: DeadReason,
+        note: Option<&str>,
+        resident: bool,
+    ) -> Sequence {
+        self.stats.dead += 1;
+        let note = note.map(std::borrow::Cow::Borrowed);
+        let record = Record::Buried { target, reason, at: turn.now, note };
+        let sequence = self.change(turn, &record, resident);
+        self.trim_dead(turn, target.queue, &mut 2);
+        sequence
+    }
+
+    /// T23: the dead set lets go what is too old or too much.
+    pub(crate) fn trim_dead(&mut self, turn: &mut Turn<'_>, no: QueueNo, budget: &mut usize) {
+        while *budget > 0 {
+            let Some(queue) = self.queues.get(&no) else { return };
+            let Some(seq) = queue.dead.surplus(&queue.rules, turn.now) else { break };
+            *budget -= 1;
+            let resident = queue.slots.get(seq).is_some_and(|slot| slot.sequence() == 0);
+            let target = Target::new(no, Seq(seq));
+            self.change(turn, &Record::Removed { target, why: Removal::Dropped }, resident);
+        }
+        if let Some(queue) = self.queues.get_mut(&no) {
+            if let Some(before) = queue.buries_at.take() {
+                self.deadlines.cancel(before, Due::Dead(no));
+            }
+            if queue.dead.surplus(&queue.rules, turn.now).is_some() {
+                queue.buries_at = Some(turn.now);
+                self.deadlines.insert(turn.now, Due::Dead(no));
+            }
+        }
+        self.arm(no);
     }
 
     /// Applies a record; appends it first unless the message is in memory only.
@@ -435,79 +570,14 @@ impl Engine {
         }
     }
 
-    fn lease_is_due(&mut self, turn: &mut Turn<'_>, no: QueueNo, seq: Seq) {
-        let Some(queue) = self.queues.get(&no) else { return };
-        let Some((_, Some(extra))) = queue.slots.get_full(seq.0) else { return };
-        let Some(lease) = extra.lease else { return };
-        // After a restart a lease that was bound to a connection ends uncounted: the connection
-        // went away with the broker.
-        let orphan = lease.bound && lease.session.is_none();
-        let cause = if orphan { Cause::Withdrawn } else { Cause::Expired };
-        self.end_lease(turn, no, seq, cause, None);
-    }
-
-    /// T17: the oldest delivery of a lost connection failed, the others go back untouched.
-    fn grace_is_over(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let leases: Vec<_> = session.leases.iter().copied().collect();
-        for (at, (_, queue, seq)) in leases.into_iter().enumerate() {
-            let cause = if at == 0 { Cause::Lost } else { Cause::Withdrawn };
-            self.end_lease(turn, queue, seq, cause, None);
-        }
-        self.sessions.remove(&id);
-    }
-
-    /// Answers the receives that waited for a commit of this queue, in their order.
-    fn serve_parked(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
-        while let Some(queue) = self.queues.get_mut(&no) {
-            let Some(parked) = queue.parked.front().copied() else { return };
-            let live = self.sessions.get(&parked.session).is_some_and(|session| !session.closed);
-            let found = if live { self.next_message(turn, no) } else { None };
-            let Some(queue) = self.queues.get_mut(&no) else { return };
-            if live && found.is_none() && queue.has_hidden() {
-                return;
-            }
-            queue.parked.pop_front();
-            if !live {
-                continue;
-            }
-            if let Some(session) = self.sessions.get_mut(&parked.session) {
-                session.out = session.out.saturating_sub(parked.weight);
-            }
-            let place = Place::Kept(parked.ticket);
-            match found {
-                Some(seq) => {
-                    let (session, tag) = (parked.session, parked.tag);
-                    self.grant(turn, session, tag, place, parked.subscription, no, seq);
-                }
-                None => self.answer_empty(turn.effects, parked.session, parked.tag, place),
-            }
-        }
-    }
-
-    pub(crate) fn answer_empty(
-        &mut self,
-        effects: &mut Effects,
-        session: SessionId,
-        tag: u64,
-        place: Place,
-    ) {
-        let Some(state) = self.sessions.get_mut(&session) else { return };
-        state.out += Reply::WEIGHT_MIN;
-        let need = state.need;
-        self.wanted.cover(need);
-        effects.push(Effect::Reply { session, tag, place, answer: Answer::Empty, need });
-    }
-
     pub(crate) fn deliver(
         &mut self,
         effects: &mut Effects,
-        session: SessionId,
-        tag: u64,
-        place: Place,
+        to: Asked,
         handover: Handover,
         mut need: Need,
     ) {
+        let Asked { session, tag, place } = to;
         let Some(state) = self.sessions.get_mut(&session) else { return };
         state.out += Reply::delivery_weight(handover.bytes());
         need.cover(state.need);
@@ -517,14 +587,10 @@ impl Engine {
     }
 }
 
-/// The rules that a queue goes by.
-pub(crate) fn queue_config<'a>(config: &'a Config, queue: &Queue) -> &'a QueueConfig {
-    if queue.name.is_some() { &config.queue } else { &config.unnamed }
-}
-
 /// The progress that a record of a queue at `level` waits for.
 pub(crate) fn need_of(level: Level, sequence: Sequence) -> Need {
     match level {
+        Level::Memory => Need::NONE,
         Level::Os => Need { written: sequence, synced: 0 },
         Level::Sync => Need { written: sequence, synced: sequence },
     }
@@ -542,6 +608,5 @@ pub(crate) fn cancel_deadlines(
     if let Some(lease) = extra.lease {
         deadlines.cancel(lease.deadline, Due::Lease(no, seq));
     }
-    deadlines.cancel(extra.ready_at, Due::Ready(no, seq));
     deadlines.cancel(extra.expires_at, Due::Expire(no, seq));
 }

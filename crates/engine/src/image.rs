@@ -1,6 +1,6 @@
 //! Images: the state at one moment in pieces, of which only changed ones are written anew.
 //!
-//! A piece is one key and its bytes. Four kinds of piece hold everything:
+//! A piece is one key and its bytes. Five kinds of piece hold everything:
 //!
 //! | kind | key | holds |
 //! |---|---|---|
@@ -8,6 +8,7 @@
 //! | queue | 1, queue | who listens to what, counters |
 //! | places | 2, queue, chunk | where the bodies of 1024 messages lie |
 //! | states | 3, queue, chunk | which of them are there, and what some have beside |
+//! | dedupe | 4, scope, chunk | 1024 dedupe ids of a topic or queue |
 //!
 //! Places change when messages come or bodies move, states with every delivery; apart, a queue
 //! that is consumed writes 128 bytes for 1024 messages and not 32 KiB.
@@ -15,14 +16,22 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
-use sluice_model::{Generation, QueueNo, SubscriptionName, Timestamp, TopicPattern};
+use sluice_model::{
+    DeadReason, Level, MessageId, QueueName, QueueNo, State, Timestamp, TopicPattern, Transition,
+};
 
+use crate::deadlines::Due;
+use crate::dedupe::{DedupeChunk, Entry};
 use crate::engine::Engine;
 use crate::journal::BodyRef;
-use crate::queue::slots::{CHUNK, Chunk, Extra, Lease, Slot, Slots, State};
-use crate::queue::{Counters, Queue};
+use crate::queue::order::Place;
+use crate::queue::slots::{CHUNK, Chunk, Extra, Lease, More, Slot, Slots};
+use crate::queue::{Counters, Identity, Queue};
 use crate::random::LeaseKey;
-use crate::record::{DeadReason, RecordError, put_str, str};
+use crate::record::{
+    DedupeScope, RecordError, byte, generation, lane, optional_str, put_generation, put_lane,
+    put_scope, put_settings, put_str, put_time, scope, settings, str, time,
+};
 use crate::topic::Owner;
 
 /// Names a piece: 1 byte of kind, 3 of padding, 4 of queue, 8 of chunk, big-endian.
@@ -32,6 +41,7 @@ const GLOBAL: u8 = 0;
 const QUEUE: u8 = 1;
 const PLACES: u8 = 2;
 const STATES: u8 = 3;
+const DEDUPE: u8 = 4;
 
 fn key(kind: u8, queue: QueueNo, chunk: u64) -> Key {
     let mut key = [0; 16];
@@ -60,6 +70,7 @@ enum PieceContent {
     Bytes(Vec<u8>),
     Places(Arc<Chunk>),
     States(Arc<Chunk>),
+    Dedupe(DedupeChunk),
     Removed,
 }
 
@@ -75,6 +86,7 @@ impl Piece {
             PieceContent::Bytes(bytes) => out.extend_from_slice(bytes),
             PieceContent::Places(chunk) => encode_places(chunk, out),
             PieceContent::States(chunk) => encode_states(chunk, out),
+            PieceContent::Dedupe(chunk) => encode_dedupe(chunk, out),
             PieceContent::Removed => return false,
         }
         true
@@ -90,8 +102,8 @@ pub(crate) fn queue_key(no: QueueNo) -> Key {
 pub(crate) fn removed_keys(mut queue: Queue, into: &mut Vec<Key>) {
     let (_, removed) = queue.slots.take_dirty();
     for number in removed {
-        into.push(key(PLACES, queue.no, number));
-        into.push(key(STATES, queue.no, number));
+        into.push(key(PLACES, queue.no(), number));
+        into.push(key(STATES, queue.no(), number));
     }
 }
 
@@ -131,12 +143,22 @@ impl Engine {
                 pieces.push(Piece { key: key(STATES, no, number), content });
             }
         }
+        let (removed, changed) = self.dedupes.take_dirty();
+        for (scope, chunk) in removed {
+            let key = key(DEDUPE, QueueNo(scope), chunk);
+            pieces.push(Piece { key, content: PieceContent::Removed });
+        }
+        for (scope, chunk, content) in changed {
+            let content = PieceContent::Dedupe(content);
+            pieces.push(Piece { key: key(DEDUPE, QueueNo(scope), chunk), content });
+        }
         pieces
     }
 
     /// Makes the next image hold everything, because the last one was lost.
     pub fn forget_image(&mut self) {
         self.removed_pieces.clear();
+        self.dedupes.dirty_all();
         for queue in self.queues.values_mut() {
             queue.dirty = true;
             queue.slots.dirty_all();
@@ -163,15 +185,23 @@ impl Engine {
     }
 }
 
+/// The queue is found again by its owner and pattern.
+const UNNAMED: u8 = 1;
+/// A body could not be read back.
+const DEGRADED: u8 = 2;
+
 fn encode_queue(queue: &Queue) -> Vec<u8> {
     let mut out = Vec::new();
-    out.put_u64_le(queue.made_at.as_millis());
-    put_str(&mut out, queue.name.as_ref().map_or("", |name| name.as_str()));
-    put_str(&mut out, queue.pattern.as_str());
-    put_str(&mut out, queue.owner.as_str());
+    let identity = &queue.identity;
+    let unnamed = if identity.unnamed { UNNAMED } else { 0 };
+    out.put_u8(unnamed | if queue.degraded { DEGRADED } else { 0 });
+    out.put_u64_le(identity.made_at.as_millis());
+    put_str(&mut out, identity.name.as_str());
+    put_str(&mut out, identity.pattern.as_ref().map_or("", |pattern| pattern.as_str()));
+    put_str(&mut out, identity.owner.as_str());
+    put_settings(&mut out, &queue.settings);
     out.put_u64_le(queue.slots.next());
     out.put_u64_le(queue.doubtful_below);
-    out.put_u8(u8::from(queue.degraded));
     out.put_u32_le(queue.runs.len() as u32);
     for (first, start) in &queue.runs {
         out.put_u64_le(*first);
@@ -179,24 +209,29 @@ fn encode_queue(queue: &Queue) -> Vec<u8> {
     }
     // Messages in memory only end with the process: they count as dropped from the start.
     let resident = queue.slots.iter().filter(|(_, slot, _)| slot.sequence() == 0).count() as u64;
-    let Counters { published, acked, expired, dropped } = queue.counters;
-    for counter in [published, acked, expired, dropped + resident] {
+    let Counters { published, acked, expired, deleted, dropped } = queue.counters;
+    for counter in [published, acked, expired, deleted, dropped + resident] {
         out.put_u64_le(counter);
     }
     out
 }
 
-fn decode_queue(no: QueueNo, mut from: &[u8]) -> Result<Queue, RecordError> {
+fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, RecordError> {
     let input = &mut from;
+    let flags = input.try_get_u8()?;
     let made_at = Timestamp::from_millis(input.try_get_u64_le()?);
-    let name = Some(str(input)?).filter(|name| !name.is_empty());
-    let name = name.map(SubscriptionName::new).transpose().map_err(|_| RecordError::Utf8)?;
-    let pattern = TopicPattern::new(str(input)?).map_err(|_| RecordError::Utf8)?;
+    let name = QueueName::new(str(input)?).map_err(|_| RecordError::Utf8)?;
+    let pattern = optional_str(input)?.map(TopicPattern::new).transpose();
+    let pattern = pattern.map_err(|_| RecordError::Utf8)?;
     let owner = Owner::from_record(str(input)?);
-    let mut queue = Queue::new(no, name, pattern, owner, made_at);
+    let unnamed = flags & UNNAMED != 0;
+    let identity = Identity { no, name, pattern, unnamed, owner, made_at };
+    let settings = settings(input)?;
+    let rules = engine.rules(unnamed, &settings);
+    let mut queue = Queue::new(identity, settings, rules);
+    queue.degraded = flags & DEGRADED != 0;
     queue.slots = Slots::starting_at(input.try_get_u64_le()?);
     queue.doubtful_below = input.try_get_u64_le()?;
-    queue.degraded = input.try_get_u8()? != 0;
     for _ in 0..input.try_get_u32_le()? {
         queue.runs.push((input.try_get_u64_le()?, input.try_get_u32_le()?));
     }
@@ -204,21 +239,26 @@ fn decode_queue(no: QueueNo, mut from: &[u8]) -> Result<Queue, RecordError> {
         published: input.try_get_u64_le()?,
         acked: input.try_get_u64_le()?,
         expired: input.try_get_u64_le()?,
+        deleted: input.try_get_u64_le()?,
         dropped: input.try_get_u64_le()?,
     };
     Ok(queue)
 }
 
+/// Bytes of a slot's place in an image.
+const PLACE_BYTES: usize = 37;
+
 fn encode_places(chunk: &Chunk, out: &mut Vec<u8>) {
-    out.reserve(chunk.slots.len() * 29);
+    out.reserve(chunk.slots.len() * PLACE_BYTES);
     for slot in &chunk.slots {
         let BodyRef { sequence, segment, offset, len } = slot.body();
         out.put_u64_le(sequence);
         out.put_u32_le(segment);
         out.put_u32_le(offset);
         out.put_u32_le(len);
+        out.put_u64_le(slot.counter());
         out.put_u64_le(slot.enqueued_at().as_millis());
-        out.put_u8(u8::from(slot.is_shared()));
+        out.put_u8(slot.flags());
     }
 }
 
@@ -233,45 +273,142 @@ fn decode_places(mut from: &[u8]) -> Result<Vec<Slot>, RecordError> {
             offset: input.try_get_u32_le()?,
             len: input.try_get_u32_le()?,
         };
+        let counter = input.try_get_u64_le()?;
         let enqueued_at = Timestamp::from_millis(input.try_get_u64_le()?);
-        slots.push(Slot::new(body, enqueued_at, input.try_get_u8()? != 0));
+        slots.push(Slot::from_parts(body, counter, enqueued_at, input.try_get_u8()?));
     }
     Ok(slots)
 }
 
 /// A bit a slot says which are there; then what some have beside, by place.
 fn encode_states(chunk: &Chunk, out: &mut Vec<u8>) {
-    let here = |slot: &Slot| slot.state() != State::Gone && slot.sequence() != 0;
-    out.put_u16_le(chunk.slots.len() as u16);
-    for eight in chunk.slots.chunks(8) {
-        let bits = eight.iter().enumerate().map(|(at, slot)| u8::from(here(slot)) << at);
+    let in_log = |full: &(&Slot, Option<&Extra>)| full.0.sequence() != 0;
+    let here: Vec<_> = chunk.with_extras().map(|(_, full)| full.filter(in_log)).collect();
+    out.put_u16_le(here.len() as u16);
+    for eight in here.chunks(8) {
+        let bits = eight.iter().enumerate().map(|(at, full)| u8::from(full.is_some()) << at);
         out.put_u8(bits.fold(0, |all, bit| all | bit));
     }
-    for (at, slot, extra) in chunk.with_extras() {
-        if let (true, Some(extra)) = (here(slot), extra) {
+    for (at, full) in here.into_iter().enumerate() {
+        if let Some((slot, Some(extra))) = full {
             out.put_u16_le(at as u16);
-            out.put_u8(slot.state() as u8);
+            out.put_u8(state_byte(slot.state()));
             encode_extra(extra, out);
         }
     }
 }
 
+const fn state_byte(state: State) -> u8 {
+    match state {
+        State::Ready => 1,
+        State::Delayed => 2,
+        State::Leased => 3,
+        State::Dead => 4,
+    }
+}
+
+const fn state_of(byte: u8) -> Option<State> {
+    match byte {
+        1 => Some(State::Ready),
+        2 => Some(State::Delayed),
+        3 => Some(State::Leased),
+        4 => Some(State::Dead),
+        _ => None,
+    }
+}
+
 fn encode_extra(extra: &Extra, out: &mut Vec<u8>) {
-    let mut generation = |generation: Generation| {
-        out.put_u32_le(generation.start);
-        out.put_u64_le(generation.counter);
-    };
-    generation(extra.fence);
-    generation(extra.lease.map(|lease| lease.generation).unwrap_or_default());
-    out.put_u64_le(extra.lease.map_or(0, |lease| lease.deadline.as_millis()));
-    out.put_u8(u8::from(extra.lease.is_some_and(|lease| lease.bound)));
+    put_generation(out, extra.fence);
     out.put_u32_le(extra.acquires);
     out.put_u32_le(extra.failures);
     out.put_u32_le(extra.releases);
-    out.put_u64_le(extra.ready_at.as_millis());
-    out.put_u64_le(extra.expires_at.as_millis());
-    out.put_u8(extra.dead.map_or(0, |(reason, _)| reason.as_u8()));
-    out.put_u64_le(extra.dead.map_or(0, |(_, at)| at.as_millis()));
+    put_time(out, extra.ready_at);
+    put_time(out, extra.expires_at);
+    let last = extra.last;
+    out.put_u8(last.map_or(0, |(change, _)| change.as_u8()));
+    put_time(out, last.map_or(Timestamp::EPOCH, |(_, at)| at));
+    let lease = if extra.lease.is_some() { LEASE } else { 0 };
+    out.put_u8(lease | if extra.more.is_some() { MORE } else { 0 });
+    if let Some(lease) = &extra.lease {
+        put_generation(out, lease.generation);
+        put_time(out, lease.granted_at);
+        put_time(out, lease.deadline);
+        out.put_u8(u8::from(lease.bound));
+    }
+    if let Some(more) = &extra.more {
+        encode_more(more, out);
+    }
+}
+
+/// A bit of an extra's flags: a lease follows.
+const LEASE: u8 = 1;
+/// A bit of an extra's flags: what only few messages have follows.
+const MORE: u8 = 2;
+
+fn encode_more(more: &More, out: &mut Vec<u8>) {
+    let place = more.place.unwrap_or_default();
+    out.put_u64_le(place.seq);
+    out.put_u64_le(place.behind);
+    out.put_u32_le(more.redriven);
+    out.put_u8(more.dead.map_or(0, |(reason, _)| reason.as_u8()));
+    put_time(out, more.dead.map_or(Timestamp::EPOCH, |(_, at)| at));
+    put_str(out, more.note.as_deref().unwrap_or_default());
+    out.put_u8(u8::from(more.lane.is_some()));
+    if let Some(lane) = &more.lane {
+        put_lane(out, lane);
+    }
+}
+
+fn decode_more(input: &mut &[u8]) -> Result<More, RecordError> {
+    let place = Place { seq: input.try_get_u64_le()?, behind: input.try_get_u64_le()? };
+    let redriven = input.try_get_u32_le()?;
+    let reason = input.try_get_u8()?;
+    let at = time(input)?;
+    let dead = match reason {
+        0 => None,
+        byte => {
+            let unknown = RecordError::Unknown { what: "DeadReason", byte };
+            Some((DeadReason::from_u8(byte).ok_or(unknown)?, at))
+        }
+    };
+    let note = optional_str(input)?.map(Box::from);
+    let lane = match input.try_get_u8()? {
+        0 => None,
+        _ => Some(Arc::new(lane(input)?)),
+    };
+    let place = Some(place).filter(|place| place.behind != 0);
+    Ok(More { lane, place, redriven, dead, note })
+}
+
+fn encode_dedupe(chunk: &DedupeChunk, out: &mut Vec<u8>) {
+    put_scope(out, &chunk.scope);
+    for entry in chunk.entries.iter() {
+        out.put_u128_le(entry.id);
+        out.put_u64_le(entry.body);
+        put_time(out, entry.until);
+        out.put_u32_le(entry.message.start);
+        out.put_u64_le(entry.message.counter);
+        out.put_u32_le(entry.matched);
+        out.put_u8(u8::from(entry.level == Level::Os));
+        out.put_u64_le(entry.sequence);
+    }
+}
+
+fn decode_dedupe(mut from: &[u8]) -> Result<(DedupeScope, Vec<Entry>), RecordError> {
+    let input = &mut from;
+    let scope = scope(input)?;
+    let mut entries = Vec::new();
+    while !input.is_empty() {
+        let (id, body) = (input.try_get_u128_le()?, input.try_get_u64_le()?);
+        let until = time(input)?;
+        let message =
+            MessageId { start: input.try_get_u32_le()?, counter: input.try_get_u64_le()? };
+        let matched = input.try_get_u32_le()?;
+        let level = if input.try_get_u8()? == 0 { Level::Sync } else { Level::Os };
+        let sequence = input.try_get_u64_le()?;
+        entries.push(Entry { id, body, until, message, matched, level, sequence });
+    }
+    Ok((scope, entries))
 }
 
 /// What a states piece says of the slots of its chunk.
@@ -290,13 +427,7 @@ fn decode_states(mut from: &[u8]) -> Result<States, RecordError> {
         .collect();
     while !input.is_empty() {
         let at = usize::from(input.try_get_u16_le()?);
-        let state = match input.try_get_u8()? {
-            byte if byte == State::Ready as u8 => State::Ready,
-            byte if byte == State::Delayed as u8 => State::Delayed,
-            byte if byte == State::Leased as u8 => State::Leased,
-            byte if byte == State::Dead as u8 => State::Dead,
-            byte => return Err(RecordError::Unknown { what: "state", byte }),
-        };
+        let state = byte(input, "state", state_of)?;
         let extra = decode_extra(input)?;
         if let Ok(index) = states.binary_search_by_key(&at, |(at, _, _)| *at) {
             states[index] = (at, state, Some(extra));
@@ -306,23 +437,28 @@ fn decode_states(mut from: &[u8]) -> Result<States, RecordError> {
 }
 
 fn decode_extra(input: &mut &[u8]) -> Result<Extra, RecordError> {
-    let fence = decode_generation(input)?;
-    let generation = decode_generation(input)?;
-    let deadline = Timestamp::from_millis(input.try_get_u64_le()?);
-    let bound = input.try_get_u8()? != 0;
-    let lease = Lease { generation, deadline, bound, session: None };
+    let fence = generation(input)?;
     let acquires = input.try_get_u32_le()?;
     let failures = input.try_get_u32_le()?;
     let releases = input.try_get_u32_le()?;
-    let ready_at = Timestamp::from_millis(input.try_get_u64_le()?);
-    let expires_at = Timestamp::from_millis(input.try_get_u64_le()?);
-    let reason = input.try_get_u8()?;
-    let dead_at = Timestamp::from_millis(input.try_get_u64_le()?);
-    let dead = match reason {
-        0 => None,
-        byte => Some((DeadReason::from_u8(byte)?, dead_at)),
+    let ready_at = time(input)?;
+    let expires_at = time(input)?;
+    let change = input.try_get_u8()?;
+    let changed_at = time(input)?;
+    let last = Transition::from_u8(change).map(|change| (change, changed_at));
+    let flags = input.try_get_u8()?;
+    let lease = if flags & LEASE == 0 {
+        None
+    } else {
+        Some(Lease {
+            generation: generation(input)?,
+            granted_at: time(input)?,
+            deadline: time(input)?,
+            bound: input.try_get_u8()? != 0,
+            session: None,
+        })
     };
-    let lease = Some(lease).filter(|lease| lease.generation != Generation::default());
+    let more = if flags & MORE == 0 { None } else { Some(Box::new(decode_more(input)?)) };
     Ok(Extra {
         lease,
         fence,
@@ -331,13 +467,10 @@ fn decode_extra(input: &mut &[u8]) -> Result<Extra, RecordError> {
         releases,
         ready_at,
         expires_at,
-        dead,
+        last,
         resident: None,
+        more,
     })
-}
-
-fn decode_generation(input: &mut &[u8]) -> Result<Generation, RecordError> {
-    Ok(Generation { start: input.try_get_u32_le()?, counter: input.try_get_u64_le()? })
 }
 
 /// Puts an image together, piece by piece in the order of their keys.
@@ -365,7 +498,7 @@ impl Loader {
         match kind {
             GLOBAL => self.engine.decode_global(bytes)?,
             QUEUE => {
-                self.queues.insert(no, decode_queue(no, bytes)?);
+                self.queues.insert(no, decode_queue(&self.engine, no, bytes)?);
             }
             PLACES if self.queues.contains_key(&no) => {
                 self.places.insert((no, chunk), decode_places(bytes)?);
@@ -377,6 +510,10 @@ impl Loader {
                 }
             }
             PLACES | STATES => self.orphans.push(*key),
+            DEDUPE => {
+                let (scope, entries) = decode_dedupe(bytes)?;
+                self.engine.dedupes.restore(no.0, chunk, scope, entries);
+            }
             byte => return Err(RecordError::Unknown { what: "piece", byte }),
         }
         Ok(())
@@ -390,9 +527,12 @@ impl Loader {
             queue.recount();
             for (seq, slot, extra) in queue.slots.iter() {
                 engine.usage.add(slot);
-                engine.expect_deadlines(queue.no, seq, slot.state(), extra);
+                engine.expect_deadlines(queue.no(), seq, slot.state(), extra);
             }
             engine.add_queue(queue);
+        }
+        for (scope, until) in engine.dedupes.arm_all() {
+            engine.deadlines.insert(until, Due::Dedupe(scope));
         }
         engine
     }

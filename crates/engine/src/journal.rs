@@ -24,6 +24,13 @@ pub struct BodyRef {
 pub trait Journal {
     /// Appends one record. A record without a body gets a reference with a length of 0.
     fn append(&mut self, record: &Record<'_>) -> BodyRef;
+
+    /// Sees to it that the next records, of so many bytes together at most, survive together or
+    /// not at all.
+    fn begin_batch(&mut self, bytes: usize);
+
+    /// Ends what [`Journal::begin_batch`] began.
+    fn end_batch(&mut self);
 }
 
 /// How far the log has got.

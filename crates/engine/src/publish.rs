@@ -1,24 +1,84 @@
-//! Publishing: one record and one body for every subscription that matches.
+//! Publishing: one record and one body for every queue that a message goes to.
+//!
+//! First everything is checked and planned, for all messages of a batch; then it is done, and
+//! nothing can fail any more.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_model::{
-    Answer, Code, Confirm, MessageId, Publish, Qos, QueueNo, Seq, SessionId, Timestamp,
+    Answer, Carried, Code, Confirm, DeadReason, Destination, Lane, Level, Message, MessageId,
+    Principal, Publish, PublishBatch, Published, Qos, QueueNo, Seq, SessionId, Timestamp,
 };
 
-use crate::config::{Level, Overflow};
+use crate::config::{Overflow, QueueConfig};
 use crate::content::Content;
-use crate::effects::Resident;
-use crate::engine::{Engine, HiddenCopy, Turn, need_of, queue_config};
+use crate::dedupe::Known;
+use crate::engine::{Engine, HiddenCopy, Refused, Turn, need_of};
 use crate::journal::Need;
 use crate::queue::slots::{Extra, Slot};
-use crate::record::{Record, Removal, Target};
+use crate::record::{DedupeMark, DedupeScope, Record, Removal, Target};
 use crate::topic::Route;
 
+/// Bytes of a record's head that no message makes longer: kind, times, id, dedupe, lane.
+const HEAD_BYTES: usize = 2_048;
+/// Bytes of a target in a record's head.
+const TARGET_BYTES: usize = 32;
+
+/// A message that may be published, and how.
+struct Plan<'a> {
+    to: &'a Destination,
+    message: &'a Message,
+    qos: Qos,
+    route: Arc<Route>,
+    mark: Option<DedupeMark>,
+    /// The weakest level of the queues that it goes to.
+    level: Option<Level>,
+    sender: Principal,
+}
+
+impl Plan<'_> {
+    fn content(&self, now: Timestamp, id: MessageId) -> Content<'_> {
+        let extras = self.message.extras.as_deref();
+        Content {
+            published_at: now,
+            id,
+            topic: self.to.as_str(),
+            sender: self.sender.as_str(),
+            headers: extras.map_or(&[], |extras| &extras.headers),
+            payload: &self.message.payload,
+        }
+    }
+
+    /// Bytes that the message takes in the log.
+    fn stored_bytes(&self) -> u64 {
+        self.content(Timestamp::EPOCH, MessageId::default()).len() as u64
+    }
+}
+
+/// What becomes of a publish.
+enum Planned<'a> {
+    New(Plan<'a>),
+    /// It is known already; what was said then, and what it depends on.
+    Duplicate(Published, Need),
+}
+
+/// Messages and bytes that a batch adds to queues.
+type Added = BTreeMap<QueueNo, (u64, u64)>;
+
+/// What becomes of a batch.
+struct PlannedBatch<'a> {
+    /// One that repeats an earlier one refers to it by its place.
+    plans: Vec<Result<Planned<'a>, usize>>,
+    added: Added,
+    /// Bytes of their records, at most.
+    bytes: usize,
+}
+
 impl Engine {
-    /// T1, T2, T4, T5: stores a message for all that match or for none.
+    /// T1 to T5: stores a message for all queues that it goes to or for none.
     pub(crate) fn publish(
         &mut self,
         turn: &mut Turn<'_>,
@@ -26,143 +86,396 @@ impl Engine {
         tag: u64,
         publish: &Publish,
     ) {
-        if publish.message.payload.len() > self.config.max_message_bytes {
-            let text = "the message is larger than max_message_bytes";
-            return self.refuse(turn.effects, session, tag, Code::TooLarge, text);
-        }
-        let route = self.topics.route(&publish.topic);
-        let id = MessageId { start: self.start, counter: self.next.message + 1 };
-        let outcome = match publish.qos {
-            Qos::AtMostOnce => Ok(self.publish_resident(turn.now, id, publish, &route)),
-            Qos::AtLeastOnce => self.publish_stored(turn, session, id, publish, &route),
-        };
-        let matched = (route.queues.len() + route.ephemerals.len()) as u32;
+        let Publish { to, qos, level, message, confirm } = publish;
+        let planned = self.plan(turn.now, session, (to, message), *qos, *level);
+        let outcome = planned.and_then(|planned| {
+            if let Planned::New(plan) = &planned
+                && plan.qos == Qos::AtLeastOnce
+            {
+                self.check_room(&plan.route, plan.stored_bytes(), None)?;
+            }
+            Ok(self.carry_out(turn, session, &planned))
+        });
         match outcome {
-            Ok(need) => {
-                self.next.message = id.counter;
-                self.stats.published += 1;
-                let unroutable = matched == 0 && publish.qos == Qos::AtLeastOnce;
-                self.stats.unroutable += u64::from(unroutable);
-                if publish.confirm == Confirm::Always {
-                    self.reply(turn.effects, session, tag, Answer::Published { id, matched }, need);
+            Ok((published, need)) => {
+                if *confirm == Confirm::Always {
+                    self.reply(turn.effects, session, tag, Answer::Published(published), need);
                 }
             }
-            Err(full) => {
-                let text = format!("the queue of subscription {} is full", full.0);
-                self.refuse(turn.effects, session, tag, Code::QueueFull, text);
-            }
+            Err((code, text)) => self.refuse(turn.effects, session, tag, code, text),
         }
     }
 
-    /// At most once: from memory, to whoever has room.
-    fn publish_resident(
+    /// Stores messages, all or none.
+    pub(crate) fn publish_batch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        tag: u64,
+        batch: &PublishBatch,
+    ) {
+        let PlannedBatch { plans, added, bytes } = match self.plan_batch(turn.now, session, batch) {
+            Ok(planned) => planned,
+            Err((code, text)) => return self.refuse(turn.effects, session, tag, code, text),
+        };
+        // Before the batch begins, whose records have to survive together.
+        for (no, (messages, len)) in added {
+            self.make_room(turn, no, messages, len);
+        }
+        turn.journal.begin_batch(bytes);
+        let mut all: Vec<Published> = Vec::with_capacity(plans.len());
+        let mut need = Need::NONE;
+        for planned in plans {
+            let (published, its_need) = match planned {
+                Ok(planned) => self.carry_out(turn, session, &planned),
+                // The same id twice in one batch: the second is the first.
+                Err(first) => {
+                    let first = all.get(first).copied().unwrap_or_default();
+                    (Published { duplicate: true, ..first }, Need::NONE)
+                }
+            };
+            need.cover(its_need);
+            all.push(published);
+        }
+        turn.journal.end_batch();
+        self.reply(turn.effects, session, tag, Answer::PublishedBatch(all), need);
+    }
+
+    /// Plans all messages of a batch.
+    fn plan_batch<'a>(
         &mut self,
         now: Timestamp,
-        id: MessageId,
-        publish: &Publish,
+        session: SessionId,
+        batch: &'a PublishBatch,
+    ) -> Result<PlannedBatch<'a>, Refused> {
+        let count = batch.messages.len();
+        if count == 0 || count > self.config.batch_max {
+            let text = format!("a batch has 1 .. {} messages", self.config.batch_max);
+            return Err((Code::Invalid, text.into()));
+        }
+        let mut added = Added::new();
+        let mut ids: BTreeMap<(DedupeScope, u128), (usize, u64)> = BTreeMap::new();
+        let mut plans = Vec::with_capacity(count);
+        let mut bytes = 0;
+        for (at, (to, message)) in batch.messages.iter().enumerate() {
+            let which = |(code, text): Refused| (code, format!("message {at}: {text}").into());
+            let planned = self
+                .plan(now, session, (to, message), Qos::AtLeastOnce, batch.level)
+                .map_err(which)?;
+            if let Planned::New(plan) = &planned {
+                if let Some(mark) = &plan.mark {
+                    let key = (mark.scope.clone(), mark.id);
+                    match ids.get(&key) {
+                        Some((first, body)) if *body == mark.body => {
+                            plans.push(Err(*first));
+                            continue;
+                        }
+                        Some(_) => return Err(which(other_body())),
+                        None => ids.insert(key, (at, mark.body)),
+                    };
+                }
+                let stored = plan.stored_bytes();
+                self.check_room(&plan.route, stored, Some(&mut added)).map_err(which)?;
+                bytes += HEAD_BYTES + TARGET_BYTES * plan.route.queues.len() + stored as usize;
+            }
+            plans.push(Ok(planned));
+        }
+        if bytes > self.config.batch_bytes_max {
+            let text = format!("a batch has at most {} bytes", self.config.batch_bytes_max);
+            return Err((Code::TooLarge, text.into()));
+        }
+        Ok(PlannedBatch { plans, added, bytes })
+    }
+
+    /// Checks a message and finds out where it goes.
+    fn plan<'a>(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        (to, message): (&'a Destination, &'a Message),
+        qos: Qos,
+        level: Option<Level>,
+    ) -> Result<Planned<'a>, Refused> {
+        let Some(state) = self.sessions.get(&session) else {
+            return Err((Code::NotFound, "the session has ended".into()));
+        };
+        let sender = state.client.principal.clone();
+        if let Some(extras) = &message.extras {
+            extras.validate().map_err(|error| (Code::Invalid, error.to_string().into()))?;
+        }
+        let route = self.route(to)?;
+        let mut weakest = None;
+        let len = message.payload.len() as u64;
+        let delay = delay_of(message, now);
+        for rules in route.queues.iter().filter_map(|no| self.queues.get(no)).map(|q| &q.rules) {
+            let its_level = if qos == Qos::AtMostOnce { Level::Memory } else { rules.level };
+            weakest = Some(weakest.map_or(its_level, |weakest: Level| weakest.min(its_level)));
+            too_large(len, rules)?;
+            if ttl_of(message, rules).is_some_and(|ttl| delay.is_some_and(|delay| delay >= ttl)) {
+                let text = "the delay is not shorter than the time to live";
+                return Err((Code::Invalid, text.into()));
+            }
+        }
+        if route.queues.is_empty() {
+            too_large(len, &self.config.queue)?;
+        }
+        if let (Some(asked), Some(weakest)) = (level, weakest)
+            && asked > weakest
+        {
+            let (asked, weakest) = (asked.name(), weakest.name());
+            let text = format!("level {asked} was asked for, a queue has level {weakest}");
+            return Err((Code::Invalid, text.into()));
+        }
+        let mark = self.mark(now, to, message);
+        if let Some(mark) = &mark
+            && let Some((published, need)) = self.look_up(now, mark)?
+        {
+            return Ok(Planned::Duplicate(published, need));
+        }
+        Ok(Planned::New(Plan { to, message, qos, route, mark, level: weakest, sender }))
+    }
+
+    fn route(&mut self, to: &Destination) -> Result<Arc<Route>, Refused> {
+        match to {
+            Destination::Topic(topic) => Ok(self.topics.route(topic)),
+            Destination::Queue(name) if name.is_subscription() => {
+                let text = "messages come to the queue of a subscription through topics alone";
+                Err((Code::Invalid, text.into()))
+            }
+            Destination::Queue(name) => match self.names.get(name) {
+                Some(no) => Ok(Arc::new(Route { queues: vec![*no], ephemerals: Vec::new() })),
+                None => Err((Code::NotFound, "there is no such queue".into())),
+            },
+        }
+    }
+
+    /// What makes a second publish of this message a duplicate, if it asks for that.
+    fn mark(&self, now: Timestamp, to: &Destination, message: &Message) -> Option<DedupeMark> {
+        let id = message.extras.as_ref()?.dedupe_id.as_ref()?;
+        let (id, body) = self.dedupe_hashes(id, &message.payload);
+        let (scope, window) = match to {
+            Destination::Topic(topic) => {
+                (DedupeScope::Topic(topic.clone()), self.config.queue.dedupe_window)
+            }
+            Destination::Queue(name) => {
+                let no = self.names.get(name)?;
+                (DedupeScope::Queue(*no), self.queues.get(no)?.rules.dedupe_window)
+            }
+        };
+        Some(DedupeMark { scope, id, body, until: now.after(window) })
+    }
+
+    /// T3: what was said when the message was published before.
+    fn look_up(
+        &mut self,
+        now: Timestamp,
+        mark: &DedupeMark,
+    ) -> Result<Option<(Published, Need)>, Refused> {
+        let max = match &mark.scope {
+            DedupeScope::Topic(_) => self.config.queue.dedupe_max,
+            DedupeScope::Queue(no) => self.queues.get(no).map_or(0, |q| q.rules.dedupe_max),
+        };
+        match self.dedupes.look(now, mark, max) {
+            Known::New => Ok(None),
+            Known::Same(entry) => {
+                let (id, matched) = (entry.message, entry.matched);
+                let level = (matched > 0).then_some(entry.level);
+                let published = Published { id, matched, level, duplicate: true };
+                Ok(Some((published, need_of(entry.level, entry.sequence))))
+            }
+            Known::Other => Err(other_body()),
+            Known::Full => Err((
+                Code::QueueFull,
+                "as many dedupe ids are remembered as dedupe_max allows".into(),
+            )),
+        }
+    }
+
+    /// T4: refuses what would not fit every queue, after what `added` has taken already.
+    fn check_room(
+        &self,
         route: &Route,
-    ) -> Need {
-        if route.queues.is_empty() && route.ephemerals.is_empty() {
+        len: u64,
+        mut added: Option<&mut Added>,
+    ) -> Result<(), Refused> {
+        for no in &route.queues {
+            let Some(queue) = self.queues.get(no) else { continue };
+            let before = added.as_ref().and_then(|added| added.get(no)).copied().unwrap_or((0, 0));
+            let counts = queue.counts;
+            // What may be dropped makes room.
+            let (messages, bytes) = match queue.rules.overflow {
+                Overflow::Reject => (counts.live(), counts.bytes),
+                Overflow::DropOldest | Overflow::Dead => {
+                    (counts.by_state.leased, counts.leased_bytes)
+                }
+            };
+            let fits = messages + before.0 < queue.rules.max_messages
+                && bytes + before.1 + len <= queue.rules.max_bytes;
+            if !fits {
+                let text = format!("queue {} is full", queue.identity.name);
+                return Err((Code::QueueFull, text.into()));
+            }
+            if let Some(added) = &mut added {
+                added.insert(*no, (before.0 + 1, before.1 + len));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what was planned.
+    fn carry_out(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        planned: &Planned<'_>,
+    ) -> (Published, Need) {
+        let plan = match planned {
+            Planned::New(plan) => plan,
+            Planned::Duplicate(published, need) => {
+                if let Some(session) = self.sessions.get_mut(&session) {
+                    session.need.cover(*need);
+                }
+                return (*published, *need);
+            }
+        };
+        self.next.message += 1;
+        let id = MessageId { start: self.start, counter: self.next.message };
+        let need = match plan.qos {
+            Qos::AtMostOnce => self.publish_resident(turn, id, plan),
+            Qos::AtLeastOnce => self.publish_stored(turn, id, session, plan),
+        };
+        let matched = (plan.route.queues.len() + plan.route.ephemerals.len()) as u32;
+        self.stats.published += 1;
+        self.stats.unroutable += u64::from(matched == 0 && plan.qos == Qos::AtLeastOnce);
+        (Published { id, matched, level: plan.level, duplicate: false }, need)
+    }
+
+    /// At most once: from memory, to whoever has room.
+    fn publish_resident(&mut self, turn: &mut Turn<'_>, id: MessageId, plan: &Plan<'_>) -> Need {
+        if plan.route.queues.is_empty() && plan.route.ephemerals.is_empty() {
             return Need::NONE;
         }
-        let message = resident(now, id, publish);
-        self.spread(&route.ephemerals, &message);
+        let message = resident(&plan.content(turn.now, id));
+        self.spread(&plan.route.ephemerals, &message);
         let len = message.bytes() as u64;
-        for target in self.targets(now, publish, route) {
-            let no = target.queue;
-            let Some(queue) = self.queues.get_mut(&no) else { continue };
-            let rules = queue_config(&self.config, queue);
+        for target in self.targets(turn.now, plan) {
+            let Some(queue) = self.queues.get(&target.queue) else { continue };
             // A guarantee of at most once lets a full queue pass the message by.
-            let full = queue.counts.live() >= rules.max_messages
-                || queue.counts.bytes + len > rules.max_bytes;
+            let full = queue.counts.live() >= queue.rules.max_messages
+                || queue.counts.bytes + len > queue.rules.max_bytes;
             if full {
                 self.stats.dropped += 1;
-                continue;
+            } else {
+                self.keep_resident(turn.now, id, &target, plan, &message);
             }
-            let slot = Slot::resident(len, now);
-            let extra = Extra {
-                ready_at: target.ready_at,
-                expires_at: target.expires_at,
-                resident: Some(Arc::clone(&message)),
-                ..Extra::default()
-            };
-            queue.push(slot, Some(extra));
-            if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
-                self.hidden.push(no);
-            }
-            self.expect_target(&target);
         }
         Need::NONE
     }
 
-    /// At least once: in the log, for every queue or for none. Fails with the one that is full.
+    /// Puts a message that is in memory only into one queue.
+    fn keep_resident(
+        &mut self,
+        now: Timestamp,
+        id: MessageId,
+        target: &Target,
+        plan: &Plan<'_>,
+        message: &Arc<Carried>,
+    ) {
+        let Some(queue) = self.queues.get_mut(&target.queue) else { return };
+        let slot = Slot::resident(message.bytes() as u64, id.counter, now);
+        let mut extra = Extra {
+            ready_at: target.ready_at,
+            expires_at: target.expires_at,
+            resident: Some(Arc::clone(message)),
+            ..Extra::default()
+        };
+        if let Some(lane) = lane_of(plan.message) {
+            extra.more_mut().lane = Some(Arc::new(lane.clone()));
+        }
+        queue.push(slot, Some(extra));
+        if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
+            self.hidden.push(target.queue);
+        }
+        self.expect_target(target);
+        self.stir(target.queue);
+    }
+
+    /// At least once: in the log, for every queue; a queue at level memory keeps it in memory.
     fn publish_stored(
         &mut self,
         turn: &mut Turn<'_>,
-        session: SessionId,
         id: MessageId,
-        publish: &Publish,
-        route: &Route,
-    ) -> Result<Need, QueueNo> {
-        let extras = publish.message.extras.as_deref();
-        let sender = self.sessions.get(&session).map(|session| session.client.principal.clone());
-        let content = Content {
-            published_at: turn.now,
-            id,
-            topic: publish.topic.as_str(),
-            sender: sender.as_ref().map_or("", |principal| principal.as_str()),
-            headers: extras.map_or(&[], |extras| &extras.headers),
-            payload: &publish.message.payload,
-        };
-        let mut need = Need::NONE;
-        if !route.queues.is_empty() {
-            let len = content.len() as u64;
-            if let Some(full) = route.queues.iter().find(|no| !self.could_take(**no, len)) {
-                return Err(*full);
-            }
-            for no in &route.queues {
-                self.make_room(turn, *no, len);
-            }
-            let targets = self.targets(turn.now, publish, route);
-            let record = Record::Published {
-                at: turn.now,
-                id,
-                targets: Cow::Borrowed(&targets),
-                extras: extras.map(Cow::Borrowed),
-                content: Some(content),
-            };
-            let sequence = self.commit(turn.journal, &record).sequence;
-            for no in &route.queues {
-                need.cover(need_of(self.level_of(*no), sequence));
-            }
-            self.wanted.cover(need);
-            if let Some(session) = self.sessions.get_mut(&session) {
-                session.need.cover(need);
-            }
+        session: SessionId,
+        plan: &Plan<'_>,
+    ) -> Need {
+        let len = plan.stored_bytes();
+        for no in &plan.route.queues {
+            self.make_room(turn, *no, 1, len);
         }
-        if !route.ephemerals.is_empty() {
-            let message = resident(turn.now, id, publish);
+        let (in_memory, stored): (Vec<_>, Vec<_>) = self
+            .targets(turn.now, plan)
+            .into_iter()
+            .partition(|target| self.level_of(target.queue) == Level::Memory);
+        let mut need = Need::NONE;
+        if !stored.is_empty() || plan.mark.is_some() {
+            need = self.append(turn, id, session, plan, &stored);
+        }
+        if !in_memory.is_empty() || !plan.route.ephemerals.is_empty() {
+            let message = resident(&plan.content(turn.now, id));
+            for target in &in_memory {
+                self.keep_resident(turn.now, id, target, plan, &message);
+            }
             if need == Need::NONE {
-                self.spread(&route.ephemerals, &message);
-            } else {
-                let to = route.ephemerals.clone();
+                self.spread(&plan.route.ephemerals, &message);
+            } else if !plan.route.ephemerals.is_empty() {
+                let to = plan.route.ephemerals.clone();
                 self.hidden_copies.push_back(HiddenCopy { need, message, to });
             }
         }
-        Ok(need)
+        need
+    }
+
+    /// Writes a message's record, and says what its publisher waits for.
+    fn append(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: MessageId,
+        session: SessionId,
+        plan: &Plan<'_>,
+        targets: &[Target],
+    ) -> Need {
+        let content = plan.content(turn.now, id);
+        let record = Record::Published {
+            at: turn.now,
+            id,
+            targets: Cow::Borrowed(targets),
+            lane: lane_of(plan.message).map(Cow::Borrowed),
+            dedupe: plan.mark.as_ref().map(Cow::Borrowed),
+            // A record that only remembers an id holds no message.
+            content: (!targets.is_empty()).then_some(content),
+        };
+        let body = turn.journal.append(&record);
+        self.apply(&record, body);
+        let mut need = Need::NONE;
+        for target in targets {
+            need.cover(need_of(self.level_of(target.queue), body.sequence));
+        }
+        if targets.is_empty() {
+            need = need_of(Level::Sync, body.sequence);
+        }
+        self.wanted.cover(need);
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.need.cover(need);
+        }
+        need
     }
 
     /// Where the message will stand in each queue, and its times there.
-    fn targets(&self, now: Timestamp, publish: &Publish, route: &Route) -> Vec<Target> {
-        let extras = publish.message.extras.as_deref();
-        let delay = extras.and_then(|extras| extras.delay).filter(|delay| !delay.is_zero());
-        let own_ttl = extras.and_then(|extras| extras.ttl);
+    fn targets(&self, now: Timestamp, plan: &Plan<'_>) -> Vec<Target> {
+        let delay = delay_of(plan.message, now);
         let target = |no: &QueueNo| {
             let queue = self.queues.get(no)?;
-            let ttl = match (queue_config(&self.config, queue).ttl, own_ttl) {
-                (Some(queue), Some(own)) => Some(queue.min(own)),
-                (queue, own) => queue.or(own),
-            };
+            let ttl = ttl_of(plan.message, &queue.rules);
             Some(Target {
                 queue: *no,
                 seq: Seq(queue.slots.next()),
@@ -170,49 +483,81 @@ impl Engine {
                 expires_at: ttl.map_or(Timestamp::EPOCH, |ttl| now.after(ttl)),
             })
         };
-        route.queues.iter().filter_map(target).collect()
+        plan.route.queues.iter().filter_map(target).collect()
     }
 
     /// How safe a queue's records must be before they are confirmed.
     pub(crate) fn level_of(&self, no: QueueNo) -> Level {
-        self.queues.get(&no).map_or(Level::Sync, |queue| queue_config(&self.config, queue).level)
+        self.queues.get(&no).map_or(Level::Sync, |queue| queue.rules.level)
     }
 
-    /// Whether a queue has room for `len` bytes, or would have after dropping all it may drop.
-    fn could_take(&self, no: QueueNo, len: u64) -> bool {
-        let Some(queue) = self.queues.get(&no) else { return false };
-        let rules = queue_config(&self.config, queue);
-        let counts = queue.counts;
-        let (messages, bytes) = match rules.overflow {
-            Overflow::Reject => (counts.live(), counts.bytes),
-            Overflow::DropOldest => (counts.leased, counts.leased_bytes),
-        };
-        messages < rules.max_messages && bytes + len <= rules.max_bytes
-    }
-
-    /// T5: drops the oldest messages until `len` bytes fit.
-    fn make_room(&mut self, turn: &mut Turn<'_>, no: QueueNo, len: u64) {
+    /// T5: lets the oldest messages go until so many more, of `len` bytes together, fit.
+    fn make_room(&mut self, turn: &mut Turn<'_>, no: QueueNo, messages: u64, len: u64) {
         loop {
             let Some(queue) = self.queues.get_mut(&no) else { return };
-            let rules = queue_config(&self.config, queue);
             let counts = queue.counts;
-            if counts.live() < rules.max_messages && counts.bytes + len <= rules.max_bytes {
+            let rules = &queue.rules;
+            let few = counts.live() + messages <= rules.max_messages;
+            if few && counts.bytes + len <= rules.max_bytes {
                 return;
             }
+            let overflow = rules.overflow;
             let Some(seq) = queue.oldest_droppable() else { return };
             let resident = queue.slots.get(seq).is_some_and(|slot| slot.sequence() == 0);
             let target = Target::new(no, Seq(seq));
-            self.change(turn, &Record::Removed { target, why: Removal::Dropped }, resident);
+            if overflow == Overflow::Dead {
+                self.bury(turn, target, DeadReason::Overflow, None, resident);
+            } else {
+                self.change(turn, &Record::Removed { target, why: Removal::Dropped }, resident);
+            }
         }
     }
 }
 
+fn other_body() -> Refused {
+    (Code::Conflict, "the dedupe id was used for another message".into())
+}
+
+fn too_large(len: u64, rules: &QueueConfig) -> Result<(), Refused> {
+    if len <= rules.max_message_bytes {
+        return Ok(());
+    }
+    let max = rules.max_message_bytes;
+    let text = format!("the message has {len} bytes, max_message_bytes is {max}");
+    Err((Code::TooLarge, text.into()))
+}
+
+fn delay_of(message: &Message, now: Timestamp) -> Option<std::time::Duration> {
+    let extras = message.extras.as_ref()?;
+    let delay = match extras.deliver_at {
+        Some(at) => Some(at.since(now)),
+        None => extras.delay,
+    };
+    delay.filter(|delay| !delay.is_zero())
+}
+
+/// A message may only shorten its queue's time to live.
+fn ttl_of(message: &Message, rules: &QueueConfig) -> Option<std::time::Duration> {
+    match (rules.ttl, message.extras.as_ref().and_then(|extras| extras.ttl)) {
+        (Some(queue), Some(own)) => Some(queue.min(own)),
+        (queue, own) => queue.or(own),
+    }
+}
+
+fn lane_of(message: &Message) -> Option<&Lane> {
+    let lane = &message.extras.as_ref()?.lane;
+    (*lane != Lane::default()).then_some(lane)
+}
+
 /// A copy in memory, in an allocation of its own so that it pins no read buffer.
-fn resident(now: Timestamp, id: MessageId, publish: &Publish) -> Arc<Resident> {
-    Arc::new(Resident {
-        id,
-        published_at: now,
-        topic: publish.topic.clone(),
-        payload: Bytes::copy_from_slice(&publish.message.payload),
+fn resident(content: &Content<'_>) -> Arc<Carried> {
+    let copy = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    Arc::new(Carried {
+        id: content.id,
+        published_at: content.published_at,
+        topic: copy(content.topic),
+        sender: copy(content.sender),
+        headers: content.headers.iter().map(|(name, value)| (copy(name), copy(value))).collect(),
+        payload: Bytes::copy_from_slice(content.payload),
     })
 }

@@ -6,11 +6,22 @@
 
 use std::borrow::Cow;
 
-use bytes::{Buf, BufMut};
-use sluice_model::{Extras, Generation, MessageId, QueueNo, Seq, Timestamp};
+use sluice_model::{
+    DeadReason, Generation, Lane, MessageId, Purge, QueueNo, QueueSettings, Seq, Timestamp, Topic,
+    Transition,
+};
 use thiserror::Error;
 
 use crate::content::Content;
+
+mod codec;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use codec::{
+    byte, generation, lane, optional_str, put_generation, put_lane, put_scope, put_settings,
+    put_str, put_time, scope, settings, str, time,
+};
 
 /// One change of state.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,22 +40,31 @@ pub enum Record<'a> {
         /// The run before it ended without saying so.
         unclean: bool,
     },
-    /// A durable subscription was made.
-    Subscribed {
-        /// The number of its queue.
+    /// A queue was made.
+    Declared {
+        /// Its number.
         queue: QueueNo,
         /// When.
         at: Timestamp,
-        /// Its name; none for one that is found again by its owner.
+        /// Its name; none for the queue of a subscription that is found again by its owner.
         name: Option<Cow<'a, str>>,
-        /// What it listens to.
-        pattern: Cow<'a, str>,
+        /// What its subscription listens to, if it is one's.
+        pattern: Option<Cow<'a, str>>,
         /// Who made it, as [`crate::topic::Owner`] writes it.
         owner: Cow<'a, str>,
+        /// What was chosen for it.
+        settings: Cow<'a, QueueSettings>,
     },
-    /// A durable subscription and its queue are gone.
-    Unsubscribed {
-        /// The number of its queue.
+    /// A queue's settings were changed.
+    Configured {
+        /// Its number.
+        queue: QueueNo,
+        /// All that is chosen for it from now on.
+        settings: Cow<'a, QueueSettings>,
+    },
+    /// A queue and all its messages are gone.
+    Ended {
+        /// Its number.
         queue: QueueNo,
     },
     /// A message was taken, for all of the targets at once.
@@ -55,8 +75,10 @@ pub enum Record<'a> {
         id: MessageId,
         /// Where it stands in each queue.
         targets: Cow<'a, [Target]>,
-        /// What lanes are made of; none for a plain message.
-        extras: Option<Cow<'a, Extras>>,
+        /// Order and limits; none for the defaults.
+        lane: Option<Cow<'a, Lane>>,
+        /// What makes a second publish a duplicate.
+        dedupe: Option<Cow<'a, DedupeMark>>,
         /// Its bytes; none when read back for replay.
         content: Option<Content<'a>>,
     },
@@ -73,10 +95,21 @@ pub enum Record<'a> {
         target: Target,
         /// Which lease of it.
         generation: Generation,
+        /// When.
+        at: Timestamp,
         /// When it ends by itself.
         deadline: Timestamp,
         /// It ends with its connection.
         bound: bool,
+    },
+    /// A consumer took more time.
+    Extended {
+        /// Which message.
+        target: Target,
+        /// When.
+        at: Timestamp,
+        /// When its lease ends by itself.
+        deadline: Timestamp,
     },
     /// A message was dealt with.
     Acked {
@@ -91,8 +124,12 @@ pub enum Record<'a> {
         target: Target,
         /// Why.
         cause: Cause,
+        /// When.
+        at: Timestamp,
         /// Hidden until then; the epoch for not hidden.
         ready_at: Timestamp,
+        /// What the consumer said about it.
+        note: Option<Cow<'a, str>>,
     },
     /// A message was parked in its queue's dead set.
     Buried {
@@ -102,6 +139,37 @@ pub enum Record<'a> {
         reason: DeadReason,
         /// When.
         at: Timestamp,
+        /// What the consumer said about it.
+        note: Option<Cow<'a, str>>,
+    },
+    /// A delayed message was given another time.
+    Rescheduled {
+        /// Which message.
+        target: Target,
+        /// When.
+        at: Timestamp,
+        /// Hidden until then; the epoch for not hidden.
+        ready_at: Timestamp,
+    },
+    /// A message of the dead set waits again, behind all others.
+    Redriven {
+        /// Which message.
+        target: Target,
+        /// When.
+        at: Timestamp,
+        /// A late ack under an older generation is refused.
+        fence: Generation,
+    },
+    /// Messages were deleted by state.
+    Purged {
+        /// Of which queue.
+        queue: QueueNo,
+        /// From this place.
+        from: Seq,
+        /// To before this one.
+        to: Seq,
+        /// Which of them.
+        what: Purge,
     },
     /// A message is gone without having been dealt with.
     Removed {
@@ -134,6 +202,28 @@ impl Target {
     fn is_timed(&self) -> bool {
         self.ready_at != Timestamp::EPOCH || self.expires_at != Timestamp::EPOCH
     }
+}
+
+/// What makes a second publish a duplicate of the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DedupeMark {
+    /// Where ids are compared.
+    pub scope: DedupeScope,
+    /// A keyed hash of the id.
+    pub id: u128,
+    /// A keyed hash of what was published, so that the same id with another body is found out.
+    pub body: u64,
+    /// When it is forgotten.
+    pub until: Timestamp,
+}
+
+/// Where dedupe ids are compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DedupeScope {
+    /// Among the publishes to one topic.
+    Topic(Topic),
+    /// Among the messages put into one queue.
+    Queue(QueueNo),
 }
 
 /// Declares an enum of causes with the byte that stands for each on disk.
@@ -179,26 +269,14 @@ bytes_enum! {
 }
 
 bytes_enum! {
-    /// Why a message is in the dead set.
-    DeadReason {
-        /// It failed as often as the queue allows.
-        MaxFailures = 1,
-        /// It was released more often than the queue allows.
-        MaxReleases = 2,
-        /// It ran out of time.
-        Expired = 3,
-        /// Its body can't be read back.
-        Corrupt = 4,
-    }
-}
-
-bytes_enum! {
     /// Why a message is gone without having been dealt with.
     Removal {
         /// It ran out of time.
         Expired = 1,
-        /// It made room for newer ones.
+        /// It made room for newer ones, or left the dead set by its bounds.
         Dropped = 2,
+        /// Somebody deleted it.
+        Deleted = 3,
     }
 }
 
@@ -206,6 +284,17 @@ impl Cause {
     /// Whether it counts as a failure of the message.
     pub const fn is_failure(self) -> bool {
         matches!(self, Self::Failed | Self::Expired | Self::Lost)
+    }
+
+    /// How a message's last change is told.
+    pub(crate) const fn transition(self) -> Transition {
+        match self {
+            Self::Failed => Transition::Failed,
+            Self::Expired => Transition::Expired,
+            Self::Lost => Transition::Lost,
+            Self::Released => Transition::Released,
+            Self::Withdrawn | Self::TakenOver => Transition::Withdrawn,
+        }
     }
 
     /// Whether leases granted so far may no longer ack the message.
@@ -241,247 +330,3 @@ impl From<bytes::TryGetError> for RecordError {
         Self::Short
     }
 }
-
-const FOUNDED: u8 = 1;
-const STARTED: u8 = 2;
-const SUBSCRIBED: u8 = 3;
-const UNSUBSCRIBED: u8 = 4;
-const PUBLISHED: u8 = 5;
-const MOVED: u8 = 6;
-const GRANTED: u8 = 7;
-const ACKED: u8 = 8;
-const RETURNED: u8 = 9;
-const BURIED: u8 = 10;
-const REMOVED: u8 = 11;
-
-/// A bit of the flags of [`PUBLISHED`]: targets carry their times.
-const TIMED: u8 = 1;
-/// A bit of the flags of [`PUBLISHED`]: extras follow the targets.
-const EXTRAS: u8 = 2;
-
-impl Record<'_> {
-    /// Appends the head's bytes to `out`.
-    pub fn encode(&self, out: &mut impl BufMut) {
-        match self {
-            Self::Founded { lease_key } => {
-                out.put_u8(FOUNDED);
-                out.put_slice(lease_key);
-            }
-            Self::Started { start, at, unclean } => {
-                out.put_u8(STARTED);
-                out.put_u32_le(*start);
-                put_time(out, *at);
-                out.put_u8(u8::from(*unclean));
-            }
-            Self::Subscribed { queue, at, name, pattern, owner } => {
-                out.put_u8(SUBSCRIBED);
-                out.put_u32_le(queue.0);
-                put_time(out, *at);
-                put_str(out, name.as_deref().unwrap_or_default());
-                put_str(out, pattern);
-                put_str(out, owner);
-            }
-            Self::Unsubscribed { queue } => {
-                out.put_u8(UNSUBSCRIBED);
-                out.put_u32_le(queue.0);
-            }
-            Self::Published { at, id, targets, extras, content: _ } => {
-                out.put_u8(PUBLISHED);
-                put_time(out, *at);
-                out.put_u32_le(id.start);
-                out.put_u64_le(id.counter);
-                put_targets(out, targets, extras.is_some());
-                if let Some(extras) = extras {
-                    put_extras(out, extras);
-                }
-            }
-            Self::Moved { targets, body: _ } => {
-                out.put_u8(MOVED);
-                put_targets(out, targets, false);
-            }
-            Self::Granted { target, generation, deadline, bound } => {
-                out.put_u8(GRANTED);
-                put_target(out, target);
-                put_generation(out, *generation);
-                put_time(out, *deadline);
-                out.put_u8(u8::from(*bound));
-            }
-            Self::Acked { target, generation } => {
-                out.put_u8(ACKED);
-                put_target(out, target);
-                put_generation(out, *generation);
-            }
-            Self::Returned { target, cause, ready_at } => {
-                out.put_u8(RETURNED);
-                put_target(out, target);
-                out.put_u8(cause.as_u8());
-                put_time(out, *ready_at);
-            }
-            Self::Buried { target, reason, at } => {
-                out.put_u8(BURIED);
-                put_target(out, target);
-                out.put_u8(reason.as_u8());
-                put_time(out, *at);
-            }
-            Self::Removed { target, why } => {
-                out.put_u8(REMOVED);
-                put_target(out, target);
-                out.put_u8(why.as_u8());
-            }
-        }
-    }
-}
-
-impl<'a> Record<'a> {
-    /// Reads a head back; bodies stay in the log.
-    ///
-    /// # Errors
-    /// Says why the bytes are no head of a record.
-    pub fn decode(mut from: &'a [u8]) -> Result<Self, RecordError> {
-        let input = &mut from;
-        let record = match input.try_get_u8()? {
-            FOUNDED => Self::Founded { lease_key: input.try_get_u128_le()?.to_le_bytes() },
-            STARTED => Self::Started {
-                start: input.try_get_u32_le()?,
-                at: time(input)?,
-                unclean: input.try_get_u8()? != 0,
-            },
-            SUBSCRIBED => Self::Subscribed {
-                queue: QueueNo(input.try_get_u32_le()?),
-                at: time(input)?,
-                name: Some(str(input)?).filter(|name| !name.is_empty()).map(Cow::Borrowed),
-                pattern: Cow::Borrowed(str(input)?),
-                owner: Cow::Borrowed(str(input)?),
-            },
-            UNSUBSCRIBED => Self::Unsubscribed { queue: QueueNo(input.try_get_u32_le()?) },
-            PUBLISHED => {
-                let at = time(input)?;
-                let id =
-                    MessageId { start: input.try_get_u32_le()?, counter: input.try_get_u64_le()? };
-                let (targets, has_extras) = targets(input)?;
-                let extras = if has_extras { Some(Cow::Owned(extras(input)?)) } else { None };
-                Self::Published { at, id, targets, extras, content: None }
-            }
-            MOVED => Self::Moved { targets: targets(input)?.0, body: None },
-            GRANTED => Self::Granted {
-                target: target(input)?,
-                generation: generation(input)?,
-                deadline: time(input)?,
-                bound: input.try_get_u8()? != 0,
-            },
-            ACKED => Self::Acked { target: target(input)?, generation: generation(input)? },
-            RETURNED => Self::Returned {
-                target: target(input)?,
-                cause: Cause::from_u8(input.try_get_u8()?)?,
-                ready_at: time(input)?,
-            },
-            BURIED => Self::Buried {
-                target: target(input)?,
-                reason: DeadReason::from_u8(input.try_get_u8()?)?,
-                at: time(input)?,
-            },
-            REMOVED => Self::Removed {
-                target: target(input)?,
-                why: Removal::from_u8(input.try_get_u8()?)?,
-            },
-            byte => return Err(RecordError::Unknown { what: "record", byte }),
-        };
-        if input.is_empty() { Ok(record) } else { Err(RecordError::Long(input.len())) }
-    }
-}
-
-fn put_time(out: &mut impl BufMut, time: Timestamp) {
-    out.put_u64_le(time.as_millis());
-}
-
-fn put_generation(out: &mut impl BufMut, generation: Generation) {
-    out.put_u32_le(generation.start);
-    out.put_u64_le(generation.counter);
-}
-
-fn put_target(out: &mut impl BufMut, target: &Target) {
-    out.put_u32_le(target.queue.0);
-    out.put_u64_le(target.seq.0);
-}
-
-/// Strings are names of bounded length; what is past 65 535 bytes never gets here.
-pub(crate) fn put_str(out: &mut impl BufMut, text: &str) {
-    let len = u16::try_from(text.len()).expect("names are checked when they are made");
-    out.put_u16_le(len);
-    out.put_slice(text.as_bytes());
-}
-
-fn put_targets(out: &mut impl BufMut, targets: &[Target], has_extras: bool) {
-    let timed = targets.iter().any(Target::is_timed);
-    out.put_u8(if timed { TIMED } else { 0 } | if has_extras { EXTRAS } else { 0 });
-    out.put_u32_le(u32::try_from(targets.len()).expect("subscriptions_max bounds the targets"));
-    for target in targets {
-        put_target(out, target);
-        if timed {
-            put_time(out, target.ready_at);
-            put_time(out, target.expires_at);
-        }
-    }
-}
-
-fn put_extras(out: &mut impl BufMut, extras: &Extras) {
-    out.put_u8(extras.priority);
-    out.put_u16_le(extras.cost);
-    put_str(out, extras.group.as_deref().unwrap_or_default());
-    put_str(out, extras.dedupe_id.as_deref().unwrap_or_default());
-    out.put_u8(u8::try_from(extras.keys.len()).expect("a message has at most 4 keys"));
-    for key in &extras.keys {
-        put_str(out, key);
-    }
-}
-
-fn time(input: &mut &[u8]) -> Result<Timestamp, RecordError> {
-    Ok(Timestamp::from_millis(input.try_get_u64_le()?))
-}
-
-fn generation(input: &mut &[u8]) -> Result<Generation, RecordError> {
-    Ok(Generation { start: input.try_get_u32_le()?, counter: input.try_get_u64_le()? })
-}
-
-fn target(input: &mut &[u8]) -> Result<Target, RecordError> {
-    Ok(Target::new(QueueNo(input.try_get_u32_le()?), Seq(input.try_get_u64_le()?)))
-}
-
-/// Reads a string that [`put_str`] wrote.
-pub(crate) fn str<'a>(input: &mut &'a [u8]) -> Result<&'a str, RecordError> {
-    let len = usize::from(input.try_get_u16_le()?);
-    let (text, rest) = input.split_at_checked(len).ok_or(RecordError::Short)?;
-    *input = rest;
-    std::str::from_utf8(text).map_err(|_| RecordError::Utf8)
-}
-
-fn targets<'a>(input: &mut &[u8]) -> Result<(Cow<'a, [Target]>, bool), RecordError> {
-    let flags = input.try_get_u8()?;
-    let count = input.try_get_u32_le()?;
-    let mut targets = Vec::new();
-    for _ in 0..count {
-        let mut target = target(input)?;
-        if flags & TIMED != 0 {
-            target.ready_at = time(input)?;
-            target.expires_at = time(input)?;
-        }
-        targets.push(target);
-    }
-    Ok((Cow::Owned(targets), flags & EXTRAS != 0))
-}
-
-fn extras(input: &mut &[u8]) -> Result<Extras, RecordError> {
-    let owned = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    let priority = input.try_get_u8()?;
-    let cost = input.try_get_u16_le()?;
-    let group = owned(str(input)?);
-    let dedupe_id = owned(str(input)?);
-    let mut keys = Vec::new();
-    for _ in 0..input.try_get_u8()? {
-        keys.push(str(input)?.to_owned());
-    }
-    Ok(Extras { priority, cost, group, dedupe_id, keys, ..Extras::default() })
-}
-
-#[cfg(test)]
-mod tests;

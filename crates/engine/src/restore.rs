@@ -4,13 +4,13 @@
 //! Loader (image) -> Engine::replay (records after it) -> Engine::start -> serving
 //! ```
 
-use sluice_model::{LeaseId, QueueNo, Seq, Timestamp};
+use sluice_model::{LeaseId, QueueNo, Seq, State, Timestamp};
 
 use crate::deadlines::Due;
 use crate::effects::Effects;
-use crate::engine::{Engine, Turn, queue_config};
+use crate::engine::{Engine, Turn};
 use crate::journal::{BodyRef, Journal, Sequence};
-use crate::queue::slots::{Extra, State};
+use crate::queue::slots::Extra;
 use crate::record::{Record, Target};
 use crate::stats::Stats;
 
@@ -37,6 +37,7 @@ impl Engine {
         for no in numbers {
             self.renew_leases(now, no);
             self.let_expire(now, no);
+            self.arm(no);
         }
     }
 
@@ -44,7 +45,7 @@ impl Engine {
     /// a connection has that connection's grace.
     fn renew_leases(&mut self, now: Timestamp, no: QueueNo) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
-        let shortest = queue_config(&self.config, queue).lease.min(self.config.recovered_lease);
+        let shortest = queue.rules.lease.min(self.config.recovered_lease);
         let held: Vec<u64> = queue.held().collect();
         for seq in held {
             let Some(extra) = queue.slots.extra_mut(seq) else { continue };
@@ -72,9 +73,6 @@ impl Engine {
         let seq = Seq(seq);
         if let Some(lease) = extra.lease {
             self.deadlines.insert(lease.deadline, Due::Lease(no, seq));
-        }
-        if state == State::Delayed {
-            self.deadlines.insert(extra.ready_at, Due::Ready(no, seq));
         }
         if state != State::Dead && extra.expires_at != Timestamp::EPOCH {
             self.deadlines.insert(extra.expires_at, Due::Expire(no, seq));

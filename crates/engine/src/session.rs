@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_model::{Client, Generation, QueueNo, Seq, SubscriptionId};
 
+use crate::effects::Ticket;
 use crate::journal::Need;
 use crate::topic::{Listener, Owner};
 
@@ -13,6 +14,8 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) owner: Owner,
     pub(crate) subscriptions: BTreeMap<SubscriptionId, Listener>,
+    /// Its receives that wait.
+    pub(crate) waiting: BTreeSet<(QueueNo, Ticket)>,
     /// What it holds, in the order of delivery.
     pub(crate) leases: BTreeSet<(Generation, QueueNo, Seq)>,
     /// What its publishes and acks so far must reach before a fence is answered.
@@ -29,6 +32,7 @@ impl Session {
             owner: Owner::of(&client),
             client,
             subscriptions: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             leases: BTreeSet::new(),
             need: Need::NONE,
             out: 0,

@@ -11,170 +11,17 @@
 use std::time::Duration;
 
 use sluice_model::{
-    Answer, Code, Confirm, LeaseId, Outcome, QueueNo, Reply, Seq, SessionId, SubscriptionId,
-    Timestamp,
+    Answer, Code, Confirm, DeadReason, LeaseId, Level, NOTE_BYTES_MAX, Outcome, QueueNo, Seq,
+    SessionId, State, Timestamp,
 };
 
 use crate::config::QueueConfig;
-use crate::effects::{Body, Effect, Handover, Place};
-use crate::engine::{Engine, Ran, Turn, need_of, queue_config};
+use crate::engine::{Engine, Turn, need_of};
 use crate::journal::{Need, Sequence};
-use crate::queue::Parked;
-use crate::queue::slots::{Extra, State};
-use crate::record::{Cause, DeadReason, Record, Target};
-use crate::topic::Listener;
+use crate::queue::slots::Extra;
+use crate::record::{Cause, Record, Target};
 
 impl Engine {
-    /// T8: hands over the next message of a subscription, if there is one.
-    pub(crate) fn receive(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
-        subscription: SubscriptionId,
-    ) -> Ran {
-        let Some(state) = self.sessions.get(&session) else { return Ran::Done };
-        match state.subscriptions.get(&subscription).copied() {
-            None => {
-                let text = "the session has no such subscription";
-                self.refuse(turn.effects, session, tag, Code::NotFound, text);
-                Ran::Done
-            }
-            Some(Listener::Ephemeral(_)) => self.receive_resident(turn, session, tag, subscription),
-            Some(Listener::Queue(no)) => {
-                if state.leases.len() >= self.config.session_leases_max {
-                    let text = "the session holds as many deliveries as session_leases_max allows";
-                    self.refuse(turn.effects, session, tag, Code::RateLimited, text);
-                    return Ran::Done;
-                }
-                self.receive_leased(turn, session, tag, subscription, no)
-            }
-        }
-    }
-
-    fn receive_resident(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
-        subscription: SubscriptionId,
-    ) -> Ran {
-        let Some(ephemeral) = self.ephemerals.get_mut(&subscription) else { return Ran::Done };
-        let Some(bytes) = ephemeral.next_bytes() else {
-            self.answer_empty(turn.effects, session, tag, Place::Next);
-            return Ran::Done;
-        };
-        if !has_room(self, session, bytes) {
-            return Ran::NoRoom;
-        }
-        let message = self.ephemerals.get_mut(&subscription).and_then(|from| from.pop());
-        if let Some(message) = message {
-            let handover = Handover {
-                subscription,
-                lease: None,
-                redelivered: false,
-                body: Body::Resident(message),
-            };
-            self.deliver(turn.effects, session, tag, Place::Next, handover, Need::NONE);
-        }
-        Ran::Done
-    }
-
-    fn receive_leased(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
-        subscription: SubscriptionId,
-        no: QueueNo,
-    ) -> Ran {
-        if let Some(seq) = self.next_message(turn, no) {
-            let len = self.queues.get(&no).and_then(|queue| queue.slots.get(seq.0));
-            if !has_room(self, session, len.map_or(0, |slot| slot.len() as usize)) {
-                return Ran::NoRoom;
-            }
-            self.grant(turn, session, tag, Place::Next, subscription, no, seq);
-            return Ran::Done;
-        }
-        let hidden = self.queues.get(&no).filter(|queue| queue.has_hidden());
-        let Some(largest) = hidden.map(|queue| queue.largest_hidden() as usize) else {
-            self.answer_empty(turn.effects, session, tag, Place::Next);
-            return Ran::Done;
-        };
-        if !has_room(self, session, largest) {
-            return Ran::NoRoom;
-        }
-        let ticket = self.next_ticket();
-        let weight = Reply::delivery_weight(largest);
-        if let Some(state) = self.sessions.get_mut(&session) {
-            state.out += weight;
-        }
-        if let Some(queue) = self.queues.get_mut(&no) {
-            queue.parked.push_back(Parked { session, tag, ticket, subscription, weight });
-        }
-        turn.effects.push(Effect::Park { session, ticket, weight });
-        Ran::Done
-    }
-
-    /// The next message that may be handed over. Those past their time go on the way.
-    pub(crate) fn next_message(&mut self, turn: &mut Turn<'_>, no: QueueNo) -> Option<Seq> {
-        loop {
-            let queue = self.queues.get_mut(&no)?;
-            let seq = Seq(queue.peek()?);
-            let (slot, extra) = queue.slots.get_full(seq.0)?;
-            if !extra.is_some_and(|extra| extra.has_expired(turn.now)) {
-                return Some(seq);
-            }
-            let resident = slot.sequence() == 0;
-            self.run_out(turn, Target::new(no, seq), resident);
-        }
-    }
-
-    /// Gives a consumer a lease of a message that is ready.
-    #[expect(clippy::too_many_arguments, reason = "each names another side of one delivery")]
-    pub(crate) fn grant(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
-        place: Place,
-        subscription: SubscriptionId,
-        no: QueueNo,
-        seq: Seq,
-    ) {
-        let generation = self.next_generation();
-        let Some(queue) = self.queues.get_mut(&no) else { return };
-        let rules = queue_config(&self.config, queue);
-        let Some((slot, extra)) = queue.slots.get_full(seq.0) else { return };
-        let redelivered =
-            seq.0 < queue.doubtful_below || extra.is_some_and(|extra| extra.acquires > 0);
-        let resident = extra.and_then(|extra| extra.resident.clone());
-        let body = match &resident {
-            Some(message) => Body::Resident(message.clone()),
-            None => Body::Stored(slot.body()),
-        };
-        let record = Record::Granted {
-            target: Target::new(no, seq),
-            generation,
-            deadline: turn.now.after(rules.lease),
-            bound: true,
-        };
-        let sequence = self.change(turn, &record, resident.is_some());
-        if let Some(state) = self.sessions.get_mut(&session) {
-            state.leases.insert((generation, no, seq));
-        }
-        let queue = self.queues.get_mut(&no);
-        if let Some(extra) = queue.and_then(|queue| queue.slots.extra_mut(seq.0))
-            && let Some(lease) = &mut extra.lease
-        {
-            lease.session = Some(session);
-        }
-        let lease = Some(self.lease_id(no, seq, generation));
-        let handover = Handover { subscription, lease, redelivered, body };
-        let need = Need { written: sequence, synced: 0 };
-        self.deliver(turn.effects, session, tag, place, handover, need);
-    }
-
     /// T9, T20: a delivery has been dealt with.
     pub(crate) fn ack(
         &mut self,
@@ -188,80 +35,144 @@ impl Engine {
         let standing = self.standing(&lease);
         let late = matches!(standing, Standing::Late { .. });
         match standing {
-            Standing::Held { resident } | Standing::Late { resident } => {
+            Standing::Held { level } | Standing::Late { level } => {
                 let record = Record::Acked { target, generation: lease.generation };
-                let sequence = self.change(turn, &record, resident);
+                let sequence = self.change(turn, &record, level == Level::Memory);
                 self.stats.acked += 1;
                 self.stats.late_acks += u64::from(late);
-                self.settled(turn, session, tag, lease.queue, sequence, confirm, false);
+                let need = need_of(level, sequence);
+                self.settled(turn, session, tag, need, confirm, false);
             }
             Standing::Settled { sequence } => {
-                self.settled(turn, session, tag, lease.queue, sequence, confirm, true);
+                let level = self.queues.get(&lease.queue).map_or(Level::Sync, |q| q.rules.level);
+                self.settled(turn, session, tag, need_of(level, sequence), confirm, true);
             }
-            Standing::Lost { state } => {
-                let text = format!("the lease is lost, the message is {state}");
-                self.refuse(turn.effects, session, tag, Code::LeaseLost, text);
-            }
-            Standing::Unknown => {
-                let text = "there is no such lease";
-                self.refuse(turn.effects, session, tag, Code::NotFound, text);
-            }
+            standing => self.not_held(turn, session, tag, &standing),
         }
     }
 
-    /// T11 to T13: a delivery is given back.
+    /// T11 to T13, T15: a delivery is given back.
     pub(crate) fn nack(
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
         tag: u64,
         lease: LeaseId,
-        outcome: Outcome,
+        outcome: &Outcome,
         confirm: Confirm,
     ) {
-        let (cause, delay) = match outcome {
-            Outcome::Failed { delay } => (Cause::Failed, delay),
-            Outcome::Released { delay } => (Cause::Released, delay),
+        let level = match self.standing(&lease) {
+            Standing::Held { level } => level,
+            Standing::Settled { .. } => {
+                return self.not_held(turn, session, tag, &Standing::Unknown);
+            }
+            standing => return self.not_held(turn, session, tag, &standing),
         };
-        match self.standing(&lease) {
-            Standing::Held { .. } => {
-                let sequence = self.end_lease(turn, lease.queue, lease.seq, cause, delay);
-                self.settled(turn, session, tag, lease.queue, sequence, confirm, false);
+        let (no, seq) = (lease.queue, lease.seq);
+        let sequence = match outcome {
+            Outcome::Failed { delay, note } => {
+                let end = End { delay: *delay, note: note.as_deref().map(shorten) };
+                self.end_lease(turn, no, seq, Cause::Failed, end)
             }
-            Standing::Late { .. } => {
-                let text = "the lease has ended";
-                self.refuse(turn.effects, session, tag, Code::LeaseLost, text);
+            Outcome::Released { delay } => {
+                let end = End { delay: *delay, note: None };
+                self.end_lease(turn, no, seq, Cause::Released, end)
             }
-            Standing::Lost { state } => {
-                let text = format!("the lease is lost, the message is {state}");
-                self.refuse(turn.effects, session, tag, Code::LeaseLost, text);
+            Outcome::Rejected { note } => {
+                let (target, note) = (Target::new(no, seq), note.as_deref().map(shorten));
+                let resident = level == Level::Memory;
+                self.bury(turn, target, DeadReason::Rejected, note, resident)
             }
-            Standing::Settled { .. } | Standing::Unknown => {
-                let text = "there is no such lease";
-                self.refuse(turn.effects, session, tag, Code::NotFound, text);
+        };
+        self.settled(turn, session, tag, need_of(level, sequence), confirm, false);
+    }
+
+    /// T10: a consumer takes more time.
+    pub(crate) fn extend(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        tag: u64,
+        lease: LeaseId,
+        by: Duration,
+        confirm: Confirm,
+    ) {
+        let level = match self.standing(&lease) {
+            Standing::Held { level } => level,
+            Standing::Settled { .. } => {
+                return self.not_held(turn, session, tag, &Standing::Unknown);
             }
+            standing => return self.not_held(turn, session, tag, &standing),
+        };
+        let held = self.queues.get(&lease.queue).and_then(|queue| {
+            let (_, extra) = queue.slots.get_full(lease.seq.0)?;
+            extra?.lease
+        });
+        let Some(held) = held else { return };
+        let last = held.granted_at.after(self.config.lease_max);
+        if by.is_zero() || turn.now.after(by) > last {
+            let text = "a lease lives 12 h at most, extensions included";
+            return self.refuse(turn.effects, session, tag, Code::Invalid, text);
+        }
+        let (target, deadline) = (Target::new(lease.queue, lease.seq), turn.now.after(by));
+        let record = Record::Extended { target, at: turn.now, deadline };
+        let sequence = self.change(turn, &record, level == Level::Memory);
+        if confirm == Confirm::Always {
+            // Like a grant it is handed to the kernel, and synced a little later.
+            let need = Need { written: sequence, synced: 0 };
+            self.reply(turn.effects, session, tag, Answer::Extended { deadline }, need);
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each names another side of one settlement")]
+    fn not_held(&mut self, turn: &mut Turn<'_>, session: SessionId, tag: u64, standing: &Standing) {
+        let (code, text) = match standing {
+            Standing::Lost { state } => {
+                (Code::LeaseLost, format!("the lease is lost, the message is {state}").into())
+            }
+            Standing::Late { .. } => (Code::LeaseLost, "the lease has ended".into()),
+            _ => (Code::NotFound, std::borrow::Cow::Borrowed("there is no such lease")),
+        };
+        self.refuse(turn.effects, session, tag, code, text);
+    }
+
     fn settled(
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
         tag: u64,
-        no: QueueNo,
-        sequence: Sequence,
+        need: Need,
         confirm: Confirm,
         already: bool,
     ) {
-        let Some(queue) = self.queues.get(&no) else { return };
-        let need = need_of(queue_config(&self.config, queue).level, sequence);
         if let Some(state) = self.sessions.get_mut(&session) {
             state.need.cover(need);
         }
         if confirm == Confirm::Always {
             self.reply(turn.effects, session, tag, Answer::Settled { already }, need);
         }
+    }
+
+    /// A lease's deadline has passed.
+    pub(crate) fn lease_is_due(&mut self, turn: &mut Turn<'_>, no: QueueNo, seq: Seq) {
+        let Some(queue) = self.queues.get(&no) else { return };
+        let Some((_, Some(extra))) = queue.slots.get_full(seq.0) else { return };
+        let Some(lease) = extra.lease else { return };
+        // After a restart a lease that was bound to a connection ends uncounted: the connection
+        // went away with the broker.
+        let orphan = lease.bound && lease.session.is_none();
+        let cause = if orphan { Cause::Withdrawn } else { Cause::Expired };
+        self.end_lease(turn, no, seq, cause, End::default());
+    }
+
+    /// T17: the oldest delivery of a lost connection failed, the others go back untouched.
+    pub(crate) fn grace_is_over(&mut self, turn: &mut Turn<'_>, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let leases: Vec<_> = session.leases.iter().copied().collect();
+        for (at, (_, queue, seq)) in leases.into_iter().enumerate() {
+            let cause = if at == 0 { Cause::Lost } else { Cause::Withdrawn };
+            self.end_lease(turn, queue, seq, cause, End::default());
+        }
+        self.sessions.remove(&id);
     }
 
     /// How a lease id stands to its message.
@@ -279,19 +190,14 @@ impl Engine {
         if lease.generation.start < queue.run_of(lease.seq.0) {
             return Standing::Unknown;
         }
-        let resident = slot.sequence() == 0;
+        let level = slot.level();
         let held = extra.and_then(|extra| extra.lease).map(|lease| lease.generation);
         let fence = extra.map(|extra| extra.fence).unwrap_or_default();
         match slot.state() {
-            State::Leased if held == Some(lease.generation) => Standing::Held { resident },
+            State::Leased if held == Some(lease.generation) => Standing::Held { level },
             State::Leased => Standing::Lost { state: "leased to another consumer" },
-            State::Ready | State::Delayed if lease.generation >= fence => {
-                Standing::Late { resident }
-            }
-            State::Ready => Standing::Lost { state: "ready" },
-            State::Delayed => Standing::Lost { state: "delayed" },
-            State::Dead => Standing::Lost { state: "dead" },
-            State::Gone => Standing::Unknown,
+            State::Ready | State::Delayed if lease.generation >= fence => Standing::Late { level },
+            state => Standing::Lost { state: state.name() },
         }
     }
 
@@ -308,44 +214,59 @@ impl Engine {
         no: QueueNo,
         seq: Seq,
         cause: Cause,
-        delay: Option<Duration>,
+        end: End<'_>,
     ) -> Sequence {
         let draw = self.random.next();
         let Some(queue) = self.queues.get(&no) else { return 0 };
         let Some((slot, Some(extra))) = queue.slots.get_full(seq.0) else { return 0 };
         let resident = slot.sequence() == 0;
-        let rules = queue_config(&self.config, queue);
         let target = Target::new(no, seq);
+        let spent = spent(&queue.rules, extra, cause);
+        let expired = extra.has_expired(turn.now);
+        let ready_at = next_attempt(&queue.rules, extra, cause, end.delay, turn.now, draw);
         self.stats.failed += u64::from(cause.is_failure());
-        let record = if let Some(reason) = spent(rules, extra, cause) {
-            self.stats.dead += 1;
-            Record::Buried { target, reason, at: turn.now }
-        } else if extra.has_expired(turn.now) {
+        if let Some(reason) = spent {
+            return self.bury(turn, target, reason, end.note, resident);
+        }
+        if expired {
             return self.run_out(turn, target, resident);
-        } else {
-            let ready_at = next_attempt(rules, extra, cause, delay, turn.now, draw);
-            Record::Returned { target, cause, ready_at }
-        };
+        }
+        let note = end.note.map(std::borrow::Cow::Borrowed);
+        let record = Record::Returned { target, cause, at: turn.now, ready_at, note };
         self.change(turn, &record, resident)
+    }
+
+    /// T24: a message goes to the dead set because rules that were changed say so.
+    pub(crate) fn bury_spent(&mut self, turn: &mut Turn<'_>, no: QueueNo, seq: Seq) {
+        let slot = self.queues.get(&no).and_then(|queue| queue.slots.get(seq.0));
+        let resident = slot.is_some_and(|slot| slot.sequence() == 0);
+        self.bury(turn, Target::new(no, seq), DeadReason::MaxFailures, None, resident);
     }
 
     /// T28: a message whose body can't be read back goes to the dead set.
     pub(crate) fn bury_corrupt(&mut self, turn: &mut Turn<'_>, lease: &LeaseId) {
         if self.is_held(lease) {
-            self.stats.dead += 1;
             let target = Target::new(lease.queue, lease.seq);
-            let record = Record::Buried { target, reason: DeadReason::Corrupt, at: turn.now };
-            self.change(turn, &record, false);
+            self.bury(turn, target, DeadReason::Corrupt, None, false);
         }
     }
+}
+
+/// What a consumer said when it gave a message back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct End<'a> {
+    /// Replaces the backoff.
+    pub(crate) delay: Option<Duration>,
+    /// Kept as the message's last error.
+    pub(crate) note: Option<&'a str>,
 }
 
 /// How a lease id stands to its message.
 enum Standing {
     /// It is the valid lease.
-    Held { resident: bool },
+    Held { level: Level },
     /// It has ended, nobody holds another, and nothing has voided it: an ack is welcome.
-    Late { resident: bool },
+    Late { level: Level },
     /// It has ended for good.
     Lost { state: &'static str },
     /// It has been acked.
@@ -354,12 +275,13 @@ enum Standing {
     Unknown,
 }
 
-fn has_room(engine: &Engine, session: SessionId, bytes: usize) -> bool {
-    let weight = Reply::delivery_weight(bytes);
-    engine
-        .sessions
-        .get(&session)
-        .is_some_and(|state| state.has_room(weight, engine.config.session_out_max))
+/// The part of a note that is kept.
+fn shorten(note: &str) -> &str {
+    let mut end = note.len().min(NOTE_BYTES_MAX);
+    while !note.is_char_boundary(end) {
+        end -= 1;
+    }
+    &note[..end]
 }
 
 /// T12, T25: why the message gets no further attempt, if its failures or releases are spent.

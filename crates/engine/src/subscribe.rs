@@ -1,14 +1,19 @@
 //! Subscribing, taking over, and what becomes of it all when a connection ends.
 
+use std::borrow::Cow;
+
 use sluice_model::{
-    Answer, Code, LeaseId, Qos, QueueNo, Seq, SessionId, Subscribe, SubscriptionId, Timestamp,
+    Answer, Code, LeaseId, Level, Qos, QueueName, QueueNo, Seq, SessionId, Subscribe,
+    SubscriptionId, Timestamp,
 };
 
 use crate::deadlines::Due;
 use crate::effects::Effects;
-use crate::engine::{Engine, Turn, need_of, queue_config};
+use crate::engine::{Engine, Refused, Turn, need_of};
 use crate::journal::{Journal, Need};
+use crate::queue::Queue;
 use crate::record::{Cause, Record};
+use crate::settle::End;
 use crate::topic::{Ephemeral, Listener};
 
 const FULL: &str = "the broker has as many subscriptions as subscriptions_max allows";
@@ -70,36 +75,46 @@ impl Engine {
         turn: &mut Turn<'_>,
         session: SessionId,
         subscribe: &Subscribe,
-    ) -> Result<(QueueNo, Need), (Code, &'static str)> {
-        if let Some(name) = &subscribe.name {
+    ) -> Result<(QueueNo, Need), Refused> {
+        let name = subscribe.name.as_ref().map(QueueName::of_subscription);
+        if let Some(name) = &name {
             if let Some(no) = self.names.get(name)
                 && let Some(queue) = self.queues.get(no)
             {
-                let text = "a subscription of that name listens to another pattern";
-                let same = queue.pattern == subscribe.pattern;
-                let need = need_of(queue_config(&self.config, queue).level, queue.made_by);
-                return if same { Ok((*no, need)) } else { Err((Code::Conflict, text)) };
+                if queue.identity.pattern.as_ref() != Some(&subscribe.pattern) {
+                    let text = "a subscription of that name listens to another pattern";
+                    return Err((Code::Conflict, text.into()));
+                }
+                if let Some(difference) = queue.rules.differences(&subscribe.settings).first() {
+                    let text = format!("the subscription is there, and {difference}");
+                    return Err((Code::Conflict, text.into()));
+                }
+                return Ok((*no, queue_need(queue)));
             }
         } else if let Some(no) = self.oldest_detached(session, subscribe) {
             let need = self.take_over(turn, no);
             return Ok((no, need));
         }
         let Some(owner) = self.sessions.get(&session).map(|state| state.owner.clone()) else {
-            return Err((Code::NotFound, "the session has ended"));
+            return Err((Code::NotFound, "the session has ended".into()));
         };
         if self.is_full() {
-            return Err((Code::Overloaded, FULL));
+            return Err((Code::Overloaded, FULL.into()));
         }
+        let base = if name.is_some() { &self.defaults.queue } else { &self.defaults.unnamed };
+        let checked = base.with(&subscribe.settings);
+        checked.map_err(|error| (Code::Invalid, error.to_string().into()))?;
         let no = QueueNo(self.next.queue + 1);
-        let record = Record::Subscribed {
+        let record = Record::Declared {
             queue: no,
             at: turn.now,
-            name: subscribe.name.as_ref().map(|name| name.as_str().into()),
-            pattern: subscribe.pattern.as_str().into(),
+            name: name.as_ref().map(|name| name.as_str().into()),
+            pattern: Some(subscribe.pattern.as_str().into()),
             owner: owner.as_str().into(),
+            settings: Cow::Borrowed(&subscribe.settings),
         };
-        let sequence = self.commit(turn.journal, &record).sequence;
-        Ok((no, need_of(self.level_of(no), sequence)))
+        self.commit(turn.journal, &record);
+        Ok((no, self.queues.get(&no).map_or(Need::NONE, queue_need)))
     }
 
     fn oldest_detached(&self, session: SessionId, subscribe: &Subscribe) -> Option<QueueNo> {
@@ -114,13 +129,11 @@ impl Engine {
     /// Ends the leases of whoever had the subscription before, in their places and uncounted.
     fn take_over(&mut self, turn: &mut Turn<'_>, no: QueueNo) -> Need {
         let Some(queue) = self.queues.get(&no) else { return Need::NONE };
-        let level = queue_config(&self.config, queue).level;
         let held: Vec<_> = queue.held().map(Seq).collect();
-        let mut last = queue.made_by;
         for seq in held {
-            last = self.end_lease(turn, no, seq, Cause::TakenOver, None).max(last);
+            self.end_lease(turn, no, seq, Cause::TakenOver, End::default());
         }
-        need_of(level, last)
+        self.queues.get(&no).map_or(Need::NONE, queue_need)
     }
 
     fn attach(&mut self, no: QueueNo, session: SessionId, id: SubscriptionId) {
@@ -144,55 +157,102 @@ impl Engine {
         let turn = &mut Turn { now, journal, effects };
         for lease in unsent {
             if self.is_held(lease) {
-                self.end_lease(turn, lease.queue, lease.seq, Cause::Withdrawn, None);
+                self.end_lease(turn, lease.queue, lease.seq, Cause::Withdrawn, End::default());
             }
         }
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.closed = true;
         let subscriptions = std::mem::take(&mut session.subscriptions);
+        let waiting = std::mem::take(&mut session.waiting);
         let leases: Vec<_> = session.leases.iter().copied().collect();
+        for (no, ticket) in waiting {
+            self.unpark(no, ticket);
+        }
         for (subscription, listener) in subscriptions {
-            match listener {
-                Listener::Ephemeral(_) => {
-                    if let Some(ephemeral) = self.ephemerals.remove(&subscription) {
-                        debug_assert_eq!(ephemeral.session, id);
-                        self.topics.remove(&ephemeral.pattern, listener);
-                    }
-                }
-                Listener::Queue(no) => self.detach(now, no, id),
-            }
+            self.stop_listening(now, id, subscription, listener);
         }
         if by == EndedBy::Client && !leases.is_empty() {
             self.deadlines.insert(now.after(self.config.lost_grace), Due::Grace(id));
             return;
         }
         for (_, no, seq) in leases {
-            self.end_lease(turn, no, seq, Cause::Withdrawn, None);
+            self.end_lease(turn, no, seq, Cause::Withdrawn, End::default());
         }
         self.sessions.remove(&id);
     }
 
-    fn detach(&mut self, now: Timestamp, no: QueueNo, session: SessionId) {
-        let Some(queue) = self.queues.get_mut(&no) else { return };
-        queue.attached.retain(|(attached, _)| *attached != session);
-        queue.parked.retain(|parked| parked.session != session);
-        self.let_expire(now, no);
+    /// Ends one of a session's subscriptions. A durable one stays without it.
+    pub(crate) fn unsubscribe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        tag: u64,
+        subscription: SubscriptionId,
+    ) {
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        let need = state.need;
+        let Some(listener) = state.subscriptions.remove(&subscription) else {
+            let text = "the session has no such subscription";
+            return self.refuse(turn.effects, session, tag, Code::NotFound, text);
+        };
+        let waiting: Vec<_> = state.waiting.iter().copied().collect();
+        for (no, ticket) in waiting {
+            let parked = self.queues.get(&no).and_then(|queue| queue.parked.get(&ticket));
+            if parked.is_some_and(|parked| parked.subscription == Some(subscription)) {
+                self.wait_is_over(turn, no, ticket);
+            }
+        }
+        self.stop_listening(turn.now, session, subscription, listener);
+        self.reply(turn.effects, session, tag, Answer::Unsubscribed, need);
     }
 
-    /// Starts the time that an unnamed subscription lives without a consumer.
+    fn stop_listening(
+        &mut self,
+        now: Timestamp,
+        session: SessionId,
+        subscription: SubscriptionId,
+        listener: Listener,
+    ) {
+        match listener {
+            Listener::Ephemeral(_) => {
+                if let Some(ephemeral) = self.ephemerals.remove(&subscription) {
+                    debug_assert_eq!(ephemeral.session, session);
+                    self.topics.remove(&ephemeral.pattern, listener);
+                }
+            }
+            Listener::Queue(no) => {
+                if let Some(queue) = self.queues.get_mut(&no) {
+                    queue.attached.retain(|(_, attached)| *attached != subscription);
+                }
+                self.let_expire(now, no);
+            }
+        }
+    }
+
+    /// Starts the time that a subscription lives without a consumer.
     pub(crate) fn let_expire(&mut self, now: Timestamp, no: QueueNo) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
-        if queue.name.is_none() && queue.attached.is_empty() && queue.inactive_at.is_none() {
-            let at = now.after(self.config.unnamed_expiry);
+        let alone = queue.identity.pattern.is_some() && queue.attached.is_empty();
+        if let Some(expiry) = queue.rules.inactive_expiry
+            && alone
+            && queue.inactive_at.is_none()
+        {
+            let at = now.after(expiry);
             queue.inactive_at = Some(at);
             self.deadlines.insert(at, Due::Inactive(no));
         }
     }
 
     /// A subscription that nobody came back for goes, with its messages.
-    pub(crate) fn end_queue(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
+    pub(crate) fn end_inactive(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
         if self.queues.get(&no).is_some_and(|queue| queue.attached.is_empty()) {
-            self.commit(turn.journal, &Record::Unsubscribed { queue: no });
+            self.commit(turn.journal, &Record::Ended { queue: no });
         }
     }
+}
+
+/// What an answer depends on that tells what a queue is like.
+pub(crate) fn queue_need(queue: &Queue) -> Need {
+    // The queue itself is in the log, wherever its messages are.
+    need_of(queue.rules.level.max(Level::Os), queue.last_sequence)
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{LeaseId, Message, Qos, SubscriptionId, SubscriptionName, Topic, TopicPattern};
+use crate::{
+    LeaseId, Level, Message, Qos, QueueName, QueueRequest, QueueSettings, SubscriptionId,
+    SubscriptionName, Topic, TopicPattern,
+};
 
 /// A command with the number under which its session wants the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,15 +19,19 @@ pub struct Request {
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Hand a message to every subscription that matches its topic.
+    /// Hand in a message.
     Publish(Publish),
+    /// Hand in messages, all or none.
+    PublishBatch(Box<PublishBatch>),
     /// Begin to receive what is published.
     Subscribe(Subscribe),
-    /// Take the next message of a subscription, if there is one.
-    Receive {
+    /// End what [`Command::Subscribe`] began for this session. A durable subscription stays.
+    Unsubscribe {
         /// One of this session's subscriptions.
         subscription: SubscriptionId,
     },
+    /// Take the next messages, if there are any.
+    Receive(Receive),
     /// Settle a delivery: it has been dealt with.
     Ack {
         /// The lease that came with the delivery.
@@ -41,21 +48,62 @@ pub enum Command {
         /// Which outcomes are told.
         confirm: Confirm,
     },
+    /// Take more time to settle a delivery.
+    Extend {
+        /// The lease that came with the delivery.
+        lease: LeaseId,
+        /// How long from now; a lease lives 12 h at most, extensions included.
+        by: Duration,
+        /// Which outcomes are told.
+        confirm: Confirm,
+    },
     /// Answer when everything before it on this session has reached its level.
     Fence,
+    /// Look after a queue.
+    Queue(Box<QueueRequest>),
 }
 
-/// Hand a message to every subscription that matches its topic.
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Every subscription that matches the topic.
+    Topic(Topic),
+    /// The queue of that name.
+    Queue(QueueName),
+}
+
+impl Destination {
+    /// The topic's or the queue's name.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Topic(topic) => topic.as_str(),
+            Self::Queue(queue) => queue.as_str(),
+        }
+    }
+}
+
+/// Hand in a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
     /// Where to.
-    pub topic: Topic,
+    pub to: Destination,
     /// The highest guarantee that the publisher asks for.
     pub qos: Qos,
+    /// The least level that the publisher accepts; none for whatever the queues have.
+    pub level: Option<Level>,
     /// What.
     pub message: Message,
     /// Which outcomes are told.
     pub confirm: Confirm,
+}
+
+/// Hand in messages, all or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishBatch {
+    /// Where each goes; a destination may be named by many.
+    pub messages: Vec<(Destination, Message)>,
+    /// The least level that the publisher accepts; none for whatever the queues have.
+    pub level: Option<Level>,
 }
 
 /// Begin to receive what is published.
@@ -68,6 +116,40 @@ pub struct Subscribe {
     /// The durable subscription to share or to make. Without a name, at least once, the session
     /// takes over its principal's oldest detached subscription to the same pattern or makes one.
     pub name: Option<SubscriptionName>,
+    /// What its queue is to be like, if it has a name.
+    pub settings: QueueSettings,
+}
+
+/// Take the next messages, if there are any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receive {
+    /// Where from.
+    pub from: Source,
+    /// At most so many; 1 or more. As many come as fit the session's bound on outgoing bytes.
+    pub max: u16,
+    /// Time to settle each; none for the queue's.
+    pub lease: Option<Duration>,
+    /// How long to wait for the first one. The answer to a receive that waits comes when it comes:
+    /// requests after it may be answered before.
+    pub wait: Option<Duration>,
+    /// The leases end with the session's connection.
+    pub bound: bool,
+}
+
+impl Receive {
+    /// One message, if there is one now, under a lease that ends with the connection.
+    pub const fn one(from: Source) -> Self {
+        Self { from, max: 1, lease: None, wait: None, bound: true }
+    }
+}
+
+/// Where messages come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// One of the session's subscriptions.
+    Subscription(SubscriptionId),
+    /// The queue of that name.
+    Queue(QueueName),
 }
 
 /// Which outcomes of a command its session is told.
@@ -79,17 +161,27 @@ pub enum Confirm {
     Refusal,
 }
 
+/// Longest note with a failed or rejected delivery, in bytes; what is past it is cut off.
+pub const NOTE_BYTES_MAX: usize = 256;
+
 /// How a lease ends when its holder gives it back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The attempt failed: counted, and tried again after the delay, else after backoff.
     Failed {
         /// Replaces the backoff.
         delay: Option<Duration>,
+        /// Kept as the message's last error.
+        note: Option<Box<str>>,
     },
     /// Not tried: nothing is counted against the message.
     Released {
         /// Stays hidden for so long; none puts it back in its place.
         delay: Option<Duration>,
+    },
+    /// No attempt will ever succeed: to the dead set at once.
+    Rejected {
+        /// Kept as the message's last error.
+        note: Option<Box<str>>,
     },
 }

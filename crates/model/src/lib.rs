@@ -8,15 +8,30 @@ mod command;
 mod ids;
 mod message;
 mod names;
+mod queue_answer;
+mod queue_request;
 mod reply;
+mod settings;
+mod state;
 mod time;
 
 pub use code::Code;
-pub use command::{Command, Confirm, Outcome, Publish, Request, Subscribe};
-pub use ids::{Generation, LeaseId, MessageId, QueueNo, Seq, SessionId, SubscriptionId};
-pub use message::{Extras, Message, Qos};
-pub use names::{
-    Client, NAME_BYTES_MAX, NameError, Principal, SubscriptionName, TOKENS_MAX, Topic, TopicPattern,
+pub use command::{
+    Command, Confirm, Destination, NOTE_BYTES_MAX, Outcome, Publish, PublishBatch, Receive,
+    Request, Source, Subscribe,
 };
-pub use reply::{Answer, Delivery, Refusal, Reply};
+pub use ids::{Generation, LeaseId, MessageId, QueueNo, Seq, SessionId, SubscriptionId};
+pub use message::{
+    COST_MAX, DELAY_MAX, Extras, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, KEYS_MAX, Lane,
+    Level, Message, MessageError, PRIORITY_DEFAULT, PRIORITY_MAX, Qos,
+};
+pub use names::{
+    Client, NAME_BYTES_MAX, NameError, Principal, QueueName, SubscriptionName, TOKENS_MAX, Topic,
+    TopicPattern,
+};
+pub use queue_answer::{MessageInfo, QueueStats, QueueSummary, StateCounts};
+pub use queue_request::{Filter, Purge, QueueRequest, Redrive};
+pub use reply::{Answer, Carried, Delivery, Peeked, Published, Refusal, Reply};
+pub use settings::{Difference, QueueSettings, Setting, SettingError, SettingKind};
+pub use state::{DeadReason, State, Transition};
 pub use time::Timestamp;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::QueueNo;
+
 /// Longest topic or pattern, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Most tokens in a topic or pattern.
@@ -161,6 +163,56 @@ impl SubscriptionName {
     }
 }
 
+/// The name of a queue: shaped like a [`Topic`], or, for the queue of a durable subscription,
+/// `$sub.` and its name, or `$v1.` and its number for one without a name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueName(Arc<str>);
+
+const SUBSCRIPTION_QUEUE: &str = "$sub.";
+const UNNAMED_QUEUE: &str = "$v1.";
+
+impl QueueName {
+    /// Checks `name` and makes it a queue's.
+    ///
+    /// # Errors
+    /// Says what is wrong with the name.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        if let Some(subscription) = name.strip_prefix(SUBSCRIPTION_QUEUE) {
+            return SubscriptionName::new(subscription).map(|_| Self(name.into()));
+        }
+        if let Some(number) = name.strip_prefix(UNNAMED_QUEUE) {
+            let number = number.parse().map_err(|_| NameError::Reserved)?;
+            return Ok(Self::of_unnamed(QueueNo(number)));
+        }
+        Topic::new(name).map(|topic| Self(topic.0))
+    }
+
+    /// The queue of a durable subscription.
+    pub fn of_subscription(name: &SubscriptionName) -> Self {
+        Self(format!("{SUBSCRIPTION_QUEUE}{name}").into())
+    }
+
+    /// The queue of a durable subscription without a name.
+    pub fn of_unnamed(no: QueueNo) -> Self {
+        Self(format!("{UNNAMED_QUEUE}{}", no.0).into())
+    }
+
+    /// Whether it is a subscription's: messages come to it through topics alone.
+    pub fn is_subscription(&self) -> bool {
+        self.0.starts_with('$')
+    }
+
+    /// The name of the durable subscription that it belongs to, if it has one.
+    pub fn subscription(&self) -> Option<&str> {
+        self.0.strip_prefix(SUBSCRIPTION_QUEUE)
+    }
+
+    /// The name as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 macro_rules! text {
     ($name:ident) => {
         impl fmt::Display for $name {
@@ -189,6 +241,7 @@ macro_rules! text {
 text!(Topic);
 text!(TopicPattern);
 text!(SubscriptionName);
+text!(QueueName);
 
 /// Who a client has shown itself to be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -241,6 +294,21 @@ mod tests {
         for (pattern, topic, expected) in cases {
             let pattern = TopicPattern::new(pattern).unwrap();
             assert_eq!(pattern.matches(topic), expected, "{pattern} {topic}");
+        }
+    }
+
+    #[test]
+    fn names_of_queues_tell_whose_they_are() {
+        let plain = QueueName::new("mail.out").unwrap();
+        assert!(!plain.is_subscription() && plain.subscription().is_none());
+        let named = QueueName::new("$sub.audit").unwrap();
+        assert_eq!(named, QueueName::of_subscription(&SubscriptionName::new("audit").unwrap()));
+        assert!(named.is_subscription() && named.subscription() == Some("audit"));
+        let unnamed = QueueName::new("$v1.7").unwrap();
+        assert_eq!(unnamed, QueueName::of_unnamed(QueueNo(7)));
+        assert!(unnamed.is_subscription() && unnamed.subscription().is_none());
+        for bad in ["$v1.x", "$sub.", "$sub.a b", "$else", "", "a.*"] {
+            assert!(QueueName::new(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -1,11 +1,15 @@
 //! What can come back to a client.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Code, LeaseId, MessageId, SubscriptionId, Timestamp};
+use crate::{
+    Code, Difference, Lane, LeaseId, Level, MessageId, MessageInfo, QueueName, QueueStats,
+    QueueSummary, SubscriptionId, Timestamp,
+};
 
 /// An answer with the tag of the request that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,49 +24,150 @@ pub struct Reply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The message is at the level of every queue that took it.
-    Published {
-        /// Its identity from now on.
-        id: MessageId,
-        /// How many subscriptions it matched.
-        matched: u32,
-    },
+    Published(Published),
+    /// Every message of the batch is at the level of every queue that took it.
+    PublishedBatch(Vec<Published>),
     /// The subscription is there and gets what is published from now on.
     Subscribed {
         /// What this session calls it.
         subscription: SubscriptionId,
     },
-    /// The next message of a subscription.
+    /// The session is not subscribed any more.
+    Unsubscribed,
+    /// A message. More answers to the same request follow while its `more` is set.
     Delivered(Delivery),
     /// There is nothing to receive now.
-    Empty,
+    Empty {
+        /// When there will be, if that is known.
+        next: Option<Timestamp>,
+    },
     /// The lease has ended as asked.
     Settled {
         /// It had been settled before, in the same way.
         already: bool,
     },
+    /// The lease lives longer.
+    Extended {
+        /// Until then.
+        deadline: Timestamp,
+    },
     /// Everything before the fence has reached its level.
     Fenced,
+    /// The queue is as asked.
+    Declared {
+        /// It was not there before.
+        created: bool,
+    },
+    /// The queue is there, but otherwise; nothing was changed.
+    Differs(Vec<Difference>),
+    /// The queues in the order of their names.
+    Queues {
+        /// As many as were asked for.
+        queues: Vec<QueueSummary>,
+        /// Where to go on, if there are more.
+        next: Option<QueueName>,
+    },
+    /// What a queue is like.
+    Stats(Box<QueueStats>),
+    /// The queue is gone, or these many messages of it.
+    Removed {
+        /// Messages that were there.
+        messages: u64,
+    },
+    /// Messages, looked at.
+    Browsed {
+        /// In the order of their places.
+        messages: Vec<MessageInfo>,
+        /// Where to go on, if there may be more.
+        next: Option<u64>,
+    },
+    /// A message, looked at, and what it carries.
+    Peeked(Box<Peeked>),
+    /// The message comes at that time.
+    Rescheduled {
+        /// None for at once.
+        at: Option<Timestamp>,
+    },
+    /// Messages were put back from the dead set.
+    Redriven {
+        /// So many.
+        messages: u64,
+        /// The work goes on at the pace that was asked for.
+        goes_on: bool,
+    },
     /// Surely without effect, save for [`Code::Indeterminate`].
     Refused(Refusal),
+}
+
+/// A message that was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Its identity from now on; the original's for a duplicate.
+    pub id: MessageId,
+    /// How many queues and subscriptions it reached.
+    pub matched: u32,
+    /// The weakest level among the queues that took it; none where none did.
+    pub level: Option<Level>,
+    /// It had been published before, under the same dedupe id: nothing was stored.
+    pub duplicate: bool,
 }
 
 /// One handing-over of a message to a consumer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Through which subscription.
-    pub subscription: SubscriptionId,
+    /// Through which subscription; none from a queue by name.
+    pub subscription: Option<SubscriptionId>,
     /// What settles it; none for a delivery at most once.
     pub lease: Option<LeaseId>,
+    /// When the lease ends by itself; the epoch without one.
+    pub deadline: Timestamp,
     /// It may have been delivered before.
     pub redelivered: bool,
+    /// The how-manieth lease of the message this is, from 1.
+    pub attempt: u32,
+    /// How often an attempt failed.
+    pub failures: u32,
+    /// Order and limits; none for the defaults.
+    pub lane: Option<Arc<Lane>>,
+    /// What the message carries.
+    pub carried: Carried,
+    /// Further answers to the same request follow.
+    pub more: bool,
+}
+
+/// What a message carries, as its consumer gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
     /// The message's identity.
     pub id: MessageId,
     /// When the broker took it.
     pub published_at: Timestamp,
-    /// The topic that it was published to: UTF-8, checked when it was published.
+    /// The topic that it was published to, or the queue: UTF-8, checked when it was published.
     pub topic: Bytes,
+    /// Who published it, as the broker knows: UTF-8.
+    pub sender: Bytes,
+    /// Pairs of strings, in the order given: UTF-8.
+    pub headers: Vec<(Bytes, Bytes)>,
     /// The bytes as they were handed in.
     pub payload: Bytes,
+}
+
+impl Carried {
+    /// Bytes of all that it carries.
+    pub fn bytes(&self) -> usize {
+        let headers: usize =
+            self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.topic.len() + self.sender.len() + headers + self.payload.len()
+    }
+}
+
+/// A message that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peeked {
+    /// Its state.
+    pub info: MessageInfo,
+    /// What it carries.
+    pub carried: Carried,
 }
 
 /// Why a request had no effect.
@@ -88,10 +193,16 @@ impl Reply {
     /// that any door makes of it.
     pub fn weight(&self) -> usize {
         match &self.answer {
-            Answer::Delivered(delivery) => {
-                Self::delivery_weight(delivery.topic.len() + delivery.payload.len())
+            Answer::Delivered(delivery) => Self::delivery_weight(delivery.carried.bytes()),
+            Answer::Peeked(peeked) => {
+                Self::WEIGHT_MIN + Self::delivery_weight(peeked.carried.bytes())
             }
             Answer::Refused(refusal) => Self::WEIGHT_MIN + refusal.message.len(),
+            Answer::PublishedBatch(all) => Self::WEIGHT_MIN * (1 + all.len()),
+            Answer::Browsed { messages, .. } => Self::WEIGHT_MIN * (1 + 4 * messages.len()),
+            Answer::Queues { queues, .. } => Self::WEIGHT_MIN * (1 + 3 * queues.len()),
+            Answer::Differs(differences) => Self::WEIGHT_MIN * (1 + differences.len()),
+            Answer::Stats(_) => Self::WEIGHT_MIN * 16,
             _ => Self::WEIGHT_MIN,
         }
     }

@@ -28,7 +28,7 @@ pub use disk::{
 pub use error::WalError;
 pub use format::{BodyRef, Damage, FORMAT_MAJOR, FrameKind, Position, Sequence};
 pub use inspect::{Inspection, SegmentSummary, inspect};
-pub use log::{Log, Maintenance, Stamp};
+pub use log::{Log, Maintenance, RECORD_OVERHEAD, Stamp};
 pub use reader::{Pinned, ReadError, Reader};
 pub use recovery::{Opened, RecoveryReport, Replayed, Scanned};
 pub use store::Step;

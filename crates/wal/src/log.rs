@@ -20,6 +20,9 @@ use crate::format::{
 use crate::reader::Reader;
 use crate::store::{Segment, Step, Store};
 
+/// Bytes that the log adds to a record's head and body, at most.
+pub const RECORD_OVERHEAD: usize = RECORD_HEADER + BODY_CHECKSUM;
+
 /// What a record got: its number, and where its body lies if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
@@ -57,6 +60,8 @@ struct Frames {
     /// Its bytes, with room for its header.
     buffer: BytesMut,
     count: u32,
+    /// The frame is not closed before the batch has ended.
+    in_batch: bool,
     next: Sequence,
     closed: Vec<PendingFrame>,
     spare_buffer: Option<BytesMut>,
@@ -78,6 +83,7 @@ impl<D: Disk> Log<D> {
                 offset: position.offset,
                 buffer: BytesMut::zeroed(FRAME_HEADER),
                 count: 0,
+                in_batch: false,
                 next: position.next,
                 closed: Vec::new(),
                 spare_buffer: None,
@@ -125,10 +131,32 @@ impl<D: Disk> Log<D> {
         }
         let record_end = frames.buffer.len();
         self.appended += (record_end - start) as u64;
-        if record_end > self.config.frame_bytes {
+        if record_end > self.config.frame_bytes && !self.frames.in_batch {
             self.frames.close();
         }
         Stamp { sequence, body: if body_len > 0 { at } else { BodyRef::default() } }
+    }
+
+    /// Sees to it that the next records, of so many bytes together at most, share a frame: they
+    /// survive together or not at all. The bytes count heads, bodies and [`RECORD_OVERHEAD`] a
+    /// record; there may be so many that a segment holds nothing else.
+    pub fn begin_batch(&mut self, bytes: usize) {
+        let frames = &mut self.frames;
+        let end = u64::from(frames.offset) + (frames.buffer.len() + bytes) as u64;
+        if end + 2 * FRAME_HEADER as u64 > self.config.segment_bytes {
+            frames.close();
+            frames.segment += 1;
+            frames.offset = SEGMENT_HEADER;
+        }
+        frames.in_batch = true;
+    }
+
+    /// Ends what [`Log::begin_batch`] began.
+    pub fn end_batch(&mut self) {
+        self.frames.in_batch = false;
+        if self.frames.buffer.len() > self.config.frame_bytes {
+            self.frames.close();
+        }
     }
 
     /// Moves a record whose head begins at `start` of the buffer to a new segment, if it would

@@ -23,8 +23,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use sluice_engine::{Body, EndedBy, Handover, Stored};
-use sluice_model::{Answer, Client, Delivery, LeaseId, Reply, Request, SessionId, Timestamp};
+use sluice_engine::{Body, EndedBy, Handover, read_content};
+use sluice_model::{
+    Answer, Carried, Client, Code, Delivery, LeaseId, Peeked, Refusal, Reply, Request, SessionId,
+    Timestamp,
+};
 use sluice_wal::{Disk, Reader, RecoveryReport, Step, WalError};
 
 use crate::backend::{Backend, Capabilities, ClosedBy, Link};
@@ -392,6 +395,13 @@ impl<D: Disk> LocalLink<D> {
         let answer = match parcel.content {
             ParcelContent::Answer(answer) => answer,
             ParcelContent::Handover(handover) => self.deliver(handover, parcel.resident),
+            ParcelContent::Peek(info, body) => match self.carried(body, parcel.resident, None) {
+                Some(carried) => Answer::Peeked(Box::new(Peeked { info: *info, carried })),
+                None => {
+                    let text = "what the message carries can't be read back";
+                    Answer::Refused(Refusal::new(Code::Internal, text))
+                }
+            },
         };
         let reply = Reply { tag, answer };
         let weight = reply.weight();
@@ -405,41 +415,50 @@ impl<D: Disk> LocalLink<D> {
     }
 
     fn deliver(&self, handover: Handover, resident: Option<Bytes>) -> Answer {
-        let Handover { subscription, lease, redelivered, body } = handover;
-        let (id, published_at, topic, payload) = match body {
-            Body::Resident(message) => {
-                let topic = Bytes::copy_from_slice(message.topic.as_str().as_bytes());
-                (message.id, message.published_at, topic, message.payload.clone())
-            }
-            Body::Stored(at) => {
-                let stored = resident.and_then(|bytes| Stored::decode(&bytes).ok());
-                let Some(stored) = stored.or_else(|| self.read(at, lease)) else {
-                    return Answer::Empty;
-                };
-                (stored.id, stored.published_at, stored.topic, stored.payload)
-            }
+        let Handover { subscription, lease, deadline, redelivered, attempt, .. } = handover;
+        let Handover { failures, lane, body, more, .. } = handover;
+        let Some(carried) = self.carried(body, resident, lease) else {
+            return Answer::Empty { next: None };
         };
         Answer::Delivered(Delivery {
             subscription,
             lease,
+            deadline,
             redelivered,
-            id,
-            published_at,
-            topic,
-            payload,
+            attempt,
+            failures,
+            lane,
+            carried,
+            more,
         })
+    }
+
+    /// What a message carries.
+    fn carried(
+        &self,
+        body: Body,
+        resident: Option<Bytes>,
+        lease: Option<LeaseId>,
+    ) -> Option<Carried> {
+        match body {
+            Body::Resident(message) => Some((*message).clone()),
+            Body::Stored(at) => {
+                let carried = resident.and_then(|bytes| read_content(&bytes).ok());
+                carried.or_else(|| self.read(at, lease))
+            }
+        }
     }
 
     /// Reads a body; once more at its present place if it has moved. One that can't be read goes
     /// to the dead set, and its consumer is told that there is nothing.
-    fn read(&self, at: sluice_engine::BodyRef, lease: Option<LeaseId>) -> Option<Stored> {
+    fn read(&self, at: sluice_engine::BodyRef, lease: Option<LeaseId>) -> Option<Carried> {
         let (sequence, body) = place(at);
         let read = |sequence, body| {
             let bytes = self.shared.reader.read(body, sequence).ok()?;
-            Stored::decode(&bytes).ok()
+            read_content(&bytes).ok()
         };
-        if let Some(stored) = read(sequence, body) {
-            return Some(stored);
+        if let Some(carried) = read(sequence, body) {
+            return Some(carried);
         }
         let lease = lease?;
         let present = self.shared.core.lock().driver.place_of(&lease)?;

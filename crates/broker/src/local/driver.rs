@@ -13,9 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use sluice_engine::{
-    Body, Effect, Effects, EndedBy, Engine, Handover, Piece, Progress, Ran, Target,
-};
+use sluice_engine::{Effect, Effects, EndedBy, Engine, Piece, Place, Progress, Ran, Target};
 use sluice_model::{
     Answer, Client, Code, Command, LeaseId, Refusal, Request, SessionId, Timestamp,
 };
@@ -25,7 +23,7 @@ use sluice_wal::{
 
 use crate::Stats;
 use crate::local::journal::{LogJournal, place};
-use crate::local::outbox::{Outbox, Parcel, ParcelContent};
+use crate::local::outbox::{Outbox, Parcel};
 
 /// When the driver syncs and marks by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +196,7 @@ impl<D: Disk> Driver<D> {
     /// Runs requests from the front until one finds no room for its reply.
     fn run(&mut self, now: Timestamp, session: SessionId, requests: &mut VecDeque<Request>) {
         while let Some(request) = requests.front() {
-            let publish = matches!(request.command, Command::Publish(_));
+            let publish = matches!(request.command, Command::Publish(_) | Command::PublishBatch(_));
             // Settlements go on when the disk falls behind: they are what makes room.
             let overloaded = publish && self.log.waiting_bytes() >= self.pace.waiting_max;
             let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
@@ -270,6 +268,9 @@ impl<D: Disk> Driver<D> {
                 Effect::Deliver { session, tag, place, handover, need } => {
                     (session, place, need, Parcel::handover(tag, handover))
                 }
+                Effect::Peek { session, tag, info, body, need } => {
+                    (session, Place::Next, need, Parcel::peek(tag, info, body))
+                }
             };
             let Some(outbox) = self.outboxes.get_mut(&session) else { continue };
             match outbox.push(place, need, parcel, progress) {
@@ -306,10 +307,8 @@ impl<D: Disk> Driver<D> {
     /// still has in memory come with them.
     pub fn take_released(&mut self) -> std::vec::Drain<'_, (SessionId, Parcel)> {
         for (_, parcel) in &mut self.released {
-            if let ParcelContent::Handover(Handover { body: Body::Stored(at), .. }) =
-                &parcel.content
-            {
-                parcel.resident = self.log.resident(place(*at).1);
+            if let Some(at) = parcel.stored() {
+                parcel.resident = self.log.resident(place(at).1);
             }
         }
         self.released.drain(..)

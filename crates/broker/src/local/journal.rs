@@ -32,6 +32,14 @@ impl<D: Disk> Journal for LogJournal<'_, D> {
         };
         body_ref(stamp.sequence, stamp.body)
     }
+
+    fn begin_batch(&mut self, bytes: usize) {
+        self.log.begin_batch(bytes);
+    }
+
+    fn end_batch(&mut self) {
+        self.log.end_batch();
+    }
 }
 
 /// The engine's view of a body's place.

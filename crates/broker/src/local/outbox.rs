@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use sluice_engine::{Handover, Need, Place, Progress, Ticket};
-use sluice_model::{Answer, LeaseId, Reply};
+use sluice_engine::{Body, BodyRef, Handover, Need, Place, Progress, Ticket};
+use sluice_model::{Answer, LeaseId, MessageInfo, Reply};
 
 /// An answer on its way to a door.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,8 @@ pub enum ParcelContent {
     Answer(Answer),
     /// A message, whose bytes may still be in the log.
     Handover(Handover),
+    /// A message that was looked at; likewise.
+    Peek(Box<MessageInfo>, Body),
 }
 
 impl Parcel {
@@ -39,8 +41,27 @@ impl Parcel {
     /// The lease of the delivery in it, if it is one.
     pub fn lease(&self) -> Option<LeaseId> {
         match &self.content {
-            ParcelContent::Answer(_) => None,
+            ParcelContent::Answer(_) | ParcelContent::Peek(..) => None,
             ParcelContent::Handover(handover) => handover.lease,
+        }
+    }
+
+    /// A parcel with a message that was looked at.
+    pub fn peek(tag: u64, info: Box<MessageInfo>, body: Body) -> Self {
+        let weight = Reply::WEIGHT_MIN + Reply::delivery_weight(body.bytes());
+        Self { tag, weight, content: ParcelContent::Peek(info, body), resident: None }
+    }
+
+    /// Where the log has what is in it, if it is in the log.
+    pub fn stored(&self) -> Option<BodyRef> {
+        let body = match &self.content {
+            ParcelContent::Answer(_) => return None,
+            ParcelContent::Handover(handover) => &handover.body,
+            ParcelContent::Peek(_, body) => body,
+        };
+        match body {
+            Body::Stored(at) => Some(*at),
+            Body::Resident(_) => None,
         }
     }
 

@@ -103,7 +103,10 @@ pub fn start<D: Disk>(
     let scanned = Log::scan(disk, config.wal.clone(), entropy.log_id)?;
     let now = check_clock(&scanned, config, wall)?;
     let opened = scanned.open(now.as_millis())?;
-    let mut loader = Loader::new(Engine::new(config.engine.clone(), entropy.seed));
+    let mut engine = config.engine.clone();
+    // A batch shares a frame, and that fits a segment.
+    engine.batch_bytes_max = engine.batch_bytes_max.min(config.wal.record_max);
+    let mut loader = Loader::new(Engine::new(engine, entropy.seed));
     opened.images(|key, bytes| {
         loader.add(key, bytes).map_err(|source| StartError::Record { sequence: 0, source })
     })?;

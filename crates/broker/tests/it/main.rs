@@ -10,8 +10,9 @@ use bytes::Bytes;
 use sluice_broker::local::{Entropy, LocalBackend, LocalConfig, StartError, start};
 use sluice_broker::{Backend as _, Broker, Session};
 use sluice_model::{
-    Answer, Client, Code, Command, Confirm, Message, Principal, Publish, Qos, Reply, Request,
-    Subscribe, SubscriptionId, Timestamp, Topic, TopicPattern,
+    Answer, Client, Code, Command, Confirm, Destination, Message, Principal, Publish, Qos,
+    QueueSettings, Receive, Reply, Request, Source, Subscribe, SubscriptionId, Timestamp, Topic,
+    TopicPattern,
 };
 use sluice_wal::{Faults, SimulatedDisk};
 
@@ -26,7 +27,8 @@ fn config() -> LocalConfig {
     let mut config = LocalConfig::default();
     config.wal.segment_bytes = 256 << 10;
     config.wal.record_max = 64 << 10;
-    config.engine.max_message_bytes = 32 << 10;
+    config.engine.queue.max_message_bytes = 32 << 10;
+    config.engine.unnamed.max_message_bytes = 32 << 10;
     // Bodies are read back from the disk.
     config.wal.resident_bytes = 0;
     config
@@ -76,7 +78,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn subscribe(session: &mut Session) -> SubscriptionId {
     let pattern = TopicPattern::new("t").unwrap();
-    let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: None };
+    let settings = QueueSettings::default();
+    let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: None, settings };
     match ask(session, vec![Command::Subscribe(subscribe)]).remove(0) {
         Answer::Subscribed { subscription } => subscription,
         other => panic!("{other:?}"),
@@ -85,7 +88,8 @@ fn subscribe(session: &mut Session) -> SubscriptionId {
 
 fn publish(payload: &'static [u8]) -> Command {
     Command::Publish(Publish {
-        topic: Topic::new("t").unwrap(),
+        to: Destination::Topic(Topic::new("t").unwrap()),
+        level: None,
         qos: Qos::AtLeastOnce,
         message: Message::plain(Bytes::from_static(payload)),
         confirm: Confirm::Always,
@@ -126,12 +130,12 @@ fn a_message_that_can_t_be_read_back_goes_to_the_dead_set_and_the_next_one_comes
     let bytes = disk.bytes("00000001.seg");
     let at = bytes.windows(7).position(|window| window == b"damaged").unwrap();
     disk.flip_bit("00000001.seg", at as u64 * 8);
-    let receive = || vec![Command::Receive { subscription }];
-    assert_eq!(ask(&mut session, receive()), [Answer::Empty]);
+    let receive = || vec![Command::Receive(Receive::one(Source::Subscription(subscription)))];
+    assert_eq!(ask(&mut session, receive()), [Answer::Empty { next: None }]);
     let [Answer::Delivered(delivery)] = &ask(&mut session, receive())[..] else {
         panic!("the sound message did not come");
     };
-    assert_eq!(&delivery.payload[..], b"sound");
+    assert_eq!(&delivery.carried.payload[..], b"sound");
     assert_eq!((broker.stats().dead, broker.stats().queued), (1, 2));
     session.close(sluice_broker::ClosedBy::Broker);
     broker.stop().unwrap();
@@ -147,7 +151,8 @@ fn a_failed_sync_leaves_the_publish_in_doubt_and_ends_the_broker() {
     let mut link =
         backend.open(Client { principal: Principal::Anonymous, peer: [127, 0, 0, 1].into() });
     let pattern = TopicPattern::new("t").unwrap();
-    let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: None };
+    let settings = QueueSettings::default();
+    let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: None, settings };
     disk.set_faults(Faults { sync: 10_000, ..Faults::default() });
     let request = |tag, command| Request { tag, command };
     let mut requests =
@@ -174,9 +179,10 @@ fn what_was_confirmed_is_there_after_a_crash_of_the_machine_and_what_was_acked_i
     let mut session = open(&broker);
     let subscription = subscribe(&mut session);
     ask(&mut session, vec![publish(b"first"), publish(b"second")]);
-    let [Answer::Delivered(first)] =
-        &ask(&mut session, vec![Command::Receive { subscription }])[..]
-    else {
+    let [Answer::Delivered(first)] = &ask(
+        &mut session,
+        vec![Command::Receive(Receive::one(Source::Subscription(subscription)))],
+    )[..] else {
         panic!("the first message did not come");
     };
     let lease = first.lease.unwrap();
@@ -189,11 +195,14 @@ fn what_was_confirmed_is_there_after_a_crash_of_the_machine_and_what_was_acked_i
     let broker = Broker::new(backend(&disk));
     let mut session = open(&broker);
     let subscription = subscribe(&mut session);
-    let receive = vec![Command::Receive { subscription }, Command::Receive { subscription }];
-    let [Answer::Delivered(second), Answer::Empty] = &ask(&mut session, receive)[..] else {
+    let receive = vec![
+        Command::Receive(Receive::one(Source::Subscription(subscription))),
+        Command::Receive(Receive::one(Source::Subscription(subscription))),
+    ];
+    let [Answer::Delivered(second), Answer::Empty { .. }] = &ask(&mut session, receive)[..] else {
         panic!("exactly the second message was due");
     };
-    assert_eq!((&second.payload[..], second.redelivered), (&b"second"[..], true));
+    assert_eq!((&second.carried.payload[..], second.redelivered), (&b"second"[..], true));
     session.close(sluice_broker::ClosedBy::Client);
     broker.stop().unwrap();
 }

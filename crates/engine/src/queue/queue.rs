@@ -1,4 +1,4 @@
-//! One queue: which message is next, and the changes of state that a record can bring.
+//! One queue: the changes of state that a record can bring.
 //!
 //! ```text
 //! published --committed--> ready --granted--> leased --acked--> gone
@@ -6,100 +6,28 @@
 //!     '--> delayed --------' |  '---returned----+--> delayed
 //!                            '---expired--> gone or dead <--- failures spent
 //! ```
-//!
-//! Messages are visible below `visible`. Below `cursor` every message has been looked at once;
-//! those that became ready again stand in `returned`. So the next message is the lower of the two
-//! and nothing is ever searched for.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use sluice_model::{
-    Generation, QueueNo, SessionId, SubscriptionId, SubscriptionName, Timestamp, TopicPattern,
+    DeadReason, Generation, MessageId, Purge, QueueName, QueueNo, QueueSettings, SessionId, State,
+    SubscriptionId, Timestamp, TopicPattern, Transition,
 };
 
+use crate::config::QueueConfig;
 use crate::effects::Ticket;
-use crate::journal::Sequence;
-use crate::queue::slots::{Extra, Lease, Slot, Slots, State};
-use crate::record::{Cause, DeadReason, Removal};
+use crate::journal::{Progress, Sequence};
+use crate::queue::dead_set::DeadSet;
+use crate::queue::order::{Order, Place};
+use crate::queue::slots::{Extra, Lease, Slot, Slots};
+use crate::queue::work::Work;
+use crate::queue::{Counters, Counts, Parked};
+use crate::record::{Cause, Removal};
 use crate::topic::Owner;
 
 /// Settled leases that a queue remembers, so that a repeated ack is known as one.
 const SETTLED_MAX: usize = 4_096;
-
-/// What happened to a queue's messages since it was made; survives restarts.
-///
-/// `published = acked + expired + dropped + present` at all times.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) published: u64,
-    pub(crate) acked: u64,
-    pub(crate) expired: u64,
-    pub(crate) dropped: u64,
-}
-
-/// How many messages are in which state, and how large those that count against the bounds are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) ready: u64,
-    pub(crate) delayed: u64,
-    pub(crate) leased: u64,
-    pub(crate) dead: u64,
-    /// Of ready, delayed and leased ones.
-    pub(crate) bytes: u64,
-    /// Of leased ones.
-    pub(crate) leased_bytes: u64,
-}
-
-impl Counts {
-    /// Messages that count against `max_messages`.
-    pub(crate) fn live(&self) -> u64 {
-        self.ready + self.delayed + self.leased
-    }
-
-    fn add(&mut self, state: State, len: u64) {
-        match state {
-            State::Gone => return,
-            State::Ready => self.ready += 1,
-            State::Delayed => self.delayed += 1,
-            State::Leased => {
-                self.leased += 1;
-                self.leased_bytes += len;
-            }
-            State::Dead => {
-                self.dead += 1;
-                return;
-            }
-        }
-        self.bytes += len;
-    }
-
-    fn subtract(&mut self, state: State, len: u64) {
-        match state {
-            State::Gone => return,
-            State::Ready => self.ready -= 1,
-            State::Delayed => self.delayed -= 1,
-            State::Leased => {
-                self.leased -= 1;
-                self.leased_bytes -= len;
-            }
-            State::Dead => {
-                self.dead -= 1;
-                return;
-            }
-        }
-        self.bytes -= len;
-    }
-}
-
-/// A receive that found nothing visible while messages were waiting for their commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Parked {
-    pub(crate) session: SessionId,
-    pub(crate) tag: u64,
-    pub(crate) ticket: Ticket,
-    pub(crate) subscription: SubscriptionId,
-    pub(crate) weight: usize,
-}
 
 /// A lease that was settled, and the record that says so.
 #[derive(Clone, Copy, Debug)]
@@ -109,25 +37,51 @@ struct Settled {
     sequence: Sequence,
 }
 
-/// A durable subscription's messages.
-#[derive(Debug)]
-pub(crate) struct Queue {
+/// Who a queue is.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
     pub(crate) no: QueueNo,
-    /// None for one that is found again by its owner and pattern.
-    pub(crate) name: Option<SubscriptionName>,
-    pub(crate) pattern: TopicPattern,
+    pub(crate) name: QueueName,
+    /// What its subscription listens to, if it is one's.
+    pub(crate) pattern: Option<TopicPattern>,
+    /// Its subscription has no name and is found again by its owner and pattern.
+    pub(crate) unnamed: bool,
     pub(crate) owner: Owner,
     pub(crate) made_at: Timestamp,
-    /// The record that made it; 0 if that has long been safe.
-    pub(crate) made_by: Sequence,
-    /// Sessions that consume it now.
+}
+
+/// A lease that ended without an ack, as its record tells it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Returned<'a> {
+    pub(crate) cause: Cause,
+    pub(crate) at: Timestamp,
+    pub(crate) ready_at: Timestamp,
+    pub(crate) note: Option<&'a str>,
+    /// The run of the broker that it happened in.
+    pub(crate) start: u32,
+}
+
+/// A queue and its messages.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) identity: Identity,
+    /// What was chosen for it, and the rules that come of it.
+    pub(crate) settings: QueueSettings,
+    pub(crate) rules: Arc<QueueConfig>,
+    /// The last record about it: what a look at it depends on.
+    pub(crate) last_sequence: Sequence,
+    /// Sessions that are subscribed to it now.
     pub(crate) attached: Vec<(SessionId, SubscriptionId)>,
     /// When it goes unless somebody attaches.
     pub(crate) inactive_at: Option<Timestamp>,
     pub(crate) slots: Slots,
+    pub(crate) order: Order,
+    pub(crate) dead: DeadSet,
     pub(crate) counters: Counters,
     pub(crate) counts: Counts,
-    pub(crate) parked: VecDeque<Parked>,
+    pub(crate) parked: BTreeMap<Ticket, Parked>,
+    /// Work in slices, the first of it in progress.
+    pub(crate) work: VecDeque<Work>,
     /// Messages below this were there when a run ended without saying so: who knows whether they
     /// were delivered.
     pub(crate) doubtful_below: u64,
@@ -138,57 +92,58 @@ pub(crate) struct Queue {
     pub(crate) degraded: bool,
     /// Listed among the queues with messages that are not visible yet.
     pub(crate) listed_hidden: bool,
+    /// Listed among the queues whose parked receives may be served.
+    pub(crate) listed_stirred: bool,
+    /// What is registered with the deadlines of the broker; never later than what is due first.
+    pub(crate) wakes_at: Option<Timestamp>,
+    pub(crate) buries_at: Option<Timestamp>,
     /// Header fields changed since the last image.
     pub(crate) dirty: bool,
-    visible: u64,
-    cursor: u64,
-    returned: BTreeSet<u64>,
+    delayed: BTreeSet<(Timestamp, u64)>,
     /// Messages that somebody holds.
     held: BTreeSet<u64>,
     /// No message below this may be dropped.
     droppable_from: u64,
-    /// The highest record that brought a message.
-    tail_sequence: Sequence,
-    /// The largest message that is not visible yet.
-    largest_hidden: u64,
     settled: VecDeque<Settled>,
 }
 
 impl Queue {
     pub(crate) fn new(
-        no: QueueNo,
-        name: Option<SubscriptionName>,
-        pattern: TopicPattern,
-        owner: Owner,
-        made_at: Timestamp,
+        identity: Identity,
+        settings: QueueSettings,
+        rules: Arc<QueueConfig>,
     ) -> Self {
         Self {
-            no,
-            name,
-            pattern,
-            owner,
-            made_at,
-            made_by: 0,
+            identity,
+            settings,
+            rules,
+            last_sequence: 0,
             attached: Vec::new(),
             inactive_at: None,
             slots: Slots::default(),
+            order: Order::default(),
+            dead: DeadSet::default(),
             counters: Counters::default(),
             counts: Counts::default(),
-            parked: VecDeque::new(),
+            parked: BTreeMap::new(),
+            work: VecDeque::new(),
             doubtful_below: 0,
             runs: Vec::new(),
             degraded: false,
             listed_hidden: false,
+            listed_stirred: false,
+            wakes_at: None,
+            buries_at: None,
             dirty: true,
-            visible: 0,
-            cursor: 0,
-            returned: BTreeSet::new(),
+            delayed: BTreeSet::new(),
             held: BTreeSet::new(),
             droppable_from: 0,
-            tail_sequence: 0,
-            largest_hidden: 0,
             settled: VecDeque::new(),
         }
+    }
+
+    pub(crate) fn no(&self) -> QueueNo {
+        self.identity.no
     }
 
     /// The broker started once more; `unclean` if the run before ended without saying so.
@@ -205,64 +160,58 @@ impl Queue {
         self.dirty = true;
     }
 
-    /// The start of the broker that `seq` was given in, or an earlier one.
+    /// The start of the broker that `seq` was given in.
     pub(crate) fn run_of(&self, seq: u64) -> u32 {
         let after = self.runs.partition_point(|(first, _)| *first <= seq);
         after.checked_sub(1).and_then(|at| self.runs.get(at)).map_or(0, |(_, start)| *start)
     }
 
-    /// Whether messages were accepted that are not visible yet.
-    pub(crate) fn has_hidden(&self) -> bool {
-        self.visible < self.slots.next()
+    /// The identity of the message at `seq`.
+    pub(crate) fn id_of(&self, seq: u64, slot: &Slot) -> MessageId {
+        MessageId { start: self.run_of(seq), counter: slot.counter() }
     }
 
-    /// Bytes of the largest message that is not visible yet.
-    pub(crate) fn largest_hidden(&self) -> u64 {
-        self.largest_hidden
-    }
-
-    /// Makes visible what was brought by records up to `committed`. Says whether anything was.
-    pub(crate) fn reveal(&mut self, committed: Sequence) -> bool {
-        let before = self.visible;
-        let next = self.slots.next();
-        if self.tail_sequence <= committed {
-            self.visible = next;
-        } else {
-            while let Some(seq) = self.slots.next_alive(self.visible, next) {
-                self.visible = seq;
-                match self.slots.get(seq) {
-                    Some(slot) if slot.sequence() > committed => break,
-                    _ => self.visible = seq + 1,
-                }
+    /// The seq of a message that is there. Ids grow with seqs, so it is found by halving.
+    pub(crate) fn find(&self, id: MessageId) -> Option<u64> {
+        let (mut low, mut high) = (self.slots.first_seq(), self.slots.next());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let Some(seq) = self.slots.next_alive(middle, high) else {
+                high = middle;
+                continue;
+            };
+            match self.id_of(seq, self.slots.get(seq)?).cmp(&id) {
+                std::cmp::Ordering::Equal => return Some(seq),
+                std::cmp::Ordering::Less => low = seq + 1,
+                std::cmp::Ordering::Greater => high = middle,
             }
         }
-        if !self.has_hidden() {
-            self.largest_hidden = 0;
-        }
-        self.visible > before
+        None
+    }
+
+    /// Whether messages were accepted that are not visible yet.
+    pub(crate) fn has_hidden(&self) -> bool {
+        self.order.visible() < self.slots.next()
+    }
+
+    /// Makes visible what is committed.
+    pub(crate) fn reveal(&mut self, progress: Progress) {
+        self.order.reveal(&self.slots, progress);
     }
 
     /// The next message in order, if one is ready and visible.
     pub(crate) fn peek(&mut self) -> Option<u64> {
-        let fresh = loop {
-            match self.slots.next_alive(self.cursor, self.visible) {
-                None => {
-                    self.cursor = self.visible;
-                    break None;
-                }
-                Some(seq) => {
-                    self.cursor = seq;
-                    if self.slots.get(seq).is_some_and(|slot| slot.state() == State::Ready) {
-                        break Some(seq);
-                    }
-                    self.cursor += 1;
-                }
-            }
-        };
-        match (self.returned.first().copied(), fresh) {
-            (Some(returned), Some(fresh)) => Some(returned.min(fresh)),
-            (returned, fresh) => returned.or(fresh),
-        }
+        self.order.peek(&self.slots)
+    }
+
+    /// When the next delayed message is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.delayed.first().map(|(at, _)| *at)
+    }
+
+    /// The next delayed message that is due.
+    pub(crate) fn due(&self, now: Timestamp) -> Option<u64> {
+        self.delayed.first().filter(|(at, _)| *at <= now).map(|(_, seq)| *seq)
     }
 
     /// The oldest message that nobody holds and that is not dead, visible or not.
@@ -281,67 +230,97 @@ impl Queue {
 
     /// A message came. `extra` is what it has beside its slot, if anything.
     pub(crate) fn push(&mut self, slot: Slot, extra: Option<Extra>) -> u64 {
-        let all_visible = !self.has_hidden();
         let seq = self.slots.push(slot);
         let delayed = extra.as_ref().is_some_and(|extra| extra.ready_at != Timestamp::EPOCH);
-        let resident = extra.as_ref().is_some_and(|extra| extra.resident.is_some());
+        let lane = extra.as_ref().and_then(Extra::lane);
+        let ranked = lane.is_some_and(|lane| lane.priority != sluice_model::PRIORITY_DEFAULT);
         if let Some(extra) = extra
             && let Some(place) = self.slots.extra_mut(seq)
         {
             *place = extra;
         }
+        if ranked {
+            self.slots.set_ranked(seq);
+        }
         self.counters.published += 1;
-        self.counts.add(State::Ready, slot.len());
-        self.tail_sequence = self.tail_sequence.max(slot.sequence());
-        self.dirty = true;
-        if delayed {
-            self.enter(seq, State::Delayed);
-        }
-        if resident && all_visible {
-            self.visible = seq + 1;
-        } else {
-            self.largest_hidden = self.largest_hidden.max(slot.len());
-        }
+        self.last_sequence = self.last_sequence.max(slot.sequence());
+        self.order.pushed(seq, &slot);
+        self.arrive(seq, if delayed { State::Delayed } else { State::Ready });
         seq
     }
 
-    /// Moves a message to another state and keeps the counts.
-    fn enter(&mut self, seq: u64, to: State) {
-        let Some(slot) = self.slots.get(seq).copied() else { return };
-        let from = slot.state();
-        self.counts.subtract(from, slot.len());
+    /// Puts a message that has left its state into another one.
+    fn arrive(&mut self, seq: u64, to: State) {
+        self.slots.set_state(seq, to);
+        let Some((slot, extra)) = self.slots.get_full(seq) else { return };
         self.counts.add(to, slot.len());
-        if from == State::Ready && seq < self.cursor {
-            self.returned.remove(&seq);
-        }
-        if from == State::Leased {
-            self.held.remove(&seq);
-        }
-        if to == State::Leased {
-            self.held.insert(seq);
-        }
         match to {
-            State::Gone => {
-                self.slots.remove(seq);
+            State::Ready => self.order.enter(seq, slot, extra),
+            State::Delayed => {
+                self.delayed.insert((extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
             }
-            _ => self.slots.set_state(seq, to),
+            State::Leased => {
+                self.held.insert(seq);
+            }
+            State::Dead => {
+                if let Some((reason, at)) = extra.and_then(Extra::dead) {
+                    self.dead.insert(reason, at, seq, slot.len());
+                }
+            }
         }
-        if to == State::Ready && seq < self.cursor {
-            self.returned.insert(seq);
-        }
-        if matches!(to, State::Ready | State::Delayed) {
+        if is_waiting(to) {
             self.droppable_from = self.droppable_from.min(seq);
+        }
+        self.dirty = true;
+    }
+
+    /// Takes a message out of the counts and indexes of its state. What indexes go by may be
+    /// changed then, and [`Queue::arrive`] follows, or the end of the message.
+    fn leave(&mut self, seq: u64) {
+        let Some((slot, extra)) = self.slots.get_full(seq) else { return };
+        self.counts.subtract(slot.state(), slot.len());
+        match slot.state() {
+            State::Ready => self.order.leave(seq, slot, extra),
+            State::Delayed => {
+                self.delayed.remove(&(extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
+            }
+            State::Leased => {
+                self.held.remove(&seq);
+            }
+            State::Dead => {
+                if let Some((reason, at)) = extra.and_then(Extra::dead) {
+                    self.dead.remove(reason, at, seq, slot.len());
+                }
+            }
         }
         self.dirty = true;
     }
 
     /// T8: a consumer got the message.
     pub(crate) fn grant(&mut self, seq: u64, lease: Lease) {
+        // Before its `ready_at` goes, by which it is found among the delayed ones.
+        self.leave(seq);
         if let Some(extra) = self.slots.extra_mut(seq) {
             extra.lease = Some(lease);
             extra.acquires += 1;
+            extra.ready_at = Timestamp::EPOCH;
+            extra.last = Some((Transition::Leased, lease.granted_at));
         }
-        self.enter(seq, State::Leased);
+        self.arrive(seq, State::Leased);
+    }
+
+    /// T10: its consumer has more time. Gives back the deadline before.
+    pub(crate) fn extend(
+        &mut self,
+        seq: u64,
+        at: Timestamp,
+        deadline: Timestamp,
+    ) -> Option<Timestamp> {
+        let extra = self.slots.extra_mut(seq)?;
+        extra.last = Some((Transition::Extended, at));
+        let lease = extra.lease.as_mut()?;
+        self.dirty = true;
+        Some(std::mem::replace(&mut lease.deadline, deadline))
     }
 
     /// T9, T20: the message was dealt with. Gives back its slot.
@@ -351,14 +330,18 @@ impl Queue {
         generation: Generation,
         sequence: Sequence,
     ) -> Option<Slot> {
-        let slot = *self.slots.get(seq)?;
-        self.enter(seq, State::Gone);
+        let slot = self.forget(seq)?;
         self.counters.acked += 1;
         if self.settled.len() == SETTLED_MAX {
             self.settled.pop_front();
         }
         self.settled.push_back(Settled { seq, generation, sequence });
         Some(slot)
+    }
+
+    fn forget(&mut self, seq: u64) -> Option<Slot> {
+        self.leave(seq);
+        self.slots.remove(seq)
     }
 
     /// Messages that somebody holds, in order.
@@ -383,119 +366,183 @@ impl Queue {
             .map(|settled| settled.sequence)
     }
 
-    /// T11, T13, T16, T17: the lease ended, in the run `start`, and the message waits again. Gives
-    /// back the lease.
-    pub(crate) fn give_back(
-        &mut self,
-        seq: u64,
-        cause: Cause,
-        ready_at: Timestamp,
-        start: u32,
-    ) -> Option<Lease> {
+    /// T11, T13, T16, T17: the lease ended, and the message waits again. Gives back the lease.
+    pub(crate) fn give_back(&mut self, seq: u64, how: Returned<'_>) -> Option<Lease> {
+        self.leave(seq);
         let extra = self.slots.extra_mut(seq)?;
         let lease = extra.lease.take();
-        extra.failures += u32::from(cause.is_failure());
-        extra.releases += u32::from(cause == Cause::Released);
-        extra.ready_at = ready_at;
-        if let (true, Some(lease)) = (cause.voids_lease(), lease) {
+        extra.failures += u32::from(how.cause.is_failure());
+        extra.releases += u32::from(how.cause == Cause::Released);
+        extra.last = Some((how.cause.transition(), how.at));
+        if let Some(note) = how.note {
+            extra.more_mut().note = Some(note.into());
+        }
+        if let (true, Some(lease)) = (how.cause.voids_lease(), lease) {
             let counter = lease.generation.counter + 1;
             extra.fence = Generation { counter, ..lease.generation };
-            if cause == Cause::TakenOver {
+            if how.cause == Cause::TakenOver {
                 // Leases of runs before whose grants were lost in a crash are void too.
-                extra.fence = extra.fence.max(Generation { start, counter: 0 });
+                extra.fence = extra.fence.max(Generation { start: how.start, counter: 0 });
             }
         }
-        let delayed = ready_at != Timestamp::EPOCH;
-        self.enter(seq, if delayed { State::Delayed } else { State::Ready });
+        extra.ready_at = how.ready_at;
+        let delayed = how.ready_at != Timestamp::EPOCH;
+        self.arrive(seq, if delayed { State::Delayed } else { State::Ready });
         lease
     }
 
     /// T6: a delayed message is due.
     pub(crate) fn wake(&mut self, seq: u64) {
+        self.leave(seq);
         if let Some(extra) = self.slots.extra_mut(seq) {
             extra.ready_at = Timestamp::EPOCH;
         }
-        self.enter(seq, State::Ready);
+        self.arrive(seq, State::Ready);
     }
 
-    /// T12, T28: the message goes to the dead set. Gives back the lease, if there was one.
-    pub(crate) fn bury(&mut self, seq: u64, reason: DeadReason, at: Timestamp) -> Option<Lease> {
+    /// T7: a delayed message is due at another time.
+    pub(crate) fn reschedule(&mut self, seq: u64, at: Timestamp, ready_at: Timestamp) {
+        if !self.slots.get(seq).is_some_and(|slot| is_waiting(slot.state())) {
+            return;
+        }
+        self.leave(seq);
+        if let Some(extra) = self.slots.extra_mut(seq) {
+            extra.ready_at = ready_at;
+            extra.last = Some((Transition::Rescheduled, at));
+        }
+        let delayed = ready_at != Timestamp::EPOCH;
+        self.arrive(seq, if delayed { State::Delayed } else { State::Ready });
+    }
+
+    /// T12, T15, T24, T25, T28: the message goes to the dead set. Gives back the lease, if there
+    /// was one.
+    pub(crate) fn bury(
+        &mut self,
+        seq: u64,
+        reason: DeadReason,
+        at: Timestamp,
+        note: Option<&str>,
+    ) -> Option<Lease> {
+        self.leave(seq);
         let extra = self.slots.extra_mut(seq)?;
         let lease = extra.lease.take();
-        extra.dead = Some((reason, at));
-        extra.failures += u32::from(reason == DeadReason::MaxFailures);
-        extra.releases += u32::from(reason == DeadReason::MaxReleases);
+        if lease.is_some() {
+            extra.failures += u32::from(reason == DeadReason::MaxFailures);
+            extra.releases += u32::from(reason == DeadReason::MaxReleases);
+        }
+        extra.ready_at = Timestamp::EPOCH;
+        extra.last = Some((Transition::Died, at));
+        let more = extra.more_mut();
+        more.dead = Some((reason, at));
+        if let Some(note) = note {
+            more.note = Some(note.into());
+        }
         self.degraded |= reason == DeadReason::Corrupt;
-        self.enter(seq, State::Dead);
+        self.arrive(seq, State::Dead);
         lease
     }
 
-    /// T5, T18, T19: the message goes without having been dealt with. Gives back its slot.
+    /// T22: a message of the dead set waits again, behind all that are there.
+    pub(crate) fn redrive(&mut self, seq: u64, at: Timestamp, fence: Generation) {
+        if self.slots.get(seq).map(Slot::state) != Some(State::Dead) {
+            return;
+        }
+        self.leave(seq);
+        let place = Place { seq: self.slots.next() - 1, behind: self.last_sequence.max(1) };
+        if let Some(extra) = self.slots.extra_mut(seq) {
+            extra.fence = extra.fence.max(fence);
+            extra.failures = 0;
+            extra.releases = 0;
+            extra.expires_at = Timestamp::EPOCH;
+            extra.last = Some((Transition::Redriven, at));
+            let more = extra.more_mut();
+            more.dead = None;
+            more.redriven += 1;
+            more.place = Some(place);
+        }
+        self.slots.set_ranked(seq);
+        self.arrive(seq, State::Ready);
+    }
+
+    /// T5, T18, T19, T21, T23: the message goes without having been dealt with. Gives back its
+    /// slot.
     pub(crate) fn remove(&mut self, seq: u64, why: Removal) -> Option<Slot> {
-        let slot = *self.slots.get(seq)?;
-        self.enter(seq, State::Gone);
+        let slot = self.forget(seq)?;
         match why {
             Removal::Expired => self.counters.expired += 1,
             Removal::Dropped => self.counters.dropped += 1,
+            Removal::Deleted => self.counters.deleted += 1,
         }
         Some(slot)
+    }
+
+    /// Whether a purge of `what` deletes the message at `seq`.
+    pub(crate) fn is_meant(&self, seq: u64, what: Purge) -> bool {
+        self.slots.get(seq).is_some_and(|slot| match slot.state() {
+            // A start can't tell one from the other: a delay ends without a record.
+            State::Ready | State::Delayed => what.waiting,
+            State::Leased => what.leased,
+            State::Dead => what.dead,
+        })
+    }
+
+    /// Whether a redrive is in progress or waits.
+    pub(crate) fn is_redriving(&self) -> bool {
+        self.work.iter().any(|work| matches!(work, Work::Redrive(_)))
     }
 
     /// Counts what is there after an image was loaded, and makes all of it visible.
     pub(crate) fn recount(&mut self) {
         self.counts = Counts::default();
-        for (seq, slot, _) in self.slots.iter() {
-            if slot.state() == State::Leased {
-                self.held.insert(seq);
-            }
+        for (seq, slot, extra) in self.slots.iter() {
             self.counts.add(slot.state(), slot.len());
-            self.tail_sequence = self.tail_sequence.max(slot.sequence());
+            self.last_sequence = self.last_sequence.max(slot.sequence());
+            match slot.state() {
+                State::Ready => {}
+                State::Delayed => {
+                    let at = extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at);
+                    self.delayed.insert((at, seq));
+                }
+                State::Leased => {
+                    self.held.insert(seq);
+                }
+                State::Dead => {
+                    if let Some((reason, at)) = extra.and_then(Extra::dead) {
+                        self.dead.insert(reason, at, seq, slot.len());
+                    }
+                }
+            }
         }
-        self.cursor = self.slots.first_seq();
-        self.droppable_from = self.cursor;
-        self.visible = self.slots.next();
+        self.order.restart(&self.slots);
+        self.droppable_from = self.slots.first_seq();
         self.dirty = false;
-    }
-
-    /// Messages in any state.
-    pub(crate) fn present(&self) -> u64 {
-        self.counts.live() + self.counts.dead
     }
 
     /// What must hold between any two transitions; checked in tests and simulations.
     pub(crate) fn check(&self) {
         let c = self.counters;
-        let gone = c.acked + c.expired + c.dropped;
-        assert_eq!(c.published, gone + self.present(), "conservation in queue {:?}", self.no);
+        let gone = c.acked + c.expired + c.deleted + c.dropped;
+        let no = self.no();
+        assert_eq!(c.published, gone + self.counts.present(), "conservation in queue {no:?}");
         let mut counts = Counts::default();
         for (seq, slot, extra) in self.slots.iter() {
-            counts.add(slot.state(), slot.len());
-            assert_eq!(self.held.contains(&seq), slot.state() == State::Leased, "held {seq}");
+            let state = slot.state();
+            counts.add(state, slot.len());
+            assert_eq!(self.held.contains(&seq), state == State::Leased, "held {seq}");
             let leased = extra.is_some_and(|extra| extra.lease.is_some());
-            assert_eq!(leased, slot.state() == State::Leased, "lease and state of {seq}");
-            let listed = self.returned.contains(&seq);
-            let expected = slot.state() == State::Ready && seq < self.cursor;
-            assert_eq!(listed, expected, "place of {seq} in queue {:?}", self.no);
+            assert_eq!(leased, state == State::Leased, "lease and state of {seq}");
+            let due = extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at);
+            assert_eq!(self.delayed.contains(&(due, seq)), state == State::Delayed, "{seq}");
+            assert_eq!(self.find(self.id_of(seq, slot)), Some(seq), "the id of {seq}");
         }
-        assert_eq!(counts, self.counts, "counts of queue {:?}", self.no);
-        assert!(self.cursor <= self.visible.max(self.slots.first_seq()));
-        assert!(self.visible <= self.slots.next().max(self.slots.first_seq()));
+        assert_eq!(counts, self.counts, "counts of queue {no:?}");
+        assert_eq!(self.delayed.len() as u64, counts.by_state.delayed, "queue {no:?}");
+        assert_eq!(self.dead.len() as u64, counts.by_state.dead, "queue {no:?}");
+        self.order.check(&self.slots);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::journal::BodyRef;
-
-    #[test]
-    fn a_plain_message_has_nothing_beside_its_slot() {
-        let pattern = TopicPattern::new("t").unwrap();
-        let owner = Owner::from_record("@127.0.0.1");
-        let mut queue = Queue::new(QueueNo(1), None, pattern, owner, Timestamp::EPOCH);
-        let body = BodyRef { sequence: 1, segment: 1, offset: 64, len: 10 };
-        let seq = queue.push(Slot::new(body, Timestamp::EPOCH, false), None);
-        assert!(matches!(queue.slots.get_full(seq), Some((_, None))));
-        queue.check();
-    }
+/// Whether nobody holds the message and it is not dead.
+pub(crate) fn is_waiting(state: State) -> bool {
+    matches!(state, State::Ready | State::Delayed)
 }

@@ -1,4 +1,4 @@
-//! The index of a queue: 32 bytes a message, found by its seq without a search.
+//! The index of a queue: 40 bytes a message, found by its seq without a search.
 //!
 //! Slots stand in chunks of [`CHUNK`], a chunk goes when its last message is gone. A chunk is
 //! shared with a checkpoint that is being written and copied on the first change after it was
@@ -9,11 +9,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use slab::Slab;
-use sluice_model::{Generation, SessionId, Timestamp};
+use sluice_model::{
+    Carried, DeadReason, Generation, Lane, Level, SessionId, State, Timestamp, Transition,
+};
 
-use crate::effects::Resident;
-use crate::journal::BodyRef;
-use crate::record::DeadReason;
+use crate::journal::{BodyRef, Progress};
+use crate::queue::order::Place;
 
 /// Slots in a chunk.
 pub(crate) const CHUNK: u64 = 1024;
@@ -21,26 +22,12 @@ pub(crate) const CHUNK: u64 = 1024;
 /// No [`Extra`].
 const PLAIN: u32 = u32::MAX;
 
-/// Where a message is in its life. Whether a ready message is visible yet is not a state: its
-/// queue knows how far it is committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Settled, expired or dropped: nothing is left.
-    Gone,
-    /// May be leased.
-    Ready,
-    /// Hidden until its time.
-    Delayed,
-    /// One consumer holds it.
-    Leased,
-    /// Parked in the dead set.
-    Dead,
-}
-
 /// One message of a queue.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
     sequence: u64,
+    /// The message's number within the start of the broker that its queue knows by its seq.
+    counter: u64,
     segment: u32,
     offset: u32,
     len: u32,
@@ -51,41 +38,112 @@ pub(crate) struct Slot {
 
 /// The body is shared with other queues.
 const SHARED: u64 = 1 << 8;
+/// It is safe once it is written, and no sync is waited for.
+const OS: u64 = 1 << 9;
+/// It stands elsewhere in its queue's order than its seq says.
+const RANKED: u64 = 1 << 10;
+const FLAGS: u64 = SHARED | OS | RANKED;
 
-const _: () = assert!(size_of::<Slot>() == 32);
+/// Settled, expired or dropped: nothing is left.
+const GONE: u64 = 0;
+
+const _: () = assert!(size_of::<Slot>() == 40);
+
+const fn state_bits(state: State) -> u64 {
+    match state {
+        State::Ready => 1,
+        State::Delayed => 2,
+        State::Leased => 3,
+        State::Dead => 4,
+    }
+}
 
 impl Slot {
-    /// A plain message whose body is at `body`.
-    pub(crate) fn new(body: BodyRef, enqueued_at: Timestamp, shared: bool) -> Self {
-        let flags = if shared { SHARED } else { 0 };
+    /// A message whose body is at `body`; `counter` is its number in its start of the broker.
+    pub(crate) fn new(body: BodyRef, counter: u64, at: Timestamp, level: Level) -> Self {
+        let flags = if level == Level::Os { OS } else { 0 };
         Self {
             sequence: body.sequence,
+            counter,
             segment: body.segment,
             offset: body.offset,
             len: body.len,
             extra: PLAIN,
-            stamp: enqueued_at.as_millis() << 16 | flags | State::Ready as u64,
+            stamp: at.as_millis() << 16 | flags | state_bits(State::Ready),
         }
     }
 
     /// A message in memory only, of `len` bytes.
-    pub(crate) fn resident(len: u64, enqueued_at: Timestamp) -> Self {
+    pub(crate) fn resident(len: u64, counter: u64, at: Timestamp) -> Self {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        Self::new(BodyRef { len, ..BodyRef::default() }, enqueued_at, false)
+        Self::new(BodyRef { len, ..BodyRef::default() }, counter, at, Level::Memory)
     }
 
+    /// The same, as one of several that share a body.
+    pub(crate) fn shared(self, shared: bool) -> Self {
+        let flag = if shared { SHARED } else { 0 };
+        Self { stamp: self.stamp & !SHARED | flag, ..self }
+    }
+
+    /// As an image wrote it.
+    pub(crate) fn from_parts(body: BodyRef, counter: u64, at: Timestamp, flags: u8) -> Self {
+        let slot = Self::new(body, counter, at, Level::Sync);
+        Self { stamp: slot.stamp | u64::from(flags) << 8 & FLAGS, ..slot }
+    }
+
+    /// What [`Slot::from_parts`] takes back.
+    pub(crate) fn flags(&self) -> u8 {
+        ((self.stamp & FLAGS) >> 8) as u8
+    }
+
+    fn is_gone(&self) -> bool {
+        self.stamp & 0xff == GONE
+    }
+
+    /// Where the message is in its life. A slot that is gone is never handed out.
     pub(crate) fn state(&self) -> State {
         match self.stamp & 0xff {
-            1 => State::Ready,
             2 => State::Delayed,
             3 => State::Leased,
             4 => State::Dead,
-            _ => State::Gone,
+            _ => State::Ready,
         }
     }
 
-    fn set_state(&mut self, state: State) {
-        self.stamp = self.stamp & !0xff | state as u64;
+    fn set_state(&mut self, bits: u64) {
+        self.stamp = self.stamp & !0xff | bits;
+    }
+
+    pub(crate) fn is_ranked(&self) -> bool {
+        self.stamp & RANKED != 0
+    }
+
+    /// How safe it was when it was confirmed.
+    pub(crate) fn level(&self) -> Level {
+        match (self.sequence, self.stamp & OS) {
+            (0, _) => Level::Memory,
+            (_, 0) => Level::Sync,
+            _ => Level::Os,
+        }
+    }
+
+    /// Whether it is visible only once it is synced.
+    pub(crate) fn waits_for_sync(&self) -> bool {
+        self.level() == Level::Sync
+    }
+
+    /// Whether the log has got far enough for it to be visible.
+    pub(crate) fn is_committed(&self, progress: Progress) -> bool {
+        match self.level() {
+            Level::Memory => true,
+            Level::Os => self.sequence <= progress.written,
+            Level::Sync => self.sequence <= progress.synced,
+        }
+    }
+
+    /// Its number in its start of the broker.
+    pub(crate) fn counter(&self) -> u64 {
+        self.counter
     }
 
     pub(crate) fn is_shared(&self) -> bool {
@@ -117,7 +175,7 @@ impl Slot {
 
 /// What only some messages have.
 ///
-/// A slot without one is 32 bytes; with one it is several times that, so plain messages never get
+/// A slot without one is 40 bytes; with one it is several times that, so plain messages never get
 /// one before they are handed over.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Extra {
@@ -132,16 +190,32 @@ pub(crate) struct Extra {
     pub(crate) ready_at: Timestamp,
     /// Gone from then on; the epoch for never.
     pub(crate) expires_at: Timestamp,
+    /// What happened to it last; none for its publish.
+    pub(crate) last: Option<(Transition, Timestamp)>,
+    /// Its body, when it is in memory only.
+    pub(crate) resident: Option<Arc<Carried>>,
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// What only few messages have.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct More {
+    /// Order and limits.
+    pub(crate) lane: Option<Arc<Lane>>,
+    /// Where it stands since it was redriven.
+    pub(crate) place: Option<Place>,
+    pub(crate) redriven: u32,
     /// Why and since when it is dead.
     pub(crate) dead: Option<(DeadReason, Timestamp)>,
-    /// Its body, when it is in memory only.
-    pub(crate) resident: Option<Arc<Resident>>,
+    /// What its last consumer said about a failure.
+    pub(crate) note: Option<Box<str>>,
 }
 
 /// One consumer's right to a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Lease {
     pub(crate) generation: Generation,
+    pub(crate) granted_at: Timestamp,
     pub(crate) deadline: Timestamp,
     /// It ends with its connection.
     pub(crate) bound: bool,
@@ -153,6 +227,23 @@ impl Extra {
     /// Whether the message is past its time.
     pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at != Timestamp::EPOCH && self.expires_at <= now
+    }
+
+    pub(crate) fn lane(&self) -> Option<&Arc<Lane>> {
+        self.more.as_ref()?.lane.as_ref()
+    }
+
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.more.as_ref()?.place
+    }
+
+    pub(crate) fn dead(&self) -> Option<(DeadReason, Timestamp)> {
+        self.more.as_ref()?.dead
+    }
+
+    /// What few messages have, to be changed.
+    pub(crate) fn more_mut(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
     }
 }
 
@@ -216,13 +307,13 @@ impl Slots {
 
     pub(crate) fn get(&self, seq: u64) -> Option<&Slot> {
         let (chunk, at) = self.locate(seq)?;
-        chunk.slots.get(at).filter(|slot| slot.state() != State::Gone)
+        chunk.slots.get(at).filter(|slot| !slot.is_gone())
     }
 
     /// The slot and what it has beside it.
     pub(crate) fn get_full(&self, seq: u64) -> Option<(&Slot, Option<&Extra>)> {
         let (chunk, at) = self.locate(seq)?;
-        let slot = chunk.slots.get(at).filter(|slot| slot.state() != State::Gone)?;
+        let slot = chunk.slots.get(at).filter(|slot| !slot.is_gone())?;
         Some((slot, chunk.extras.get(slot.extra as usize)))
     }
 
@@ -263,7 +354,14 @@ impl Slots {
     /// Moves a message to another state.
     pub(crate) fn set_state(&mut self, seq: u64, state: State) {
         if let Some((chunk, at)) = self.locate_mut(seq, Dirty { states: true, places: false }) {
-            chunk.slots[at].set_state(state);
+            chunk.slots[at].set_state(state_bits(state));
+        }
+    }
+
+    /// Notes that a message stands elsewhere than its seq says.
+    pub(crate) fn set_ranked(&mut self, seq: u64) {
+        if let Some((chunk, at)) = self.locate_mut(seq, Dirty { states: true, places: true }) {
+            chunk.slots[at].stamp |= RANKED;
         }
     }
 
@@ -296,7 +394,7 @@ impl Slots {
             chunk.extras.remove(slot.extra as usize);
         }
         chunk.slots[at].extra = PLAIN;
-        chunk.slots[at].set_state(State::Gone);
+        chunk.slots[at].set_state(GONE);
         chunk.alive -= 1;
         if chunk.alive == 0 {
             self.drop_chunk(seq / CHUNK);
@@ -324,7 +422,7 @@ impl Slots {
             match self.locate(from) {
                 None => from = (from / CHUNK + 1) * CHUNK,
                 Some((chunk, at)) => match chunk.slots.get(at) {
-                    Some(slot) if slot.state() != State::Gone => return Some(from),
+                    Some(slot) if !slot.is_gone() => return Some(from),
                     _ => from += 1,
                 },
             }
@@ -386,7 +484,7 @@ impl Slots {
         (self.first..).zip(&self.entries).flat_map(|(number, entry)| {
             entry.chunk.iter().flat_map(move |chunk| {
                 (number * CHUNK..).zip(&chunk.slots).filter_map(move |(seq, slot)| {
-                    let here = slot.state() != State::Gone;
+                    let here = !slot.is_gone();
                     here.then(|| (seq, slot, chunk.extras.get(slot.extra as usize)))
                 })
             })
@@ -395,10 +493,15 @@ impl Slots {
 }
 
 impl Chunk {
-    /// The slots by place, each with what it has beside it.
-    pub(crate) fn with_extras(&self) -> impl Iterator<Item = (usize, &Slot, Option<&Extra>)> {
-        let extra = |slot: &Slot| self.extras.get(slot.extra as usize);
-        self.slots.iter().enumerate().map(move |(at, slot)| (at, slot, extra(slot)))
+    /// The slots by place, each with what it has beside it; none for one that is gone.
+    pub(crate) fn with_extras(
+        &self,
+    ) -> impl Iterator<Item = (usize, Option<(&Slot, Option<&Extra>)>)> {
+        let full = |slot| {
+            let slot: &Slot = slot;
+            (!slot.is_gone()).then(|| (slot, self.extras.get(slot.extra as usize)))
+        };
+        self.slots.iter().enumerate().map(move |(at, slot)| (at, full(slot)))
     }
 
     /// A chunk as an image held it.
@@ -406,11 +509,11 @@ impl Chunk {
         let mut chunk = Self { slots, ..Self::default() };
         for slot in &mut chunk.slots {
             slot.extra = PLAIN;
-            slot.set_state(State::Gone);
+            slot.set_state(GONE);
         }
         for (at, state, extra) in states {
             let Some(slot) = chunk.slots.get_mut(at) else { continue };
-            slot.set_state(state);
+            slot.set_state(state_bits(state));
             chunk.alive += 1;
             if let Some(extra) = extra {
                 slot.extra = u32::try_from(chunk.extras.insert(extra)).unwrap_or(PLAIN);
@@ -426,19 +529,24 @@ mod tests {
 
     fn slot(sequence: u64) -> Slot {
         let body = BodyRef { sequence, segment: 1, offset: 64, len: 10 };
-        Slot::new(body, Timestamp::from_millis(1_700_000_000_000), false)
+        Slot::new(body, sequence, Timestamp::from_millis(1_700_000_000_000), Level::Sync)
     }
 
     #[test]
     fn a_slot_keeps_its_time_flags_and_state_apart() {
-        let mut slot =
-            Slot::new(BodyRef::default(), Timestamp::from_millis(1_700_000_000_123), true);
-        for state in [State::Delayed, State::Leased, State::Dead, State::Gone, State::Ready] {
-            slot.set_state(state);
-            assert_eq!(slot.state(), state);
-            assert_eq!(slot.enqueued_at().as_millis(), 1_700_000_000_123);
-            assert!(slot.is_shared());
+        let at = Timestamp::from_millis(1_700_000_000_123);
+        let body = BodyRef { sequence: 9, ..BodyRef::default() };
+        let mut slot = Slot::new(body, 7, at, Level::Os).shared(true);
+        for state in [State::Delayed, State::Leased, State::Dead, State::Ready] {
+            slot.set_state(state_bits(state));
+            assert_eq!((slot.state(), slot.is_gone()), (state, false));
+            assert_eq!((slot.enqueued_at(), slot.counter()), (at, 7));
+            assert!(slot.is_shared() && slot.level() == Level::Os);
         }
+        slot.set_state(GONE);
+        assert!(slot.is_gone());
+        let again = Slot::from_parts(body, 7, at, slot.flags());
+        assert!(again.is_shared() && again.level() == Level::Os && !again.is_ranked());
     }
 
     #[test]

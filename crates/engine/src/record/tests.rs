@@ -7,47 +7,56 @@ fn samples() -> Vec<Record<'static>> {
     let timed = Target { expires_at: Timestamp::from_millis(99), ..target };
     let generation = Generation { start: 3, counter: 12 };
     let at = Timestamp::from_millis(1_700_000_000_000);
-    let extras = Extras {
+    let lane = Lane {
         priority: 9,
         cost: 7,
         group: Some("g".into()),
         keys: vec!["stripe:1".into(), "eu".into()],
-        dedupe_id: Some("d".into()),
-        ..Extras::default()
     };
+    let mut settings = QueueSettings::default();
+    settings.set_text("lease_ms", "5000").unwrap();
+    settings.set_text("jitter", "0.5").unwrap();
+    let mark = |scope| DedupeMark { scope, id: 1 << 99, body: 7, until: at };
+    let topic = DedupeScope::Topic(Topic::new("a.b").unwrap());
     let id = MessageId { start: 3, counter: 5 };
-    let published = |targets: Vec<Target>, extras: Option<Extras>| Record::Published {
-        at,
-        id,
-        targets: targets.into(),
-        extras: extras.map(Cow::Owned),
-        content: None,
+    let published = |targets: Vec<Target>, lane: Option<Lane>, dedupe: Option<DedupeMark>| {
+        let (lane, dedupe) = (lane.map(Cow::Owned), dedupe.map(Cow::Owned));
+        Record::Published { at, id, targets: targets.into(), lane, dedupe, content: None }
     };
+    let what = Purge { waiting: true, leased: false, dead: true };
     vec![
         Record::Founded { lease_key: *b"0123456789abcdef" },
         Record::Started { start: 3, at, unclean: true },
-        Record::Subscribed {
+        Record::Declared {
             queue: QueueNo(7),
             at,
             name: None,
-            pattern: "a.>".into(),
+            pattern: Some("a.>".into()),
             owner: "@127.0.0.1".into(),
+            settings: Cow::Owned(QueueSettings::default()),
         },
-        Record::Subscribed {
+        Record::Declared {
             queue: QueueNo(8),
             at,
             name: Some("billing".into()),
-            pattern: "a".into(),
+            pattern: None,
             owner: "k1".into(),
+            settings: Cow::Owned(settings.clone()),
         },
-        Record::Unsubscribed { queue: QueueNo(7) },
-        published(vec![target], None),
-        published(vec![target, timed], Some(extras)),
+        Record::Configured { queue: QueueNo(8), settings: Cow::Owned(settings) },
+        Record::Ended { queue: QueueNo(7) },
+        published(vec![target], None, None),
+        published(vec![target, timed], Some(lane.clone()), Some(mark(topic))),
+        published(vec![], None, Some(mark(DedupeScope::Queue(QueueNo(9))))),
         Record::Moved { targets: vec![target].into(), body: None },
-        Record::Granted { target, generation, deadline: at, bound: true },
+        Record::Granted { target, generation, at, deadline: at, bound: true },
+        Record::Extended { target, at, deadline: at },
         Record::Acked { target, generation },
-        Record::Returned { target, cause: Cause::Lost, ready_at: at },
-        Record::Buried { target, reason: DeadReason::Corrupt, at },
+        Record::Returned { target, cause: Cause::Lost, at, ready_at: at, note: None },
+        Record::Buried { target, reason: DeadReason::Rejected, at, note: Some("no".into()) },
+        Record::Rescheduled { target, at, ready_at: at },
+        Record::Redriven { target, at, fence: generation },
+        Record::Purged { queue: QueueNo(7), from: Seq(1), to: Seq(9), what },
         Record::Removed { target, why: Removal::Dropped },
     ]
 }
@@ -78,8 +87,14 @@ fn golden_bytes_of_the_commonest_records_stay() {
     let generation = Generation { start: 1, counter: 3 };
     let at = Timestamp::from_millis(0x0102);
     let id = MessageId { start: 1, counter: 4 };
-    let published =
-        Record::Published { at, id, targets: vec![target].into(), extras: None, content: None };
+    let published = Record::Published {
+        at,
+        id,
+        targets: vec![target].into(),
+        lane: None,
+        dedupe: None,
+        content: None,
+    };
     assert_eq!(
         hex(&published),
         "0502010000000000000100000004000000000000000001000000020000000500000000000000"

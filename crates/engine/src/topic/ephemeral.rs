@@ -3,16 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sluice_model::SessionId;
-
-use crate::effects::Resident;
+use sluice_model::{Carried, SessionId};
 
 /// A subscription at most once. It loses its oldest messages when it can't keep up.
 #[derive(Debug)]
 pub(crate) struct Ephemeral {
     pub(crate) session: SessionId,
     pub(crate) pattern: sluice_model::TopicPattern,
-    waiting: VecDeque<Arc<Resident>>,
+    waiting: VecDeque<Arc<Carried>>,
     bytes: usize,
 }
 
@@ -23,7 +21,7 @@ impl Ephemeral {
 
     /// Adds a message and drops the oldest ones past `bytes_max`, but never the new one. Says how
     /// many were dropped.
-    pub(crate) fn push(&mut self, message: Arc<Resident>, bytes_max: usize) -> u64 {
+    pub(crate) fn push(&mut self, message: Arc<Carried>, bytes_max: usize) -> u64 {
         self.bytes += message.bytes();
         self.waiting.push_back(message);
         let mut dropped = 0;
@@ -40,7 +38,7 @@ impl Ephemeral {
     }
 
     /// Takes the next message.
-    pub(crate) fn pop(&mut self) -> Option<Arc<Resident>> {
+    pub(crate) fn pop(&mut self) -> Option<Arc<Carried>> {
         let message = self.waiting.pop_front()?;
         self.bytes -= message.bytes();
         Some(message)

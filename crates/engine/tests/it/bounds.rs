@@ -3,7 +3,7 @@
 use sluice_engine::{Overflow, Ran};
 use sluice_model::{Answer, Code, Command, Qos};
 
-use crate::rig::{Rig, Said, config, delay, ms, peer, publish, with};
+use crate::rig::{Rig, Said, config, delay, ms, peer, publish, take, with};
 
 fn refusal(answer: Answer) -> Code {
     match answer {
@@ -21,7 +21,7 @@ fn a_full_queue_refuses_and_names_itself() {
     rig.publish(client, "t", "b");
     let written = rig.tape.last();
     let answer = rig.answer(client, publish("t", Qos::AtLeastOnce, "c", None));
-    assert!(format!("{answer:?}").contains("subscription 1 is full"), "{answer:?}");
+    assert!(format!("{answer:?}").contains("queue $sub.all is full"), "{answer:?}");
     // Stored for all that match or for none.
     let answer = rig.answer(client, publish("u", Qos::AtLeastOnce, "c", None));
     assert_eq!(refusal(answer), Code::QueueFull);
@@ -113,7 +113,7 @@ fn drop_oldest_drops_as_many_as_the_bytes_of_the_new_one_need() {
 #[test]
 fn a_message_larger_than_the_bound_is_refused() {
     let mut config = config();
-    config.max_message_bytes = 10;
+    config.queue.max_message_bytes = 10;
     let mut rig = Rig::new(config);
     let (client, _) = rig.consumer();
     rig.publish(client, "t", "0123456789");
@@ -134,7 +134,7 @@ fn a_delivery_that_finds_no_room_waits_until_replies_have_left() {
         rig.publish(publisher, "t", &format!("{n}{}", "x".repeat(250)));
     }
     rig.drains = false;
-    let receive = || Command::Receive { subscription: all };
+    let receive = || take(all);
     let first = rig.ask(client, receive()).unwrap();
     assert_eq!(rig.run(client, receive()), Ran::Done);
     assert_eq!(rig.run(client, receive()), Ran::NoRoom);
@@ -178,7 +178,7 @@ fn a_session_holds_at_most_so_many_leases() {
     }
     let a = rig.receive(client, all).unwrap().lease();
     rig.receive(client, all).unwrap();
-    let answer = rig.answer(client, Command::Receive { subscription: all });
+    let answer = rig.answer(client, take(all));
     assert_eq!(refusal(answer), Code::RateLimited);
     assert_eq!(rig.ack(client, a), Ok(false));
     assert_eq!(rig.next(client, all), "c");

@@ -1,9 +1,14 @@
 //! What waits for the log: visibility, and replies.
 
-use sluice_engine::{Level, Need, Place, Progress};
-use sluice_model::{Answer, Command, Confirm, Publish, Qos, SessionId, Subscribe, SubscriptionId};
+use sluice_engine::{Need, Place, Progress};
+use sluice_model::{
+    Answer, Command, Confirm, Level, Publish, Qos, QueueSettings, SessionId, Subscribe,
+    SubscriptionId,
+};
 
-use crate::rig::{Out, RELEASED, Rig, Said, config, delay, key, ms, peer, publish, with};
+use crate::rig::{
+    EMPTY, Out, RELEASED, Rig, Said, config, delay, key, ms, peer, publish, take, with,
+};
 
 /// A rig that commits only when told.
 fn by_hand(mut rig: Rig) -> Rig {
@@ -21,7 +26,7 @@ fn written(sequence: u64) -> Need {
 }
 
 fn parked(rig: &mut Rig, session: SessionId, subscription: SubscriptionId) -> Place {
-    match rig.ask(session, Command::Receive { subscription }).unwrap().said {
+    match rig.ask(session, take(subscription)).unwrap().said {
         Said::Parked(ticket) => Place::Kept(ticket),
         other => panic!("{other:?}"),
     }
@@ -30,7 +35,7 @@ fn parked(rig: &mut Rig, session: SessionId, subscription: SubscriptionId) -> Pl
 fn payload(out: &Out) -> &str {
     match &out.said {
         Said::Got(got) => &got.payload,
-        Said::Answer(Answer::Empty) => "",
+        Said::Answer(Answer::Empty { .. }) => "",
         other => panic!("{other:?}"),
     }
 }
@@ -169,7 +174,7 @@ fn a_copy_for_a_subscriber_at_most_once_waits_for_the_commit_too() {
     rig.named(client, "all", ">");
     rig = by_hand(rig);
     rig.publish(client, "t", "a");
-    let empty = rig.ask(client, Command::Receive { subscription: light }).unwrap();
+    let empty = rig.ask(client, take(light)).unwrap();
     assert_eq!(payload(&empty), "");
     rig.commit();
     assert_eq!(rig.next(client, light), "a");
@@ -218,7 +223,7 @@ fn a_reply_names_the_record_that_it_speaks_of() {
     rig.commit();
     rig.publish(client, "t", "a");
     rig.commit();
-    let receive = Command::Receive { subscription: all };
+    let receive = take(all);
     let out = rig.ask(client, receive.clone()).unwrap();
     assert_eq!(out.need.written, rig.tape.last(), "the grant");
     assert!(out.need.synced <= rig.progress.synced);
@@ -235,8 +240,8 @@ fn a_reply_names_the_record_that_it_speaks_of() {
     assert_eq!((rig.tape.last(), rig.engine.stats().acked), (acked + 1, 1));
     // What says "nothing" waits for what the session did before.
     let other = rig.ephemeral(client, "u");
-    let out = rig.ask(client, Command::Receive { subscription: other }).unwrap();
-    assert_eq!((out.said, out.need), (Said::Answer(Answer::Empty), synced(acked + 1)));
+    let out = rig.ask(client, take(other)).unwrap();
+    assert_eq!((out.said, out.need), (Said::Answer(EMPTY), synced(acked + 1)));
 }
 
 #[test]
@@ -276,12 +281,14 @@ fn a_subscription_is_told_when_it_is_safe_and_what_came_before_it_is_not_its() {
         pattern: ">".parse().unwrap(),
         qos: Qos::AtLeastOnce,
         name: Some("all".parse().unwrap()),
+        settings: QueueSettings::default(),
     });
     assert_eq!(rig.ask(other, command).unwrap().need, synced(made));
     let command = Command::Subscribe(Subscribe {
         pattern: "t".parse().unwrap(),
         qos: Qos::AtLeastOnce,
         name: None,
+        settings: QueueSettings::default(),
     });
     let unnamed = rig.ask(other, command.clone()).unwrap().need;
     assert_eq!(unnamed, synced(rig.tape.last()));

@@ -1,7 +1,7 @@
 //! What a restart brings back, whatever part of the log is left.
 
-use sluice_engine::{Level, Record};
-use sluice_model::{Code, Qos};
+use sluice_engine::Record;
+use sluice_model::{Code, Level, Qos};
 
 use crate::rig::{Rig, config, delay, ms, peer, publish, ttl, with};
 

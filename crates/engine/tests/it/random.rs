@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use sluice_engine::{EndedBy, Record};
 use sluice_flow::Backoff;
 use sluice_model::{
-    Answer, Client, Code, Command, Extras, LeaseId, Outcome, Qos, QueueNo, SessionId,
+    Answer, Client, Code, Extras, LeaseId, Outcome, Published, Qos, QueueNo, SessionId,
     SubscriptionId, Timestamp, TopicPattern,
 };
 
-use crate::rig::{Got, Rig, Said, config, key, ms, peer, publish};
+use crate::rig::{Got, Rig, Said, config, key, ms, peer, publish, take};
 
 const SEEDS: u64 = 60;
 const STEPS: u64 = 500;
@@ -105,7 +105,7 @@ impl World {
             queue.max_releases = u32::MAX;
             queue.backoff = Backoff { min: ms(100), max: ms(1_000), ..Backoff::default() };
         }
-        config.unnamed_expiry = ms(1_000 * 3_600_000);
+        config.unnamed.inactive_expiry = Some(ms(1_000 * 3_600_000));
         let mut rig = Rig::new(config);
         rig.commits = false;
         Self {
@@ -176,7 +176,7 @@ impl World {
 
     fn made_since(&self, before: u64) -> Option<(u64, QueueNo)> {
         (before + 1..=self.rig.tape.last()).find_map(|n| match self.rig.tape.record(n) {
-            Record::Subscribed { queue, .. } => Some((n, queue)),
+            Record::Declared { queue, .. } => Some((n, queue)),
             _ => None,
         })
     }
@@ -280,10 +280,13 @@ impl World {
         self.next += 1;
         let ttl = self.dice.one_in(8).then(|| ms(self.dice.between(1, 20_000)));
         let delay = self.dice.one_in(8).then(|| ms(self.dice.between(1, 3_000)));
+        let delay = delay.filter(|delay| ttl.is_none_or(|ttl| *delay < ttl));
         let extras = Extras { ttl, delay, ..Extras::default() };
         let before = self.rig.tape.last();
         let out = self.rig.ask(session, publish(topic, qos, &name, Some(extras))).unwrap();
-        let Said::Answer(Answer::Published { matched, .. }) = out.said else { panic!("{out:?}") };
+        let Said::Answer(Answer::Published(Published { matched, .. })) = out.said else {
+            panic!("{out:?}")
+        };
         let after = self.rig.tape.last();
         let record = if qos == Qos::AtLeastOnce && matched > 0 { before + 1 } else { 0 };
         assert_eq!(after, record.max(before), "one record with one body, or none");
@@ -306,7 +309,7 @@ impl World {
     fn receive(&mut self) {
         let Some(session) = self.session() else { return };
         let Some((subscription, _)) = self.dice.pick(&self.sessions[&session]) else { return };
-        let _ = self.rig.run(session, Command::Receive { subscription });
+        let _ = self.rig.run(session, take(subscription));
     }
 
     /// Takes note of every delivery, and checks that it had to be or could be.
@@ -416,7 +419,7 @@ impl World {
         let Some((no, name, at)) = self.delivery() else { return };
         let delay = self.dice.one_in(2).then(|| ms(self.dice.below(2_000)));
         let outcome = if self.dice.one_in(2) {
-            Outcome::Failed { delay }
+            Outcome::Failed { delay, note: None }
         } else {
             Outcome::Released { delay }
         };

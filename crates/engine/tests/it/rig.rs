@@ -6,12 +6,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use sluice_engine::{
     Body, BodyRef, Config, Effect, Effects, EndedBy, Engine, Handover, Journal, Key, Loader, Need,
-    Piece, Place, Progress, QueueConfig, Ran, Record, Stored, Target, Ticket,
+    Piece, Place, Progress, QueueConfig, Ran, Record, Target, Ticket, read_content,
 };
 use sluice_flow::Backoff;
 use sluice_model::{
-    Answer, Client, Code, Command, Confirm, Extras, LeaseId, Message, Outcome, Principal, Publish,
-    Qos, Reply, Request, SessionId, Subscribe, SubscriptionId, Timestamp,
+    Answer, Carried, Client, Code, Command, Confirm, Destination, Extras, LeaseId, Message,
+    Outcome, Principal, Publish, Qos, QueueSettings, Receive, Reply, Request, SessionId, Source,
+    Subscribe, SubscriptionId, Timestamp,
 };
 
 /// Records in a segment of the log.
@@ -21,6 +22,9 @@ const SEGMENT: u64 = 64;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tape {
     records: Vec<(Vec<u8>, Bytes)>,
+    batch: Option<(u64, usize)>,
+    /// Records of a batch: behind the first number, up to the second.
+    pub(crate) batches: Vec<(u64, u64)>,
 }
 
 impl Tape {
@@ -66,6 +70,18 @@ impl Journal for Tape {
         };
         self.records.push((head, body.into()));
         self.place(self.last())
+    }
+
+    fn begin_batch(&mut self, bytes: usize) {
+        self.batch = Some((self.last(), bytes));
+    }
+
+    fn end_batch(&mut self) {
+        let (from, bytes) = self.batch.take().expect("a batch has begun");
+        let size = |(head, body): &(Vec<u8>, Bytes)| head.len() + body.len();
+        let used: usize = self.records[from as usize..].iter().map(size).sum();
+        assert!(used <= bytes, "a batch of {used} bytes, {bytes} were announced");
+        self.batches.push((from, self.last()));
     }
 }
 
@@ -158,6 +174,14 @@ pub(crate) fn with(change: impl FnOnce(&mut QueueConfig)) -> Config {
     let mut config = config();
     change(&mut config.queue);
     config
+}
+
+/// There is nothing, and nobody knows when there will be.
+pub(crate) const EMPTY: Answer = Answer::Empty { next: None };
+
+/// Takes one message of a subscription.
+pub(crate) fn take(subscription: SubscriptionId) -> Command {
+    Command::Receive(Receive::one(Source::Subscription(subscription)))
 }
 
 pub(crate) fn ms(millis: u64) -> Duration {
@@ -294,6 +318,13 @@ impl Rig {
                     let said = Said::Answer(reply.answer);
                     (session, Out { tag, place: Some(place), need, weight, said })
                 }
+                Effect::Peek { session, tag, info, body, need } => {
+                    let (carried, _) = self.carried(&body);
+                    let peeked = Box::new(sluice_model::Peeked { info: *info, carried });
+                    let said = Said::Answer(Answer::Peeked(peeked));
+                    let weight = Reply::WEIGHT_MIN + Reply::delivery_weight(body.bytes());
+                    (session, Out { tag, place: Some(Place::Next), need, weight, said })
+                }
                 Effect::Deliver { session, tag, place, handover, need } => {
                     let weight = Reply::delivery_weight(handover.bytes());
                     let said = Said::Got(self.open_up(&handover));
@@ -316,22 +347,20 @@ impl Rig {
     }
 
     fn open_up(&self, handover: &Handover) -> Got {
-        let (payload, topic, at) = match &handover.body {
-            Body::Stored(at) => {
-                let stored = Stored::decode(&self.tape.body(*at)).unwrap();
-                (stored.payload, stored.topic, Some(*at))
-            }
-            Body::Resident(message) => {
-                let topic = Bytes::copy_from_slice(message.topic.as_str().as_bytes());
-                (message.payload.clone(), topic, None)
-            }
-        };
+        let (Carried { payload, topic, .. }, at) = self.carried(&handover.body);
         Got {
             payload: String::from_utf8(payload.to_vec()).unwrap(),
             topic: String::from_utf8(topic.to_vec()).unwrap(),
             lease: handover.lease,
             redelivered: handover.redelivered,
             at,
+        }
+    }
+
+    fn carried(&self, body: &Body) -> (Carried, Option<BodyRef>) {
+        match body {
+            Body::Stored(at) => (read_content(&self.tape.body(*at)).unwrap(), Some(*at)),
+            Body::Resident(message) => ((**message).clone(), None),
         }
     }
 
@@ -384,7 +413,8 @@ impl Rig {
     ) -> Result<SubscriptionId, Code> {
         let pattern = pattern.parse().unwrap();
         let name = name.map(|name| name.parse().unwrap());
-        match self.answer(session, Command::Subscribe(Subscribe { pattern, qos, name })) {
+        let settings = QueueSettings::default();
+        match self.answer(session, Command::Subscribe(Subscribe { pattern, qos, name, settings })) {
             Answer::Subscribed { subscription } => Ok(subscription),
             Answer::Refused(refusal) => Err(refusal.code),
             other => panic!("{other:?}"),
@@ -431,9 +461,9 @@ impl Rig {
 
     /// The next message, if there is one.
     pub(crate) fn receive(&mut self, session: SessionId, from: SubscriptionId) -> Option<Got> {
-        match self.ask(session, Command::Receive { subscription: from }).unwrap().said {
+        match self.ask(session, take(from)).unwrap().said {
             Said::Got(got) => Some(got),
-            Said::Answer(Answer::Empty) => None,
+            Said::Answer(Answer::Empty { .. }) => None,
             other => panic!("{other:?}"),
         }
     }
@@ -476,7 +506,7 @@ impl Rig {
     }
 }
 
-pub(crate) const FAILED: Outcome = Outcome::Failed { delay: None };
+pub(crate) const FAILED: Outcome = Outcome::Failed { delay: None, note: None };
 pub(crate) const RELEASED: Outcome = Outcome::Released { delay: None };
 
 fn settled(answer: Answer) -> Result<bool, Code> {
@@ -493,7 +523,8 @@ pub(crate) fn publish(topic: &str, qos: Qos, payload: &str, extras: Option<Extra
         extras: extras.map(Box::new),
     };
     let topic = topic.parse().unwrap();
-    Command::Publish(Publish { topic, qos, message, confirm: Confirm::Always })
+    let to = Destination::Topic(topic);
+    Command::Publish(Publish { to, qos, level: None, message, confirm: Confirm::Always })
 }
 
 pub(crate) fn ttl(ttl: Duration) -> Extras {

@@ -1,9 +1,9 @@
 //! Named, unnamed and ephemeral subscriptions, and who gets them.
 
 use sluice_engine::{EndedBy, Overflow};
-use sluice_model::{Client, Code, Command, Qos, SubscriptionId};
+use sluice_model::{Client, Code, Qos, SubscriptionId};
 
-use crate::rig::{Rig, config, key, ms, peer};
+use crate::rig::{Rig, config, key, ms, peer, take};
 
 #[test]
 fn consumers_of_a_named_subscription_share_its_messages() {
@@ -48,7 +48,7 @@ fn a_session_receives_only_from_subscriptions_of_its_own() {
     let (_, all) = rig.consumer();
     let stranger = rig.open(peer(9));
     for subscription in [all, SubscriptionId(999)] {
-        let answer = rig.answer(stranger, Command::Receive { subscription });
+        let answer = rig.answer(stranger, take(subscription));
         let text = format!("{answer:?}");
         assert!(text.contains("NotFound"), "{text}");
     }
@@ -207,7 +207,7 @@ fn an_unnamed_subscription_expires_when_nobody_comes_back_for_it() {
 #[test]
 fn a_subscription_may_expire_while_its_lost_connection_still_has_its_grace() {
     let mut config = config();
-    config.unnamed_expiry = ms(1_000);
+    config.unnamed.inactive_expiry = Some(ms(1_000));
     let mut rig = Rig::new(config);
     let client = rig.open(peer(1));
     let all = rig.unnamed(client, "t");
@@ -242,8 +242,8 @@ fn a_broker_that_is_full_of_subscriptions_still_gives_back_those_it_has() {
 #[test]
 fn a_slow_subscriber_at_most_once_loses_its_oldest_messages_which_is_counted() {
     let mut config = config();
-    // Topic and payload have four bytes together.
-    config.subscriber_buffer_bytes = 12;
+    // Topic, sender and payload have 13 bytes together.
+    config.subscriber_buffer_bytes = 39;
     let mut rig = Rig::new(config);
     let (slow, fast) = (rig.open(peer(1)), rig.open(peer(2)));
     let (from_slow, from_fast) = (rig.ephemeral(slow, "t"), rig.ephemeral(fast, "t"));

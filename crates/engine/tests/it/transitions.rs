@@ -131,7 +131,7 @@ fn t11_a_failed_message_comes_back_after_a_backoff_that_grows() {
         rig.pass(ms(1));
     }
     let got = rig.receive(client, all).unwrap();
-    let own = Outcome::Failed { delay: Some(ms(50)) };
+    let own = Outcome::Failed { delay: Some(ms(50)), note: None };
     assert_eq!(rig.nack(client, got.lease(), own), Ok(false));
     rig.pass(ms(50));
     assert!(rig.receive(client, all).unwrap().redelivered);
@@ -260,7 +260,10 @@ fn t18_an_expired_message_is_never_handed_over() {
     rig.publish(client, "t", "a");
     rig.publish_with(client, "shorter", ttl(ms(100)));
     rig.publish_with(client, "not longer", ttl(ms(5_000)));
-    rig.publish_with(client, "delayed", delay(ms(5_000)));
+    rig.publish_with(client, "delayed", delay(ms(999)));
+    let late = publish("t", Qos::AtLeastOnce, "too late", Some(delay(ms(1_000))));
+    let answer = rig.answer(client, late);
+    assert!(matches!(&answer, Answer::Refused(why) if why.code == Code::Invalid), "{answer:?}");
     rig.pass(ms(100));
     assert_eq!(rig.engine.stats().expired, 1);
     // The deadline has not fired, and yet it is not handed over.

@@ -17,8 +17,9 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BytesMut};
 use sluice_model::{
-    Answer, Code, Command, Confirm, Delivery, Message, Publish, Qos, Refusal, Reply, Request,
-    Subscribe, SubscriptionId, TopicPattern,
+    Answer, Carried, Code, Command, Confirm, Delivery, Destination, Message, Publish, Qos,
+    QueueSettings, Receive, Refusal, Reply, Request, Source, Subscribe, SubscriptionId,
+    TopicPattern,
 };
 use sluice_protocol::binary::frame::{
     FrameDecodeError, FrameRef, FrameType, HEADER_BYTES, Header, LENGTH_MAX, peek_frame,
@@ -387,7 +388,8 @@ impl Session {
         let before_message = payload.len() - message.len();
         payload.advance(before_message);
         let message = Message::plain(payload.freeze());
-        let publish = Publish { topic, qos, message, confirm: Confirm::Refusal };
+        let to = Destination::Topic(topic);
+        let publish = Publish { to, qos, level: None, message, confirm: Confirm::Refusal };
         self.push(io.requests, id, Kind::Publish(qos), Command::Publish(publish));
     }
 
@@ -403,7 +405,8 @@ impl Session {
             debug!(pattern = %Shown(topic), "not a pattern");
             return self.refuse(id, Code::BadRequest, "invalid topic", io);
         };
-        let subscribe = Subscribe { pattern, qos, name: None };
+        let settings = QueueSettings::default();
+        let subscribe = Subscribe { pattern, qos, name: None, settings };
         self.push(io.requests, id, Kind::Subscribe, Command::Subscribe(subscribe));
     }
 
@@ -419,8 +422,8 @@ impl Session {
             Err(_) => self.refuse(id, Code::BadRequest, invalid_payload(FrameType::Poll), io),
             Ok(0) => self.zero_subscription(id, io),
             Ok(number) => {
-                let subscription = SubscriptionId(number);
-                self.push(io.requests, id, Kind::Poll, Command::Receive { subscription });
+                let receive = Receive::one(Source::Subscription(SubscriptionId(number)));
+                self.push(io.requests, id, Kind::Poll, Command::Receive(receive));
             }
         }
     }
@@ -519,7 +522,23 @@ impl Session {
             Answer::Fenced if kind == Kind::Ping => output.write(|out| put_pong(out, id)),
             Answer::Refused(_) if kind == Kind::Trim => {}
             Answer::Refused(refusal) => self.refused(id, kind, &refusal, output),
-            Answer::Fenced | Answer::Empty | Answer::Published { .. } | Answer::Settled { .. } => {}
+            Answer::Fenced
+            | Answer::Empty { .. }
+            | Answer::Published(_)
+            | Answer::Settled { .. } => {}
+            // Version 1 has no request that these answer.
+            Answer::PublishedBatch(_)
+            | Answer::Unsubscribed
+            | Answer::Extended { .. }
+            | Answer::Declared { .. }
+            | Answer::Differs(_)
+            | Answer::Queues { .. }
+            | Answer::Stats(_)
+            | Answer::Removed { .. }
+            | Answer::Browsed { .. }
+            | Answer::Peeked(_)
+            | Answer::Rescheduled { .. }
+            | Answer::Redriven { .. } => debug_assert!(false, "an answer to no request"),
         }
     }
 
@@ -534,9 +553,12 @@ impl Session {
     }
 
     fn deliver(&mut self, id: u64, delivery: Delivery, output: &mut Output) {
-        let Delivery { subscription, lease, topic, payload, .. } = delivery;
-        let (id, qos) = match lease {
-            Some(lease) => (self.deliveries.insert(lease, subscription), Qos::AtLeastOnce),
+        let Delivery { subscription, lease, carried, .. } = delivery;
+        let Carried { topic, payload, .. } = carried;
+        let (id, qos) = match lease.zip(subscription) {
+            Some((lease, subscription)) => {
+                (self.deliveries.insert(lease, subscription), Qos::AtLeastOnce)
+            }
             None => (id, Qos::AtMostOnce),
         };
         let head =

@@ -1,0 +1,359 @@
+//! Dedupe ids: what was published under which id lately, so that a publish that is tried again is
+//! stored once.
+//!
+//! Ids are compared within a scope, a topic or a queue. A scope remembers hashes of id and body in
+//! the order of the publishes, in chunks that images share; an id is forgotten when its window has
+//! passed and all older ones are forgotten.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hasher as _;
+use std::sync::Arc;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+use sluice_model::{Level, MessageId, Timestamp};
+
+use crate::deadlines::Due;
+use crate::engine::Engine;
+use crate::journal::Sequence;
+use crate::random::SeededMap;
+use crate::record::{DedupeMark, DedupeScope};
+
+/// Entries in a chunk.
+pub(crate) const CHUNK: u64 = 1024;
+
+/// A publish that is remembered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Entry {
+    /// Keyed hash of its dedupe id, and of its payload.
+    pub(crate) id: u128,
+    pub(crate) body: u64,
+    /// When it is forgotten.
+    pub(crate) until: Timestamp,
+    /// What the publisher was told.
+    pub(crate) message: MessageId,
+    pub(crate) matched: u32,
+    pub(crate) level: Level,
+    /// The record that must be at that level before a duplicate is told.
+    pub(crate) sequence: Sequence,
+}
+
+/// What is known of an id.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Known {
+    /// Nothing.
+    New,
+    /// It was published.
+    Same(Entry),
+    /// It was published with another body.
+    Other,
+    /// Nothing, and as many are remembered as may be.
+    Full,
+}
+
+/// One scope's entries.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    pub(crate) name: DedupeScope,
+    /// Chunks of entries; the first may be partly forgotten, the last is partly filled.
+    chunks: VecDeque<Arc<Vec<Entry>>>,
+    /// Number of the first chunk.
+    first_chunk: u64,
+    /// Index of the first entry that is not forgotten.
+    first: u64,
+    index: SeededMap<u128, u64>,
+    /// The first chunk that changed since the last image.
+    dirty_from: u64,
+    /// Chunks that went since the last image, and are in it.
+    removed: Vec<u64>,
+    is_armed: bool,
+}
+
+impl Scope {
+    fn end(&self) -> u64 {
+        match self.chunks.back() {
+            Some(last) => {
+                (self.first_chunk + self.chunks.len() as u64 - 1) * CHUNK + last.len() as u64
+            }
+            None => self.first,
+        }
+    }
+
+    fn get(&self, index: u64) -> Option<&Entry> {
+        let chunk = (index / CHUNK).checked_sub(self.first_chunk)?;
+        self.chunks.get(usize::try_from(chunk).ok()?)?.get((index % CHUNK) as usize)
+    }
+
+    fn len(&self) -> u64 {
+        self.end() - self.first
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let index = self.end();
+        if index.is_multiple_of(CHUNK) || self.chunks.is_empty() {
+            self.chunks.push_back(Arc::default());
+        }
+        if let Some(last) = self.chunks.back_mut() {
+            Arc::make_mut(last).push(entry);
+        }
+        self.index.insert(entry.id, index);
+        self.dirty_from = self.dirty_from.min(index / CHUNK);
+    }
+
+    /// Forgets the first entry if its time has passed.
+    fn forget_first(&mut self, now: Timestamp) -> bool {
+        let Some(entry) = self.get(self.first).filter(|entry| entry.until <= now).copied() else {
+            return false;
+        };
+        if self.index.get(&entry.id) == Some(&self.first) {
+            self.index.remove(&entry.id);
+        }
+        self.first += 1;
+        if self.first.is_multiple_of(CHUNK) || self.first == self.end() {
+            let number = self.first_chunk;
+            self.chunks.pop_front();
+            self.removed.push(number);
+            self.first_chunk += 1;
+            self.first = self.first_chunk * CHUNK;
+        }
+        true
+    }
+}
+
+/// A chunk of a scope as an image takes it.
+#[derive(Clone, Debug)]
+pub(crate) struct DedupeChunk {
+    pub(crate) scope: DedupeScope,
+    pub(crate) entries: Arc<Vec<Entry>>,
+}
+
+/// All that is remembered.
+#[derive(Debug)]
+pub(crate) struct Dedupes {
+    scopes: BTreeMap<u32, Scope>,
+    numbers: BTreeMap<DedupeScope, u32>,
+    last_number: u32,
+    /// Never filled: its hasher is what the indexes of scopes go by.
+    template: SeededMap<u128, u64>,
+    /// Chunks of scopes that are gone, as (scope, chunk), that may be in an image.
+    removed: Vec<(u32, u64)>,
+}
+
+impl Dedupes {
+    pub(crate) fn new(template: SeededMap<u128, u64>) -> Self {
+        Self {
+            scopes: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            last_number: 0,
+            template,
+            removed: Vec::new(),
+        }
+    }
+
+    /// What is known of an id.
+    pub(crate) fn look(&mut self, now: Timestamp, mark: &DedupeMark, max: u64) -> Known {
+        let number = self.numbers.get(&mark.scope);
+        let Some(scope) = number.and_then(|number| self.scopes.get_mut(number)) else {
+            return Known::New;
+        };
+        let found = scope.index.get(&mark.id).and_then(|index| scope.get(*index));
+        match found.filter(|entry| entry.until > now) {
+            Some(entry) if entry.body == mark.body => Known::Same(*entry),
+            Some(_) => Known::Other,
+            None => {
+                while scope.len() >= max && scope.forget_first(now) {}
+                if scope.len() >= max { Known::Full } else { Known::New }
+            }
+        }
+    }
+
+    /// Remembers a publish. Gives the scope's number and when its first entry is forgotten, if
+    /// nobody sees to that yet.
+    pub(crate) fn insert(&mut self, scope: &DedupeScope, entry: Entry) -> Option<(u32, Timestamp)> {
+        let number = match self.numbers.get(scope) {
+            Some(number) => *number,
+            None => {
+                self.last_number += 1;
+                self.add_scope(self.last_number, scope.clone(), 0);
+                self.last_number
+            }
+        };
+        let scope = self.scopes.get_mut(&number)?;
+        scope.push(entry);
+        let arm = !std::mem::replace(&mut scope.is_armed, true);
+        arm.then(|| scope.get(scope.first).map(|first| (number, first.until))).flatten()
+    }
+
+    fn add_scope(&mut self, number: u32, name: DedupeScope, first_chunk: u64) {
+        self.last_number = self.last_number.max(number);
+        self.numbers.insert(name.clone(), number);
+        let scope = Scope {
+            name,
+            chunks: VecDeque::new(),
+            first_chunk,
+            first: first_chunk * CHUNK,
+            index: self.template.clone(),
+            dirty_from: u64::MAX,
+            removed: Vec::new(),
+            is_armed: false,
+        };
+        self.scopes.insert(number, scope);
+    }
+
+    /// Forgets what is due, and says when the next one is.
+    fn forget(&mut self, now: Timestamp, number: u32, budget: &mut usize) -> Option<Timestamp> {
+        let scope = self.scopes.get_mut(&number)?;
+        while *budget > 0 && scope.forget_first(now) {
+            *budget -= 1;
+        }
+        if let Some(first) = scope.get(scope.first) {
+            return Some(first.until);
+        }
+        self.end_scope(number);
+        None
+    }
+
+    fn end_scope(&mut self, number: u32) {
+        let Some(scope) = self.scopes.remove(&number) else { return };
+        self.numbers.remove(&scope.name);
+        let left = scope.first_chunk..scope.first_chunk + scope.chunks.len() as u64;
+        self.removed.extend(scope.removed.into_iter().chain(left).map(|chunk| (number, chunk)));
+    }
+
+    /// Forgets a queue that is gone.
+    pub(crate) fn end_queue(&mut self, scope: &DedupeScope) {
+        if let Some(number) = self.numbers.get(scope).copied() {
+            self.end_scope(number);
+        }
+    }
+
+    /// Takes the chunks that went since the last image, and those that changed, as (scope,
+    /// chunk).
+    pub(crate) fn take_dirty(&mut self) -> (Vec<(u32, u64)>, Vec<(u32, u64, DedupeChunk)>) {
+        let mut removed = std::mem::take(&mut self.removed);
+        let mut changed = Vec::new();
+        for (number, scope) in &mut self.scopes {
+            removed.extend(scope.removed.drain(..).map(|chunk| (*number, chunk)));
+            let from = std::mem::replace(&mut scope.dirty_from, u64::MAX);
+            for (chunk, entries) in (scope.first_chunk..).zip(&scope.chunks) {
+                if chunk >= from {
+                    let (scope, entries) = (scope.name.clone(), Arc::clone(entries));
+                    changed.push((*number, chunk, DedupeChunk { scope, entries }));
+                }
+            }
+        }
+        (removed, changed)
+    }
+
+    /// Makes every chunk count as changed since the last image.
+    pub(crate) fn dirty_all(&mut self) {
+        self.removed.clear();
+        for scope in self.scopes.values_mut() {
+            scope.removed.clear();
+            scope.dirty_from = 0;
+        }
+    }
+
+    /// Puts back a chunk that an image held. Chunks of a scope come in order.
+    pub(crate) fn restore(&mut self, number: u32, chunk: u64, name: DedupeScope, all: Vec<Entry>) {
+        if !self.scopes.contains_key(&number) {
+            self.add_scope(number, name, chunk);
+        }
+        let Some(scope) = self.scopes.get_mut(&number) else { return };
+        for (index, entry) in (chunk * CHUNK..).zip(&all) {
+            scope.index.insert(entry.id, index);
+        }
+        scope.chunks.push_back(Arc::new(all));
+    }
+
+    /// Scopes whose first entry nobody sees to yet, and when it is due.
+    pub(crate) fn arm_all(&mut self) -> Vec<(u32, Timestamp)> {
+        let mut due = Vec::new();
+        for (number, scope) in &mut self.scopes {
+            scope.is_armed = true;
+            let until = scope.get(scope.first).map_or(Timestamp::EPOCH, |entry| entry.until);
+            due.push((*number, until));
+        }
+        due
+    }
+
+    /// Ids that are remembered.
+    pub(crate) fn len(&self) -> u64 {
+        self.scopes.values().map(Scope::len).sum()
+    }
+}
+
+impl Engine {
+    /// The keyed hashes of a dedupe id and of what is published under it.
+    pub(crate) fn dedupe_hashes(&self, id: &str, payload: &[u8]) -> (u128, u64) {
+        let key = self.lease_key.to_bytes();
+        let mut hasher = SipHasher24::new_with_key(&key);
+        hasher.write(id.as_bytes());
+        let id = hasher.finish128().as_u128();
+        let mut hasher = SipHasher24::new_with_key(&key);
+        hasher.write(payload);
+        (id, hasher.finish())
+    }
+
+    /// Lets go of the ids of a scope whose time has passed.
+    pub(crate) fn forget_ids(&mut self, now: Timestamp, scope: u32, budget: &mut usize) {
+        if let Some(next) = self.dedupes.forget(now, scope, budget) {
+            self.deadlines.insert(next, Due::Dedupe(scope));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use sluice_model::QueueNo;
+
+    fn entry(id: u128, until: u64) -> Entry {
+        Entry {
+            id,
+            body: 7,
+            until: Timestamp::from_millis(until),
+            message: MessageId::default(),
+            matched: 1,
+            level: Level::Sync,
+            sequence: 1,
+        }
+    }
+
+    fn mark(id: u128, body: u64) -> DedupeMark {
+        let scope = DedupeScope::Queue(QueueNo(1));
+        DedupeMark { scope, id, body, until: Timestamp::EPOCH }
+    }
+
+    #[test]
+    fn ids_are_known_for_their_window_and_room_comes_back() {
+        let mut all = Dedupes::new(Random::new(1).map());
+        let scope = DedupeScope::Queue(QueueNo(1));
+        let at = Timestamp::from_millis;
+        for id in 0..3_000 {
+            all.insert(&scope, entry(id, 1_000 + id as u64));
+        }
+        assert_eq!(all.len(), 3_000);
+        assert_eq!(all.look(at(999), &mark(0, 7), 3_000), Known::Same(entry(0, 1_000)));
+        assert_eq!(all.look(at(999), &mark(0, 8), 3_000), Known::Other);
+        assert_eq!(all.look(at(999), &mark(9_999, 7), 3_000), Known::Full);
+        assert_eq!(all.look(at(1_000), &mark(9_999, 7), 3_000), Known::New);
+        assert_eq!(all.look(at(1_000), &mark(0, 8), 3_000), Known::New);
+        assert_eq!(all.forget(at(2_500), 1, &mut 10_000), Some(at(2_501)));
+        assert_eq!(all.len(), 1_499);
+        assert_eq!(all.look(at(2_500), &mark(2_999, 7), 3_000), Known::Same(entry(2_999, 3_999)));
+        let (removed, changed) = all.take_dirty();
+        assert_eq!(removed, [(1, 0)]);
+        assert_eq!(changed.iter().map(|(_, chunk, _)| *chunk).collect::<Vec<_>>(), [1, 2]);
+        let mut again = Dedupes::new(Random::new(1).map());
+        for (number, chunk, piece) in changed {
+            again.restore(number, chunk, piece.scope, piece.entries.to_vec());
+        }
+        assert_eq!(again.look(at(2_500), &mark(2_999, 7), 3_000), Known::Same(entry(2_999, 3_999)));
+        assert_eq!(all.forget(at(9_000), 1, &mut 10_000), None);
+        assert_eq!((all.len(), all.scopes.len()), (0, 0));
+        assert_eq!(all.take_dirty().0, [(1, 1), (1, 2)]);
+        all.insert(&scope, entry(5, 9_001));
+        assert_eq!(all.look(at(9_000), &mark(5, 7), 1), Known::Same(entry(5, 9_001)));
+    }
+}

@@ -1,0 +1,194 @@
+//! The order of a queue: which message is next.
+//!
+//! Messages are visible below `visible`. Below `cursor` every message has been looked at once;
+//! those that became ready again are ranked, and so are those of another priority than the
+//! default, which stand elsewhere than their seq says. So the next message is the first ranked one
+//! or the one at the cursor, and nothing is ever searched for.
+
+use std::collections::BTreeSet;
+
+use sluice_model::{PRIORITY_DEFAULT, PRIORITY_MAX, State};
+
+use crate::journal::{Progress, Sequence};
+use crate::queue::slots::{Extra, Slot, Slots};
+
+/// Where a message stands among those that are ready: the lowest is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rank {
+    /// Highest priority less its own.
+    behind: u8,
+    place: Place,
+    seq: u64,
+}
+
+/// A message's place: its seq, or behind all that were there when it was redriven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    /// A seq.
+    pub(crate) seq: u64,
+    /// 0, or the record that put the message behind that seq.
+    pub(crate) behind: Sequence,
+}
+
+impl Rank {
+    /// The rank of a message with what it has beside its slot.
+    pub(crate) fn of(seq: u64, extra: Option<&Extra>) -> Self {
+        let lane = extra.and_then(Extra::lane);
+        let priority = lane.map_or(PRIORITY_DEFAULT, |lane| lane.priority);
+        let place = extra.and_then(Extra::place).unwrap_or(Place { seq, behind: 0 });
+        Self { behind: PRIORITY_MAX.saturating_sub(priority), place, seq }
+    }
+}
+
+/// The ready messages of a queue, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    visible: u64,
+    cursor: u64,
+    ranked: BTreeSet<Rank>,
+    /// Messages of another rank than their seq's that are not visible yet.
+    hidden: BTreeSet<u64>,
+    /// The highest record that brought a message, and the highest that is visible once synced.
+    tail: Sequence,
+    tail_synced: Sequence,
+    /// The largest message that is not visible yet.
+    largest_hidden: u64,
+}
+
+impl Order {
+    /// Seqs below this are visible.
+    pub(crate) fn visible(&self) -> u64 {
+        self.visible
+    }
+
+    /// Bytes of the largest message that is not visible yet.
+    pub(crate) fn largest_hidden(&self) -> u64 {
+        self.largest_hidden
+    }
+
+    /// A message came; `slots` has it.
+    pub(crate) fn pushed(&mut self, seq: u64, slot: &Slot) {
+        let sequence = slot.sequence();
+        self.tail = self.tail.max(sequence);
+        if slot.waits_for_sync() {
+            self.tail_synced = self.tail_synced.max(sequence);
+        }
+        if sequence == 0 && self.visible == seq {
+            // In memory only, and nothing before it waits.
+            self.visible = seq + 1;
+        } else {
+            self.largest_hidden = self.largest_hidden.max(slot.len());
+        }
+    }
+
+    /// Makes visible what is committed.
+    pub(crate) fn reveal(&mut self, slots: &Slots, progress: Progress) {
+        let next = slots.next();
+        if self.tail <= progress.written && self.tail_synced <= progress.synced {
+            self.visible = next;
+        } else {
+            while let Some(seq) = slots.next_alive(self.visible, next) {
+                self.visible = seq;
+                if slots.get(seq).is_some_and(|slot| !slot.is_committed(progress)) {
+                    break;
+                }
+                self.visible = seq + 1;
+            }
+        }
+        if self.visible == next {
+            self.largest_hidden = 0;
+        }
+        while let Some(seq) = self.hidden.first().copied().filter(|seq| *seq < self.visible) {
+            self.hidden.pop_first();
+            let ready = slots.get_full(seq).filter(|(slot, _)| slot.state() == State::Ready);
+            if let Some((_, extra)) = ready {
+                self.ranked.insert(Rank::of(seq, extra));
+            }
+        }
+    }
+
+    /// The next message in order, if one is ready and visible.
+    pub(crate) fn peek(&mut self, slots: &Slots) -> Option<u64> {
+        let fresh = loop {
+            match slots.next_alive(self.cursor, self.visible) {
+                None => {
+                    self.cursor = self.cursor.max(self.visible);
+                    break None;
+                }
+                Some(seq) => {
+                    self.cursor = seq;
+                    let fresh = |slot: &Slot| slot.state() == State::Ready && !slot.is_ranked();
+                    if slots.get(seq).is_some_and(fresh) {
+                        break Some(seq);
+                    }
+                    self.cursor += 1;
+                }
+            }
+        };
+        let ranked = self.ranked.first().copied();
+        match (ranked, fresh) {
+            (Some(ranked), Some(fresh)) if Rank::of(fresh, None) < ranked => Some(fresh),
+            (Some(ranked), _) => Some(ranked.seq),
+            (None, fresh) => fresh,
+        }
+    }
+
+    /// A message became ready.
+    pub(crate) fn enter(&mut self, seq: u64, slot: &Slot, extra: Option<&Extra>) {
+        if slot.is_ranked() && seq >= self.visible {
+            self.hidden.insert(seq);
+        } else if slot.is_ranked() || seq < self.cursor {
+            self.ranked.insert(Rank::of(seq, extra));
+        }
+    }
+
+    /// A message is not ready any more.
+    pub(crate) fn leave(&mut self, seq: u64, slot: &Slot, extra: Option<&Extra>) {
+        if slot.is_ranked() || seq < self.cursor {
+            self.ranked.remove(&Rank::of(seq, extra));
+            self.hidden.remove(&seq);
+        }
+    }
+
+    /// Begins anew with what an image brought, all of it visible.
+    pub(crate) fn restart(&mut self, slots: &Slots) {
+        *self = Self { cursor: slots.first_seq(), visible: slots.next(), ..Self::default() };
+        for (seq, slot, extra) in slots.iter() {
+            self.tail = self.tail.max(slot.sequence());
+            if slot.is_ranked() && slot.state() == State::Ready {
+                self.ranked.insert(Rank::of(seq, extra));
+            }
+        }
+    }
+
+    /// The ready message that has been there longest.
+    pub(crate) fn oldest(&mut self, slots: &Slots) -> Option<u64> {
+        let next = self.peek(slots);
+        // Ranked ones of every priority may be older than the next one; there are few ranks.
+        let mut from = self.ranked.first().copied();
+        let mut oldest = next;
+        while let Some(rank) = from {
+            oldest = oldest.into_iter().chain([rank.seq]).min();
+            let beyond = Rank { behind: rank.behind + 1, place: Place::default(), seq: 0 };
+            from = self.ranked.range(beyond..).next().copied();
+        }
+        let fresh = slots.next_alive(self.cursor, self.visible);
+        let fresh = fresh.filter(|seq| slots.get(*seq).is_some_and(|s| s.state() == State::Ready));
+        oldest.into_iter().chain(fresh).min()
+    }
+
+    /// What must hold between any two transitions.
+    pub(crate) fn check(&self, slots: &Slots) {
+        let mut ranked = 0;
+        for (seq, slot, extra) in slots.iter() {
+            let visible = seq < self.visible;
+            let expected = slot.state() == State::Ready
+                && (slot.is_ranked() && visible || !slot.is_ranked() && seq < self.cursor);
+            assert_eq!(self.ranked.contains(&Rank::of(seq, extra)), expected, "rank of {seq}");
+            ranked += usize::from(expected);
+        }
+        assert_eq!(self.ranked.len(), ranked, "no message that is gone is ranked");
+        assert!(self.cursor <= self.visible.max(slots.first_seq()));
+        assert!(self.visible <= slots.next().max(slots.first_seq()));
+    }
+}

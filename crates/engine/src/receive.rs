@@ -1,0 +1,335 @@
+//! Receiving: the next messages of a queue or subscription, or a wait for them.
+
+use sluice_model::{
+    Answer, Code, QueueNo, Receive, Reply, Seq, SessionId, Source, SubscriptionId, Timestamp,
+};
+
+use crate::config::QueueConfig;
+use crate::deadlines::Due;
+use crate::effects::{Body, Effect, Handover, Place, Ticket};
+use crate::engine::{Asked, Engine, Ran, Refused, Turn};
+use crate::journal::Need;
+use crate::queue::Parked;
+use crate::queue::slots::Extra;
+use crate::record::{Record, Target};
+use crate::topic::Listener;
+
+/// How messages are to be handed over.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    subscription: Option<SubscriptionId>,
+    max: u16,
+    lease: Option<std::time::Duration>,
+    bound: bool,
+}
+
+/// Where messages come from.
+enum Found {
+    Queue(QueueNo, Option<SubscriptionId>),
+    Ephemeral(SubscriptionId),
+}
+
+impl Engine {
+    /// T8: hands over the next messages, if there are any.
+    pub(crate) fn receive(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        tag: u64,
+        receive: &Receive,
+    ) -> Ran {
+        match self.source(session, receive) {
+            Ok(Found::Ephemeral(id)) => self.receive_resident(turn, session, tag, id),
+            Ok(Found::Queue(no, subscription)) => {
+                let max = receive.max.min(u16::try_from(self.config.batch_max).unwrap_or(u16::MAX));
+                let (lease, bound) = (receive.lease, receive.bound);
+                let terms = Terms { subscription, max: max.max(1), lease, bound };
+                let until = receive.wait.filter(|wait| !wait.is_zero());
+                let until = until.map(|wait| turn.now.after(wait));
+                self.receive_leased(turn, session, tag, no, terms, until)
+            }
+            Err((code, text)) => {
+                self.refuse(turn.effects, session, tag, code, text);
+                Ran::Done
+            }
+        }
+    }
+
+    fn source(&self, session: SessionId, receive: &Receive) -> Result<Found, Refused> {
+        let not_found = |text: &'static str| Err((Code::NotFound, text.into()));
+        let Some(state) = self.sessions.get(&session) else {
+            return not_found("the session has ended");
+        };
+        let found = match &receive.from {
+            Source::Subscription(id) => match state.subscriptions.get(id).copied() {
+                None => return not_found("the session has no such subscription"),
+                Some(Listener::Ephemeral(id)) => return Ok(Found::Ephemeral(id)),
+                Some(Listener::Queue(no)) => Found::Queue(no, Some(*id)),
+            },
+            Source::Queue(name) => match self.names.get(name) {
+                None => return not_found("there is no such queue"),
+                Some(no) => Found::Queue(*no, None),
+            },
+        };
+        if receive.bound && state.leases.len() >= self.config.session_leases_max {
+            let text = "the session holds as many deliveries as session_leases_max allows";
+            return Err((Code::RateLimited, text.into()));
+        }
+        if receive.lease.is_some_and(|lease| lease.is_zero() || lease > self.config.lease_max) {
+            return Err((Code::Invalid, "the lease is outside 1 ms .. 12 h".into()));
+        }
+        Ok(found)
+    }
+
+    fn receive_resident(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        tag: u64,
+        subscription: SubscriptionId,
+    ) -> Ran {
+        let to = Asked { session, tag, place: Place::Next };
+        let Some(ephemeral) = self.ephemerals.get_mut(&subscription) else { return Ran::Done };
+        let Some(bytes) = ephemeral.next_bytes() else {
+            self.answer_empty(turn, to, None);
+            return Ran::Done;
+        };
+        if !has_room(self, session, bytes) {
+            return Ran::NoRoom;
+        }
+        let message = self.ephemerals.get_mut(&subscription).and_then(|from| from.pop());
+        if let Some(message) = message {
+            let handover = Handover {
+                subscription: Some(subscription),
+                lease: None,
+                deadline: Timestamp::EPOCH,
+                redelivered: false,
+                attempt: 1,
+                failures: 0,
+                lane: None,
+                body: Body::Resident(message),
+                more: false,
+            };
+            self.deliver(turn.effects, to, handover, Need::NONE);
+        }
+        Ran::Done
+    }
+
+    fn receive_leased(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        tag: u64,
+        no: QueueNo,
+        terms: Terms,
+        until: Option<Timestamp>,
+    ) -> Ran {
+        let to = Asked { session, tag, place: Place::Next };
+        if let Some(seq) = self.next_message(turn, no) {
+            if !has_room(self, session, self.bytes_of(no, seq)) {
+                return Ran::NoRoom;
+            }
+            self.grant_all(turn, to, no, seq, terms);
+            return Ran::Done;
+        }
+        let Some(queue) = self.queues.get(&no) else { return Ran::Done };
+        let hidden = queue.has_hidden();
+        if until.is_none() && !hidden {
+            self.answer_empty(turn, to, Some(no));
+            return Ran::Done;
+        }
+        // What a receive that waits will get is not known yet; it gets one message at least.
+        let largest = if hidden { queue.order.largest_hidden() as usize } else { 0 };
+        if !has_room(self, session, largest) {
+            return Ran::NoRoom;
+        }
+        let ticket = self.next_ticket();
+        let weight = Reply::delivery_weight(largest);
+        let place = if until.is_some() { Place::Next } else { Place::Kept(ticket) };
+        let Terms { subscription, max, lease, bound } = terms;
+        let parked = Parked { session, tag, place, subscription, max, lease, bound, weight, until };
+        if let Some(state) = self.sessions.get_mut(&session) {
+            state.out += weight;
+            state.waiting.insert((no, ticket));
+        }
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.parked.insert(ticket, parked);
+        }
+        match until {
+            Some(until) => self.deadlines.insert(until, Due::Wait(no, ticket)),
+            None => turn.effects.push(Effect::Park { session, ticket, weight }),
+        }
+        Ran::Done
+    }
+
+    fn bytes_of(&self, no: QueueNo, seq: Seq) -> usize {
+        let slot = self.queues.get(&no).and_then(|queue| queue.slots.get(seq.0));
+        slot.map_or(0, |slot| slot.len() as usize)
+    }
+
+    /// The next message that may be handed over. Those past their time, and those whose failures
+    /// are spent since the settings were changed, go on the way.
+    pub(crate) fn next_message(&mut self, turn: &mut Turn<'_>, no: QueueNo) -> Option<Seq> {
+        loop {
+            let queue = self.queues.get_mut(&no)?;
+            let seq = Seq(queue.peek()?);
+            let (slot, extra) = queue.slots.get_full(seq.0)?;
+            let Some(extra) = extra else { return Some(seq) };
+            let resident = slot.sequence() == 0;
+            if extra.has_expired(turn.now) {
+                self.run_out(turn, Target::new(no, seq), resident);
+            } else if is_spent(&queue.rules, extra) {
+                self.bury_spent(turn, no, seq);
+            } else {
+                return Some(seq);
+            }
+        }
+    }
+
+    /// Hands over a message, and those behind it as far as the terms and the room allow.
+    fn grant_all(&mut self, turn: &mut Turn<'_>, to: Asked, no: QueueNo, first: Seq, terms: Terms) {
+        let mut seq = first;
+        let mut left = terms.max;
+        loop {
+            left -= 1;
+            let granted = self.grant(turn, to.session, no, seq, terms);
+            let Some((mut handover, need)) = granted else { return };
+            let next = (left > 0).then(|| self.next_message(turn, no)).flatten();
+            // The place that was kept for an answer is one place.
+            let next = next.filter(|seq| {
+                let both = handover.bytes() + self.bytes_of(no, *seq);
+                to.place == Place::Next && has_room(self, to.session, both + Reply::WEIGHT_MIN)
+            });
+            handover.more = next.is_some();
+            self.deliver(turn.effects, to, handover, need);
+            match next {
+                Some(next) => seq = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Gives a consumer a lease of a message that is ready.
+    fn grant(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        no: QueueNo,
+        seq: Seq,
+        terms: Terms,
+    ) -> Option<(Handover, Need)> {
+        let generation = self.next_generation();
+        let queue = self.queues.get_mut(&no)?;
+        let (slot, extra) = queue.slots.get_full(seq.0)?;
+        let before = extra.map_or(0, |extra| extra.acquires);
+        let resident = extra.and_then(|extra| extra.resident.clone());
+        let body = resident
+            .as_ref()
+            .map_or_else(|| Body::Stored(slot.body()), |message| Body::Resident(message.clone()));
+        let deadline = turn.now.after(terms.lease.unwrap_or(queue.rules.lease));
+        let handover = Handover {
+            subscription: terms.subscription,
+            lease: Some(self.lease_id(no, seq, generation)),
+            deadline,
+            redelivered: seq.0 < self.queues.get(&no)?.doubtful_below || before > 0,
+            attempt: before + 1,
+            failures: self.extra(no, seq).map_or(0, |extra| extra.failures),
+            lane: self.extra(no, seq).and_then(|extra| extra.lane().cloned()),
+            body,
+            more: false,
+        };
+        let (target, bound) = (Target::new(no, seq), terms.bound);
+        let record = Record::Granted { target, generation, at: turn.now, deadline, bound };
+        let sequence = self.change(turn, &record, resident.is_some());
+        if bound {
+            if let Some(state) = self.sessions.get_mut(&session) {
+                state.leases.insert((generation, no, seq));
+            }
+            let queue = self.queues.get_mut(&no);
+            if let Some(extra) = queue.and_then(|queue| queue.slots.extra_mut(seq.0))
+                && let Some(lease) = &mut extra.lease
+            {
+                lease.session = Some(session);
+            }
+        }
+        Some((handover, Need { written: sequence, synced: 0 }))
+    }
+
+    fn extra(&self, no: QueueNo, seq: Seq) -> Option<&Extra> {
+        self.queues.get(&no)?.slots.get_full(seq.0)?.1
+    }
+
+    /// Answers the receives that wait for messages of this queue, in their order.
+    pub(crate) fn serve_parked(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
+        let mut from = Ticket(0);
+        let mut exhausted = false;
+        while let Some(queue) = self.queues.get(&no) {
+            let hidden = queue.has_hidden();
+            let Some((ticket, parked)) = queue.parked.range(from..).next() else { return };
+            let (ticket, parked) = (*ticket, *parked);
+            from = Ticket(ticket.0 + 1);
+            let found = if exhausted { None } else { self.next_message(turn, no) };
+            exhausted = found.is_none();
+            if let Some(seq) = found {
+                self.unpark(no, ticket);
+                let Parked { session, tag, place, subscription, max, lease, bound, .. } = parked;
+                let terms = Terms { subscription, max, lease, bound };
+                self.grant_all(turn, Asked { session, tag, place }, no, seq, terms);
+            } else if hidden {
+                return;
+            } else if parked.until.is_none() {
+                self.unpark(no, ticket);
+                self.answer_parked_empty(turn, no, &parked);
+            }
+        }
+    }
+
+    /// A receive has waited long enough.
+    pub(crate) fn wait_is_over(&mut self, turn: &mut Turn<'_>, no: QueueNo, ticket: Ticket) {
+        if let Some(parked) = self.unpark(no, ticket) {
+            self.answer_parked_empty(turn, no, &parked);
+        }
+    }
+
+    fn answer_parked_empty(&mut self, turn: &mut Turn<'_>, no: QueueNo, parked: &Parked) {
+        let Parked { session, tag, place, .. } = *parked;
+        self.answer_empty(turn, Asked { session, tag, place }, Some(no));
+    }
+
+    /// Takes back a receive that waits, and the room that was kept for it.
+    pub(crate) fn unpark(&mut self, no: QueueNo, ticket: Ticket) -> Option<Parked> {
+        let parked = self.queues.get_mut(&no)?.parked.remove(&ticket)?;
+        if let Some(until) = parked.until {
+            self.deadlines.cancel(until, Due::Wait(no, ticket));
+        }
+        if let Some(state) = self.sessions.get_mut(&parked.session) {
+            state.out = state.out.saturating_sub(parked.weight);
+            state.waiting.remove(&(no, ticket));
+        }
+        Some(parked)
+    }
+
+    fn answer_empty(&mut self, turn: &mut Turn<'_>, to: Asked, from: Option<QueueNo>) {
+        let next = from.and_then(|no| self.queues.get(&no)).and_then(|queue| queue.next_due());
+        let Some(state) = self.sessions.get_mut(&to.session) else { return };
+        state.out += Reply::WEIGHT_MIN;
+        let need = state.need;
+        self.wanted.cover(need);
+        let Asked { session, tag, place } = to;
+        let answer = Answer::Empty { next };
+        turn.effects.push(Effect::Reply { session, tag, place, answer, need });
+    }
+}
+
+fn has_room(engine: &Engine, session: SessionId, bytes: usize) -> bool {
+    let weight = Reply::delivery_weight(bytes);
+    engine
+        .sessions
+        .get(&session)
+        .is_some_and(|state| state.has_room(weight, engine.config.session_out_max))
+}
+
+/// T24: whether the message's failures are spent by rules that were changed since.
+pub(crate) fn is_spent(rules: &QueueConfig, extra: &Extra) -> bool {
+    rules.max_failures > 0 && extra.failures >= rules.max_failures
+}

@@ -1,0 +1,246 @@
+//! Work that touches many messages of a queue, a bounded slice of it in a turn.
+
+use sluice_model::{Answer, Code, Purge, QueueName, QueueNo, Redrive, Seq, SessionId, Timestamp};
+
+use crate::deadlines::Due;
+use crate::engine::{Engine, Refused, Turn};
+use crate::journal::Need;
+use crate::queue::slots::Extra;
+use crate::queue::work::{Asker, Pace, Redriving, Work};
+use crate::receive::is_spent;
+use crate::record::{Record, Target};
+use crate::subscribe::queue_need;
+
+/// Most pieces of work that wait for each other in one queue.
+const WORK_MAX: usize = 64;
+/// Seqs that one record of a purge covers.
+const PURGE_SLICE: u64 = 256;
+
+impl Engine {
+    /// Adds work to a queue's.
+    pub(crate) fn begin_work(&mut self, now: Timestamp, no: QueueNo, work: Work) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        queue.work.push_back(work);
+        if queue.work.len() == 1 {
+            self.deadlines.insert(now, Due::Work(no));
+        }
+    }
+
+    fn check_work(&self, no: QueueNo) -> Result<(), Refused> {
+        let busy = self.queues.get(&no).is_some_and(|queue| queue.work.len() >= WORK_MAX);
+        if busy {
+            return Err((Code::Overloaded, "the queue is busy with work like this".into()));
+        }
+        Ok(())
+    }
+
+    /// T21: deletes messages by state; answers when it is done.
+    pub(crate) fn begin_purge(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        tag: u64,
+        name: &QueueName,
+        what: Purge,
+    ) -> Result<Option<(Answer, Need)>, Refused> {
+        let no = self.named(name)?;
+        self.check_work(no)?;
+        let end = self.queues.get(&no).map_or(0, |queue| queue.slots.next());
+        let asker = Asker { session, tag };
+        self.begin_work(turn.now, no, Work::Purge { what, next: 0, end, removed: 0, asker });
+        Ok(None)
+    }
+
+    /// T22: puts messages of the dead set back; answers when it is done, or with a pace at once.
+    pub(crate) fn begin_redrive(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        tag: u64,
+        name: &QueueName,
+        which: &Redrive,
+        per_second: Option<u32>,
+    ) -> Result<Option<(Answer, Need)>, Refused> {
+        let no = self.named(name)?;
+        self.check_work(no)?;
+        if per_second == Some(0) {
+            return Err((Code::Invalid, "a redrive puts back 1 a second or more".into()));
+        }
+        if let Redrive::Ids(ids) = which
+            && ids.len() > self.config.batch_max
+        {
+            let text = format!("a redrive names at most {} messages", self.config.batch_max);
+            return Err((Code::Invalid, text.into()));
+        }
+        let pace = per_second.map(|per_second| Pace { per_second, since: turn.now });
+        let asker = pace.is_none().then_some(Asker { session, tag });
+        let redriving = Redriving {
+            which: which.clone(),
+            listed: 0,
+            cursor: None,
+            asked_at: turn.now,
+            moved: 0,
+            pace,
+            asker,
+        };
+        self.begin_work(turn.now, no, Work::Redrive(redriving));
+        let need = self.queues.get(&no).map_or(Need::NONE, queue_need);
+        Ok(pace.map(|_| (Answer::Redriven { messages: 0, goes_on: true }, need)))
+    }
+
+    /// Goes on with a queue's first piece of work, as far as `budget` allows.
+    pub(crate) fn work_on(&mut self, turn: &mut Turn<'_>, no: QueueNo, budget: &mut usize) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        let Some(mut work) = queue.work.pop_front() else { return };
+        let again = match &mut work {
+            Work::Purge { what, next, end, removed, asker } => {
+                let asker = *asker;
+                self.purge_slices(turn, no, *what, (next, *end), removed, budget).or_else(|| {
+                    self.work_is_done(turn, no, asker, Answer::Removed { messages: *removed });
+                    None
+                })
+            }
+            Work::Redrive(redriving) => {
+                let again = self.redrive_slice(turn, no, redriving, budget);
+                if let (None, Some(asker)) = (again, redriving.asker) {
+                    let answer = Answer::Redriven { messages: redriving.moved, goes_on: false };
+                    self.work_is_done(turn, no, asker, answer);
+                }
+                again
+            }
+            Work::Recheck { next, end } => self.recheck_slice(turn, no, (next, *end), budget),
+        };
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        if again.is_some() {
+            queue.work.push_front(work);
+        }
+        if !queue.work.is_empty() {
+            self.deadlines.insert(again.unwrap_or(turn.now), Due::Work(no));
+        }
+        self.stir(no);
+    }
+
+    fn work_is_done(&mut self, turn: &mut Turn<'_>, no: QueueNo, asker: Asker, answer: Answer) {
+        let need = self.queues.get(&no).map_or(Need::NONE, queue_need);
+        let live = self.sessions.get(&asker.session).is_some_and(|session| !session.closed);
+        if live {
+            self.reply(turn.effects, asker.session, asker.tag, answer, need);
+        }
+    }
+
+    /// Deletes slice by slice. Gives when to go on; none when it is done.
+    fn purge_slices(
+        &mut self,
+        turn: &mut Turn<'_>,
+        no: QueueNo,
+        what: Purge,
+        (next, end): (&mut u64, u64),
+        removed: &mut u64,
+        budget: &mut usize,
+    ) -> Option<Timestamp> {
+        loop {
+            let queue = self.queues.get(&no)?;
+            *next = queue.slots.next_alive(*next, end)?;
+            if *budget == 0 {
+                return Some(turn.now);
+            }
+            let to = (*next + PURGE_SLICE).min(end);
+            *budget = budget.saturating_sub(PURGE_SLICE as usize);
+            let before = queue.counters.deleted;
+            let record = Record::Purged { queue: no, from: Seq(*next), to: Seq(to), what };
+            self.commit(turn.journal, &record);
+            let after = self.queues.get(&no)?.counters.deleted;
+            *removed += after - before;
+            *next = to;
+        }
+    }
+
+    /// Puts back what is due. Gives when to go on; none when it is done or the queue is full.
+    fn redrive_slice(
+        &mut self,
+        turn: &mut Turn<'_>,
+        no: QueueNo,
+        work: &mut Redriving,
+        budget: &mut usize,
+    ) -> Option<Timestamp> {
+        loop {
+            let queue = self.queues.get(&no)?;
+            if queue.counts.live() >= queue.rules.max_messages {
+                return None;
+            }
+            if let Some(pace) = work.pace
+                && work.moved >= pace.allowed(turn.now)
+            {
+                return Some(pace.next(work.moved));
+            }
+            if *budget == 0 {
+                return Some(turn.now);
+            }
+            *budget -= 1;
+            let seq = match &work.which {
+                Redrive::Ids(ids) => {
+                    let id = *ids.get(work.listed)?;
+                    work.listed += 1;
+                    queue.find(id)
+                }
+                Redrive::Matching { reason, age_min } => {
+                    let cursor = queue.dead.next(work.cursor)?;
+                    work.cursor = Some(cursor);
+                    let (_, extra) = queue.slots.get_full(cursor.seq)?;
+                    let died = extra.and_then(Extra::dead).map(|(reason, _)| reason);
+                    let meant = cursor.at <= work.asked_at
+                        && age_min.is_none_or(|min| work.asked_at.since(cursor.at) >= min)
+                        && reason.is_none_or(|reason| died == Some(reason));
+                    meant.then_some(cursor.seq)
+                }
+            };
+            if let Some(seq) = seq
+                && self.redrive_one(turn, no, seq)
+            {
+                work.moved += 1;
+            }
+        }
+    }
+
+    /// T22: puts one message back, if it is dead and fits.
+    fn redrive_one(&mut self, turn: &mut Turn<'_>, no: QueueNo, seq: u64) -> bool {
+        let Some(queue) = self.queues.get(&no) else { return false };
+        let Some((slot, Some(extra))) = queue.slots.get_full(seq) else { return false };
+        let fits = queue.counts.bytes + slot.len() <= queue.rules.max_bytes;
+        if extra.dead().is_none() || !fits {
+            return false;
+        }
+        let resident = slot.sequence() == 0;
+        let fence =
+            sluice_model::Generation { start: self.start, counter: self.next.generation + 1 };
+        let target = Target::new(no, Seq(seq));
+        self.change(turn, &Record::Redriven { target, at: turn.now, fence }, resident);
+        true
+    }
+
+    /// T24: parks waiting messages whose failures are spent. Gives when to go on.
+    fn recheck_slice(
+        &mut self,
+        turn: &mut Turn<'_>,
+        no: QueueNo,
+        (next, end): (&mut u64, u64),
+        budget: &mut usize,
+    ) -> Option<Timestamp> {
+        loop {
+            let queue = self.queues.get(&no)?;
+            *next = queue.slots.next_alive(*next, end)?;
+            if *budget == 0 {
+                return Some(turn.now);
+            }
+            *budget -= 1;
+            let seq = *next;
+            *next += 1;
+            if let Some((slot, Some(extra))) = queue.slots.get_full(seq)
+                && crate::queue::is_waiting(slot.state())
+                && is_spent(&queue.rules, extra)
+            {
+                self.bury_spent(turn, no, Seq(seq));
+            }
+        }
+    }
+}
