@@ -5,6 +5,8 @@ use sluice_model::{Answer, Code, Purge, QueueName, QueueNo, Redrive, Seq, Sessio
 use crate::deadlines::Due;
 use crate::engine::{Engine, Refused, Turn};
 use crate::journal::Need;
+use crate::queue::Queue;
+use crate::queue::dead_set::Cursor;
 use crate::queue::slots::Extra;
 use crate::queue::work::{Asker, Pace, Redriving, Work};
 use crate::receive::is_spent;
@@ -168,6 +170,7 @@ impl Engine {
             if queue.counts.live() >= queue.rules.max_messages {
                 return None;
             }
+            let (seq, cursor) = next_dead(queue, work)?;
             if let Some(pace) = work.pace
                 && work.moved >= pace.allowed(turn.now)
             {
@@ -177,23 +180,8 @@ impl Engine {
                 return Some(turn.now);
             }
             *budget -= 1;
-            let seq = match &work.which {
-                Redrive::Ids(ids) => {
-                    let id = *ids.get(work.listed)?;
-                    work.listed += 1;
-                    queue.find(id)
-                }
-                Redrive::Matching { reason, age_min } => {
-                    let cursor = queue.dead.next(work.cursor)?;
-                    work.cursor = Some(cursor);
-                    let (_, extra) = queue.slots.get_full(cursor.seq)?;
-                    let died = extra.and_then(Extra::dead).map(|(reason, _)| reason);
-                    let meant = cursor.at <= work.asked_at
-                        && age_min.is_none_or(|min| work.asked_at.since(cursor.at) >= min)
-                        && reason.is_none_or(|reason| died == Some(reason));
-                    meant.then_some(cursor.seq)
-                }
-            };
+            work.listed += 1;
+            work.cursor = cursor;
             if let Some(seq) = seq
                 && self.redrive_one(turn, no, seq)
             {
@@ -241,6 +229,23 @@ impl Engine {
             {
                 self.bury_spent(turn, no, Seq(seq));
             }
+        }
+    }
+}
+
+/// The next message that a redrive looks at, if it is meant at all, and where to go on behind it.
+/// None when all have been looked at.
+fn next_dead(queue: &Queue, work: &Redriving) -> Option<(Option<u64>, Option<Cursor>)> {
+    match &work.which {
+        Redrive::Ids(ids) => Some((queue.find(*ids.get(work.listed)?), None)),
+        Redrive::Matching { reason, age_min } => {
+            let cursor = queue.dead.next(work.cursor)?;
+            let (_, extra) = queue.slots.get_full(cursor.seq)?;
+            let died = extra.and_then(Extra::dead).map(|(reason, _)| reason);
+            let meant = cursor.at <= work.asked_at
+                && age_min.is_none_or(|min| work.asked_at.since(cursor.at) >= min)
+                && reason.is_none_or(|reason| died == Some(reason));
+            Some((meant.then_some(cursor.seq), Some(cursor)))
         }
     }
 }

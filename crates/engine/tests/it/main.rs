@@ -4,7 +4,10 @@
 mod bounds;
 mod commits;
 mod crashes;
+mod dead_set;
+mod dedupe;
 mod images;
+mod queues;
 mod random;
 mod rig;
 mod subscriptions;

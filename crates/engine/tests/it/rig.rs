@@ -11,8 +11,9 @@ use sluice_engine::{
 use sluice_flow::Backoff;
 use sluice_model::{
     Answer, Carried, Client, Code, Command, Confirm, Destination, Extras, LeaseId, Message,
-    Outcome, Principal, Publish, Qos, QueueSettings, Receive, Reply, Request, SessionId, Source,
-    Subscribe, SubscriptionId, Timestamp,
+    MessageId, MessageInfo, Outcome, Principal, Publish, Published, Qos, QueueName, QueueRequest,
+    QueueSettings, QueueStats, Receive, Reply, Request, SessionId, Source, Subscribe,
+    SubscriptionId, Timestamp,
 };
 
 /// Records in a segment of the log.
@@ -182,6 +183,30 @@ pub(crate) const EMPTY: Answer = Answer::Empty { next: None };
 /// Takes one message of a subscription.
 pub(crate) fn take(subscription: SubscriptionId) -> Command {
     Command::Receive(Receive::one(Source::Subscription(subscription)))
+}
+
+pub(crate) fn queue(name: &str) -> QueueName {
+    name.parse().unwrap()
+}
+
+pub(crate) fn settings(chosen: &[(&str, &str)]) -> QueueSettings {
+    let mut settings = QueueSettings::default();
+    for (name, value) in chosen {
+        settings.set_text(name, value).unwrap();
+    }
+    settings
+}
+
+/// Puts a message into a queue.
+pub(crate) fn put(to: &str, payload: &str, extras: Extras) -> Command {
+    let payload = Bytes::copy_from_slice(payload.as_bytes());
+    Command::Publish(Publish {
+        to: Destination::Queue(queue(to)),
+        qos: Qos::AtLeastOnce,
+        level: None,
+        message: Message { payload, extras: Some(Box::new(extras)) },
+        confirm: Confirm::Always,
+    })
 }
 
 pub(crate) fn ms(millis: u64) -> Duration {
@@ -476,6 +501,72 @@ impl Rig {
     /// Receives until there is nothing, without an ack.
     pub(crate) fn drain(&mut self, session: SessionId, from: SubscriptionId) -> Vec<Got> {
         std::iter::from_fn(|| self.receive(session, from)).collect()
+    }
+
+    pub(crate) fn queue(&mut self, session: SessionId, request: QueueRequest) -> Answer {
+        self.answer(session, Command::Queue(Box::new(request)))
+    }
+
+    /// Makes a queue, or changes it.
+    pub(crate) fn declare(&mut self, session: SessionId, name: &str, chosen: &[(&str, &str)]) {
+        let (name, settings) = (queue(name), settings(chosen));
+        let answer = self.queue(session, QueueRequest::Declare { name, settings, update: true });
+        assert!(matches!(answer, Answer::Declared { .. }), "{answer:?}");
+    }
+
+    /// Puts a message into a queue.
+    pub(crate) fn put(
+        &mut self,
+        session: SessionId,
+        to: &str,
+        payload: &str,
+        extras: Extras,
+    ) -> Result<Published, Code> {
+        match self.answer(session, put(to, payload, extras)) {
+            Answer::Published(published) => Ok(published),
+            Answer::Refused(refusal) => Err(refusal.code),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Up to `max` messages of a queue that are there now.
+    pub(crate) fn take(&mut self, session: SessionId, from: &str, max: u16) -> Vec<Got> {
+        let receive = Receive { max, ..Receive::one(Source::Queue(queue(from))) };
+        assert_eq!(self.run(session, Command::Receive(receive)), Ran::Done);
+        self.gots(session)
+    }
+
+    /// What a session was given lately.
+    pub(crate) fn gots(&mut self, session: SessionId) -> Vec<Got> {
+        let mut gots = Vec::new();
+        while let Some(out) = self.told(session) {
+            match out.said {
+                Said::Got(got) => gots.push(got),
+                Said::Answer(Answer::Empty { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        gots
+    }
+
+    /// The payloads of all messages of a queue that are there now.
+    pub(crate) fn taken(&mut self, session: SessionId, from: &str) -> Vec<String> {
+        self.take(session, from, 1_000).into_iter().map(|got| got.payload).collect()
+    }
+
+    pub(crate) fn stats(&mut self, session: SessionId, name: &str) -> QueueStats {
+        match self.queue(session, QueueRequest::Stats { name: queue(name) }) {
+            Answer::Stats(stats) => *stats,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// One message's full state.
+    pub(crate) fn look(&mut self, session: SessionId, name: &str, id: MessageId) -> MessageInfo {
+        match self.queue(session, QueueRequest::Peek { name: queue(name), id }) {
+            Answer::Peeked(peeked) => peeked.info,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn payloads(&mut self, session: SessionId, from: SubscriptionId) -> Vec<String> {

@@ -1,0 +1,115 @@
+//! Dedupe ids: a publish that is tried again is stored once.
+
+use sluice_model::{
+    Answer, Code, Command, Destination, Extras, Message, PublishBatch, Published, Qos,
+};
+
+use crate::rig::{Rig, Said, config, ms, peer, publish, put, queue};
+
+fn with_id(id: &str) -> Extras {
+    Extras { dedupe_id: Some(id.to_owned()), ..Extras::default() }
+}
+
+#[test]
+fn t3_the_same_id_again_is_a_duplicate_for_the_window_and_no_longer() {
+    let mut rig = Rig::new(config());
+    let client = rig.open(peer(1));
+    rig.declare(client, "mail", &[("dedupe_window_ms", "10000")]);
+    rig.declare(client, "other", &[]);
+    let first = rig.put(client, "mail", "a", with_id("x")).unwrap();
+    let again = Published { duplicate: true, ..first };
+    let written = rig.tape.last();
+    assert_eq!(rig.put(client, "mail", "a", with_id("x")), Ok(again));
+    assert_eq!(rig.put(client, "mail", "b", with_id("x")), Err(Code::Conflict));
+    assert_eq!(rig.tape.last(), written, "nothing is stored");
+    assert_ne!(rig.put(client, "other", "a", with_id("x")).unwrap().id, first.id);
+    // Settled or not, and over restarts.
+    let lease = rig.take(client, "mail", 1)[0].lease();
+    assert_eq!(rig.ack(client, lease), Ok(false));
+    rig.pass(ms(5_000));
+    for with_image in [false, true, true] {
+        rig.take_image();
+        rig.restart(rig.tape.last(), with_image, true);
+        let client = rig.open(peer(1));
+        assert_eq!(rig.put(client, "mail", "a", with_id("x")), Ok(again));
+    }
+    rig.pass(ms(4_999));
+    let client = rig.open(peer(1));
+    assert_eq!(rig.put(client, "mail", "a", with_id("x")), Ok(again));
+    rig.pass(ms(1));
+    let later = rig.put(client, "mail", "b", with_id("x")).unwrap();
+    assert!(!later.duplicate && later.id > first.id);
+    rig.pass(ms(400_000));
+    assert_eq!((rig.engine.dedupe_ids(), rig.engine.stats().published), (0, 1));
+}
+
+#[test]
+fn a_duplicate_is_told_only_once_the_original_is_safe() {
+    let mut rig = Rig::new(config());
+    let client = rig.open(peer(1));
+    rig.declare(client, "mail", &[]);
+    rig.commits = false;
+    let first = rig.ask(client, put("mail", "a", with_id("x"))).unwrap();
+    let record = rig.tape.last();
+    assert_eq!(first.need.synced, record);
+    let other = rig.open(peer(2));
+    let again = rig.ask(other, put("mail", "a", with_id("x"))).unwrap();
+    assert_eq!((again.need, rig.tape.last()), (first.need, record));
+    let fence = rig.ask(other, Command::Fence).unwrap();
+    assert_eq!(fence.need, first.need, "a fence covers it too");
+}
+
+#[test]
+fn ids_of_a_topic_are_known_even_where_nobody_listened() {
+    let mut rig = Rig::new(config());
+    let client = rig.open(peer(1));
+    let send = |rig: &mut Rig, payload: &str| {
+        rig.answer(client, publish("t", Qos::AtLeastOnce, payload, Some(with_id("x"))))
+    };
+    let Answer::Published(first) = send(&mut rig, "a") else { panic!() };
+    let all = rig.named(client, "all", "t");
+    let Answer::Published(again) = send(&mut rig, "a") else { panic!() };
+    assert_eq!((again.id, again.duplicate), (first.id, true));
+    assert!(matches!(send(&mut rig, "b"), Answer::Refused(why) if why.code == Code::Conflict));
+    assert_eq!(rig.next(client, all), "");
+}
+
+#[test]
+fn more_ids_than_may_be_remembered_are_refused_until_some_are_forgotten() {
+    let mut rig = Rig::new(config());
+    let client = rig.open(peer(1));
+    rig.declare(client, "mail", &[("dedupe_max", "3"), ("dedupe_window_ms", "1000")]);
+    for id in ["a", "b", "c"] {
+        rig.put(client, "mail", id, with_id(id)).unwrap();
+        rig.pass(ms(100));
+    }
+    assert_eq!(rig.put(client, "mail", "d", with_id("d")), Err(Code::QueueFull));
+    rig.put(client, "mail", "without", Extras::default()).unwrap();
+    rig.pass(ms(700));
+    rig.put(client, "mail", "d", with_id("d")).unwrap();
+    assert_eq!(rig.put(client, "mail", "e", with_id("e")), Err(Code::QueueFull));
+    assert_eq!(rig.engine.dedupe_ids(), 3);
+    let delete = sluice_model::QueueRequest::Delete { name: queue("mail"), force: true };
+    assert!(matches!(rig.queue(client, delete), Answer::Removed { .. }));
+    assert_eq!(rig.engine.dedupe_ids(), 0);
+}
+
+#[test]
+fn an_id_twice_in_a_batch_is_one_message() {
+    let mut rig = Rig::new(config());
+    let client = rig.open(peer(1));
+    rig.declare(client, "mail", &[]);
+    let message = |payload: &'static str, id: &str| {
+        let extras = Some(Box::new(with_id(id)));
+        let message = Message { payload: payload.into(), extras };
+        (Destination::Queue(queue("mail")), message)
+    };
+    let batch = |messages| Command::PublishBatch(Box::new(PublishBatch { messages, level: None }));
+    let out = rig.ask(client, batch(vec![message("a", "x"), message("b", "y"), message("a", "x")]));
+    let Said::Answer(Answer::PublishedBatch(all)) = out.unwrap().said else { panic!() };
+    assert_eq!(all.iter().map(|one| one.duplicate).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!((all[2].id, rig.stats(client, "mail").published), (all[0].id, 2));
+    let conflict = rig.answer(client, batch(vec![message("c", "z"), message("d", "z")]));
+    assert!(matches!(conflict, Answer::Refused(why) if why.code == Code::Conflict));
+    assert_eq!(rig.stats(client, "mail").published, 2);
+}
