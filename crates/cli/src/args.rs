@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueHint};
 
 use crate::settings::{Flags, Sources, environment};
 
@@ -17,6 +17,10 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the broker
+    #[command(
+        after_help = "What is not given comes from variables (SLUICE_<KEY>), the configuration \
+        file, else a default.\nsluice config default shows all keys, sluice config show what is set."
+    )]
     Serve(ServeArgs),
     /// Publish one message, or one per line of standard input; success means that they are safe
     Publish(PublishArgs),
@@ -33,8 +37,7 @@ pub(crate) enum Command {
     Man(ManArgs),
 }
 
-/// Run the broker. What is not given here comes from variables (SLUICE_<KEY>), the configuration
-/// file, else a default; `sluice config default` shows all keys.
+/// Run the broker.
 #[derive(Debug, Default, Parser)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
@@ -48,7 +51,7 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Default, Parser)]
 pub(crate) struct SettingsArgs {
     /// Configuration file, TOML or YAML; else ./sluice.toml, else /etc/sluice/sluice.toml
-    #[arg(long, env = "SLUICE_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "SLUICE_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) flags: Flags,

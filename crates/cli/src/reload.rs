@@ -51,6 +51,7 @@ impl Reload {
             self.log_level.set(&new.log_level)?;
             self.running.log_level.clone_from(&new.log_level);
         }
+        debug_assert!(self.running.difference(new).live.is_empty(), "a live key is not applied");
         Ok(())
     }
 }

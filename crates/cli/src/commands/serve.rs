@@ -24,6 +24,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = args.settings.sources();
     let loaded = Loaded::read(&sources).accept()?;
     let log_level = logging::start(&loaded.settings)?;
+    if let Some(path) = &loaded.file {
+        tracing::info!("configuration from {}", path.display());
+    }
     for note in loaded.notes() {
         tracing::warn!("{note}");
     }

@@ -30,11 +30,7 @@ pub(crate) fn out_of_range(settings: &Settings, origins: &Origins) -> Vec<Proble
     let mut settings = settings.clone();
     let mut problems = Vec::new();
     while let Some((key, message)) = first(&settings) {
-        let problem = Problem::new(message);
-        problems.push(match key {
-            Some(key) => origins.of(key).iter().fold(problem, Problem::at),
-            None => problem,
-        });
+        problems.push(locate(Problem::new(message), key, origins));
         let Some(key) = key else { break };
         let before = (key.get)(&settings);
         let default = (key.get)(&Settings::default());
@@ -48,8 +44,13 @@ pub(crate) fn out_of_range(settings: &Settings, origins: &Origins) -> Vec<Proble
 }
 
 /// Why the settings are refused unless somebody accepts it.
-pub(crate) fn unsafe_as_it_is(settings: &Settings) -> Option<ServerError> {
-    settings.server.validate().err().filter(ServerError::is_unsafe)
+pub(crate) fn unsafe_as_it_is(settings: &Settings, origins: &Origins) -> Option<Problem> {
+    let error = settings.server.validate().err().filter(ServerError::is_unsafe)?;
+    Some(locate(Problem::new(error), named("tcp_addr"), origins))
+}
+
+fn locate(problem: Problem, key: Option<&Key>, origins: &Origins) -> Problem {
+    key.map_or(&[][..], |key| origins.of(key)).iter().fold(problem, Problem::at)
 }
 
 /// The first thing that is wrong, and the key that has to do with it.

@@ -42,14 +42,14 @@ pub(crate) fn read(variables: impl IntoIterator<Item = (String, String)>) -> Fou
                 None => continue,
             },
         };
-        let is_link = ["tcp://", "udp://", "sctp://"].iter().any(|link| value.starts_with(link));
         let origin = Origin::Variable(name.clone());
         match key {
-            _ if is_link => found.warnings.push(injected(&name)),
+            _ if is_link(&value) => found.warnings.push(injected(&name)),
             Ok((key, reading)) => match Given::read(key, reading, &Raw::Text(value), origin) {
                 Ok(given) => found.given.push(given),
                 Err(problem) => found.problems.push(problem),
             },
+            Err(_) if is_name_of_link(&name) => found.warnings.push(injected(&name)),
             Err(problem) => found.warnings.push(problem),
         }
     }
@@ -65,7 +65,8 @@ fn look_up_variable(name: &str) -> Result<Known, Problem> {
         None => (None, lower.as_str()),
     };
     look_up(section, key).map_err(|_| {
-        let problem = Problem::new(format!("variable {PREFIX}{name} is no setting"));
+        let problem =
+            Problem::new(format!("variable {PREFIX}{name} is no setting; it has no effect"));
         let names: Vec<String> = key::all().flat_map(Key::names).map(|(name, _)| name).collect();
         match nearest(key, names.iter().map(String::as_str)) {
             Some(known) => {
@@ -84,8 +85,20 @@ fn foreign(name: &str) -> Option<Known> {
     })
 }
 
+/// What Kubernetes and Docker set the variable of a service's port to.
+fn is_link(value: &str) -> bool {
+    ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme))
+}
+
+/// The variables that come along: `SLUICE_SERVICE_HOST`, `SLUICE_PORT_5555_TCP_ADDR` and the like.
+fn is_name_of_link(name: &str) -> bool {
+    let port = name.split_once("_PORT_").and_then(|(_, rest)| rest.split('_').next());
+    let is_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
+    is_port || name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT")
+}
+
 fn injected(name: &str) -> Problem {
-    Problem::new(format!("variable {name} is a link that an orchestrator set, it is ignored"))
+    Problem::new(format!("variable {name} is a link that an orchestrator set; it has no effect"))
         .help("Kubernetes leaves such links out with `enableServiceLinks: false`")
 }
 
@@ -125,7 +138,9 @@ mod tests {
         let cases = [
             ("SLUICE_PORT",               "tcp://10.0.0.1:5555", "enableServiceLinks"),
             ("RATELIMMQ_PORT",            "tcp://10.0.0.1:80",   "enableServiceLinks"),
-            ("SLUICE_PORT_5555_TCP_PORT", "5555",                "is no setting"),
+            ("SLUICE_PORT_5555_TCP_PORT", "5555",                "enableServiceLinks"),
+            ("SLUICE_SERVICE_HOST",       "10.0.0.1",            "enableServiceLinks"),
+            ("SLUICE_SERVICE_PORT_TCP",   "5555",                "enableServiceLinks"),
             ("SLUICE_MAX_RETRYS",         "5",                   "did you mean `SLUICE_MAX_RETRIES`?"),
             ("SLUICE_SERVER__MAX_BYTES",  "5",                   "did you mean `SLUICE_MAX_BYTES`?"),
         ];

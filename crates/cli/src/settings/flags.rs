@@ -1,6 +1,7 @@
 //! The layer of flags, which clap gets from the table of keys.
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, ValueHint};
 
 use super::given::Given;
 use super::key::{self, Key};
@@ -29,9 +30,17 @@ impl Args for Flags {
     fn augment_args(command: Command) -> Command {
         let command = flagged().fold(command, |command, (key, value)| {
             let arg = Arg::new(key.name).long(key.flag_name()).help(key.doc().replace('`', ""));
+            let parse = move |text: &str| read(key, text);
             command.arg(match key.kind {
                 Kind::Switch => arg.action(ArgAction::SetTrue),
-                _ => arg.value_name(value).value_parser(move |text: &str| read(key, text)),
+                Kind::Word(words) => {
+                    let words = PossibleValuesParser::new(words);
+                    arg.value_name(value).value_parser(words.try_map(move |word| read(key, &word)))
+                }
+                Kind::Path => {
+                    arg.value_name(value).value_hint(ValueHint::AnyPath).value_parser(parse)
+                }
+                _ => arg.value_name(value).value_parser(parse),
             })
         });
         command.mut_arg("ephemeral", |arg| arg.conflicts_with("data_dir"))

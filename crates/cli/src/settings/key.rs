@@ -123,30 +123,4 @@ pub(crate) fn find_section(name: &str) -> Option<&'static Section> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn no_two_keys_share_a_name() {
-        let mut seen: HashSet<String> =
-            SECTIONS.iter().map(|section| section.name.to_owned()).collect();
-        for (name, _) in all().flat_map(Key::names) {
-            assert!(seen.insert(name.clone()), "{name}");
-        }
-    }
-
-    #[test]
-    fn every_key_takes_its_own_default_and_changes_nothing_by_it() {
-        for key in all() {
-            let mut settings = Settings::default();
-            let value = (key.get)(&settings);
-            assert_eq!((key.set)(&mut settings, &value), Ok(()), "{}", key.name);
-            for other in all() {
-                let default = (other.get)(&Settings::default());
-                assert_eq!((other.get)(&settings), default, "{} by {}", other.name, key.name);
-            }
-        }
-    }
-}
+mod tests;

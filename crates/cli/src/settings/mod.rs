@@ -156,7 +156,7 @@ impl Loaded {
     /// Itself, if there is nothing that anybody could complain of.
     pub(crate) fn check(mut self) -> Result<Self, Failure> {
         self.problems.append(&mut self.warnings);
-        self.problems.extend(check::unsafe_as_it_is(&self.settings).map(Problem::new));
+        self.problems.extend(check::unsafe_as_it_is(&self.settings, &self.origins));
         self.accept()
     }
 
@@ -164,9 +164,6 @@ impl Loaded {
     pub(crate) fn notes(&self) -> Vec<String> {
         let Settings { local, data_dir, ephemeral, .. } = &self.settings;
         let mut notes: Vec<String> = self.warnings.iter().map(ToString::to_string).collect();
-        if let Some(path) = &self.file {
-            notes.push(format!("configuration from {}", path.display()));
-        }
         let policy = local.pace.policy;
         if policy != SyncPolicy::Always {
             notes.push(format!(

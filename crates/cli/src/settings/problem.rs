@@ -6,6 +6,7 @@ use std::sync::Arc;
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
 use super::key;
+use super::keys::SECTIONS;
 use super::near::nearest;
 use super::origin::{Origin, Source};
 
@@ -103,8 +104,12 @@ fn redact_line(line: &str) -> String {
     let names_secret = key::all().any(|key| key.is_secret() && line.contains(key.name));
     let shown_to = match rest.chars().next() {
         Some('=' | ':') if !secret(name) && !names_secret => line.len(),
-        Some('=' | ':') => name_end,
-        Some(']') if key::find_section(name).is_some() => line.len(),
+        // With the sign that follows.
+        Some('=' | ':') => line.len() - rest.len() + 1,
+        // A heading, be it misspelled, and no list of secrets.
+        Some(']') if nearest(name, SECTIONS.iter().map(|section| section.name)).is_some() => {
+            line.len()
+        }
         // A line of a list, or something that is no TOML and no YAML.
         _ => 0,
     };
@@ -129,12 +134,14 @@ mod tests {
             ("port = 5555\n",                           "port = 5555\n"),
             ("  idle_timeout_ms: 3\n",                  "  idle_timeout_ms: 3\n"),
             ("[storage]\n",                             "[storage]\n"),
+            ("[storge]\n",                              "[storge]\n"),
+            ("[hunter2]\n",                             "[*******]\n"),
             ("storage.data_dir = \"x\"\n",              "storage.data_dir = \"x\"\n"),
-            ("allowed_api_keys = [\"k1\"]",             "allowed_api_keys * [\"**\"]"),
-            ("security.allowed_api_keys = [\"k1\"]",    "security.allowed_api_keys * [\"**\"]"),
-            ("security = { allowed_api_keys = \"k\" }", "security * { **************** * \"*\" }"),
-            ("port = 1 # allowed_api_keys: k1",         "port * * # ***************** **"),
-            ("alowed_keys: [k1]",                       "alowed_keys* [**]"),
+            ("allowed_api_keys = [\"k1\"]",             "allowed_api_keys = [\"**\"]"),
+            ("security.allowed_api_keys = [\"k1\"]",    "security.allowed_api_keys = [\"**\"]"),
+            ("security = { allowed_api_keys = \"k\" }", "security = { **************** * \"*\" }"),
+            ("port = 1 # allowed_api_keys: k1",         "port = * # ***************** **"),
+            ("alowed_keys: [k1]",                       "alowed_keys: [**]"),
             ("  \"k1\", \"k2\"]",                       "  \"**\", \"**\"]"),
             ("  - k1\u{e9}\n",                          "  * ****\n"),
         ];

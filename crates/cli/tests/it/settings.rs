@@ -46,7 +46,7 @@ fn serve_warns_of_what_an_orchestrator_injects_and_goes_on() {
     let log = crate::setup::wait(child).err;
     assert!(ready.starts_with("sluice ready"), "{log}");
     assert!(log.contains("SLUICE_PORT is a link"), "{log}");
-    assert!(log.contains("SLUICE_SERVICE_HOST is no setting"), "{log}");
+    assert!(log.contains("SLUICE_SERVICE_HOST is a link"), "{log}");
 }
 
 #[test]
