@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
 
-use crate::settings::{Flags, Sources, environment};
+use crate::settings::{Flags, Sources};
 
 /// A durable message broker with flow control at its heart.
 #[derive(Debug, Parser)]
@@ -50,8 +50,9 @@ pub(crate) struct ServeArgs {
 /// Where settings come from.
 #[derive(Debug, Default, Parser)]
 pub(crate) struct SettingsArgs {
-    /// Configuration file, TOML or YAML; else ./sluice.toml, else /etc/sluice/sluice.toml
-    #[arg(long, env = "SLUICE_CONFIG", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Configuration file, TOML or YAML; else the variable SLUICE_CONFIG, ./sluice.toml, or
+    /// /etc/sluice/sluice.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) flags: Flags,
@@ -60,8 +61,7 @@ pub(crate) struct SettingsArgs {
 impl SettingsArgs {
     /// With the process's environment.
     pub(crate) fn sources(&self) -> Sources {
-        let (config, flags) = (self.config.clone(), self.flags.clone());
-        Sources { config, environment: environment(), flags }
+        Sources::new(self.config.clone(), self.flags.clone())
     }
 }
 

@@ -39,8 +39,15 @@ pub(crate) fn parse(path: &Path, text: &str) -> (Vec<Given>, Vec<Problem>) {
         Some("yaml" | "yml") => read_yaml(&source),
         _ => read_toml(&source),
     };
-    let mut reader = Reader { source, found: Vec::new(), problems };
+    let line = |problem: &Problem| problem.start().map(|at| source.position(at).0);
+    let broken: Vec<_> = problems.iter().filter_map(line).collect();
+    let mut reader =
+        Reader { source: Arc::clone(&source), found: Vec::new(), problems: Vec::new() };
     reader.entries(None, entries);
+    // What a broken line seems to say is no problem of its own.
+    reader.problems.retain(|problem| line(problem).is_none_or(|line| !broken.contains(&line)));
+    reader.problems.extend(problems);
+    reader.problems.sort_by_key(Problem::start);
     (reader.found, reader.problems)
 }
 

@@ -168,7 +168,11 @@ fn policy(number: Option<u64>, policy: fn(u32) -> SyncPolicy) -> Option<Value> {
 fn switch(raw: &Raw) -> Option<bool> {
     match raw {
         Raw::Switch(switch) => Some(*switch),
-        Raw::Text(text) => text.parse().ok(),
+        Raw::Text(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Some(true),
+            "false" | "no" | "off" | "0" => Some(false),
+            _ => None,
+        },
         _ => None,
     }
 }

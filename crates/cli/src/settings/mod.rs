@@ -33,6 +33,7 @@ mod tree;
 mod units;
 mod value;
 
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -106,6 +107,19 @@ pub(crate) struct Sources {
     pub(crate) config: Option<PathBuf>,
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) flags: Flags,
+}
+
+impl Sources {
+    /// What was typed, and the process's environment.
+    pub(crate) fn new(config: Option<PathBuf>, flags: Flags) -> Self {
+        let named = std::env::var_os("SLUICE_CONFIG").filter(|path| !path.is_empty());
+        // A variable that is no text can be no setting.
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let environment = std::env::vars_os().filter_map(text).collect();
+        Self { config: config.or_else(|| named.map(PathBuf::from)), environment, flags }
+    }
 }
 
 /// Settings with all that is known about them.
@@ -189,11 +203,4 @@ impl Loaded {
         }
         notes
     }
-}
-
-/// The process's variables. One that is no text can be no setting.
-pub(crate) fn environment() -> Vec<(String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
 }

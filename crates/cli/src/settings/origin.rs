@@ -23,6 +23,17 @@ impl Source {
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
+    /// The byte at a line and a column, both from 1.
+    pub(crate) fn offset(&self, line: u64, column: u64) -> usize {
+        let index =
+            |from_one: u64| usize::try_from(from_one.saturating_sub(1)).unwrap_or(usize::MAX);
+        let mut rest = self.text.as_str();
+        for _ in 0..index(line) {
+            rest = rest.split_once('\n').map_or("", |(_, rest)| rest);
+        }
+        let in_line = rest.char_indices().nth(index(column)).map_or(rest.len(), |(at, _)| at);
+        self.text.len() - rest.len() + in_line
+    }
 }
 
 /// The layer that a value comes from. Each beats those before it.
@@ -107,6 +118,8 @@ mod tests {
         let at = source.text.find('b').unwrap();
         assert_eq!(source.position(0), (1, 1));
         assert_eq!(source.position(at), (3, 3));
+        assert_eq!((source.offset(1, 1), source.offset(3, 3)), (0, at));
+        assert_eq!((source.offset(9, 9), source.offset(0, 0)), (source.text.len(), 0));
         assert_eq!(source.position(source.text.find('\u{e9}').unwrap() + 2), (2, 4));
     }
 }

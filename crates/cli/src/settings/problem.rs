@@ -45,6 +45,14 @@ impl Problem {
         self
     }
 
+    /// The byte where it stands in a file.
+    pub(crate) fn start(&self) -> Option<usize> {
+        self.places.iter().find_map(|place| match place {
+            Origin::File { span, .. } => Some(span.start),
+            _ => None,
+        })
+    }
+
     /// For a log: on one line, with the places in files.
     pub(crate) fn line(&self) -> String {
         let in_file = |place: &&Origin| matches!(place, Origin::File { .. });
@@ -85,6 +93,14 @@ impl fmt::Display for Problem {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a parser's message repeats a part of the line that a report hides.
+pub(crate) fn tells_secret(line: &str, message: &str) -> bool {
+    let shown = redact_line(line);
+    line.split(|letter: char| !letter.is_alphanumeric())
+        .filter(|word| word.len() > 2 && !shown.contains(word))
+        .any(|word| message.contains(word))
 }
 
 /// The text of a file with everything hidden that could be a secret: a report shows the lines

@@ -87,7 +87,9 @@ fn files_of_old_say_the_same_in_either_language_and_under_headings() {
 fn bad_files_are_refused_with_the_reason_and_the_place() {
     let cases = [
         ("f.toml", "\nmax_retrys = 3",                              "did you mean `max_retries`?",   "f.toml:2:1"),
-        ("f.yaml", "a: 1\n  b: 2",                                  "",                              "f.yaml:"),
+        ("f.yaml", "port: 1\nttl: a: b",                            "mapping values",                "f.yaml:2:7"),
+        ("f.yaml", "ttl: ~",                                        "nothing is not a duration",     "f.yaml:1:1"),
+        ("f.toml", "port = 1\n? x\nmax_bytes =\n",                  "invalid unquoted key",          "f.toml:2:1"),
         ("f.yaml", "port: 1\nmax_retrys: 3",                        "did you mean `max_retries`?",   "f.yaml:2:1"),
         ("f.yaml", "queues:\n  max_retrys: 3",                      "did you mean `max_retries`?",   "f.yaml:2:3"),
         ("f.yaml", "port: 1\nport: 2",                              "port",                          "f.yaml:2:1"),
@@ -145,6 +147,28 @@ fn one_look_finds_every_problem() {
 }
 
 #[test]
+fn a_broken_line_is_one_problem_and_the_lines_behind_it_are_read() {
+    let loaded = load("f.toml", "port = 1\nmax_bytes =\nttl = 3x\nprot = 3");
+    let starts: Vec<_> = loaded.problems.iter().map(|problem| problem.line()).collect();
+    assert_eq!(starts.len(), 3, "{starts:#?}");
+    for (problem, place) in starts.iter().zip(["f.toml:2:", "f.toml:3:", "f.toml:4:"]) {
+        assert!(problem.starts_with(place), "{starts:#?}");
+    }
+}
+
+#[test]
+fn a_file_that_ends_anywhere_is_read_or_refused() {
+    let odd = "[security]\r\n\u{e9} = \"\u{1f511}\"\nttl = [1, {a = 1979-05-27}]\n\"po\\u0072t\" = '''\nx\n'''";
+    for (name, text) in
+        [("f.toml", odd), ("f.yaml", odd), ("f.toml", FLAT_TOML), ("f.yaml", FLAT_YAML)]
+    {
+        for (end, _) in text.char_indices() {
+            reports(load(name, &text[..end]));
+        }
+    }
+}
+
+#[test]
 fn a_stronger_layer_wins_and_says_so() {
     let file = "tcp_addr = \"10.0.0.1:6000\"\nmax_messages = 5\nttl = 7";
     let variables = [("SLUICE_PORT", "7000"), ("SLUICE_MAX_MESSAGES", "6")];
@@ -185,6 +209,14 @@ fn what_follows_from_other_settings_is_derived() {
 }
 
 #[test]
+fn switches_and_the_level_off_are_read_in_either_language() {
+    let settings = good("f.yaml", "ephemeral: yes\ninsecure_no_auth: true\nlog_level: off\n");
+    assert!(settings.ephemeral && settings.server.insecure_no_auth);
+    assert_eq!(settings.log_level, "off");
+    assert!(good("f.toml", "ephemeral = \"1\"").ephemeral);
+}
+
+#[test]
 fn reports_show_no_keys_of_clients() {
     for text in [
         "prot = 1\nallowed_api_keys = [\"hunter2\"]",
@@ -193,6 +225,17 @@ fn reports_show_no_keys_of_clients() {
         "allowed_api_keys = [\n  \"hunter2\"\n  x",
         "[securty]\nallowed_api_keys = [\"hunter2\"]",
         "allowed_api_keys = [\"hunter2\", 3]",
+        "allowed_api_keys: [*hunter2]",
+        "allowed_api_keys: [!hunter2]",
+        "allowed_api_keys: [!hunter2 a]",
+        "allowed_api_keys: [!hunter2!a b]",
+        "allowed_api_keys: [@hunter2]",
+        "allowed_api_keys: [`hunter2]",
+        "allowed_api_keys: [%hunter2]",
+        "allowed_api_keys: [&hunter2]",
+        "allowed_api_keys: {hunter2: 1, hunter2: 2}",
+        "allowed_api_keys: \"\\hunter2\"",
+        "allowed_api_keys:\n- hunter2: b: c",
     ] {
         for name in ["f.toml", "f.yaml"] {
             let loaded = load(name, text);

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::origin::{Origin, Source};
-use super::problem::Problem;
+use super::problem::{Problem, tells_secret};
 use super::value::Raw;
 
 /// A name with what it stands for.
@@ -30,10 +30,14 @@ pub(crate) enum Node {
 /// Reads TOML. After a mistake it goes on, so that one run finds all of them.
 pub(crate) fn read_toml(source: &Arc<Source>) -> (Vec<Entry>, Vec<Problem>) {
     let (table, errors) = DeTable::parse_recoverable(&source.text);
-    let problems = errors.iter().map(|error| {
-        let at = error.span().unwrap_or(0..0);
-        syntax(source, error.message().lines().next().unwrap_or_default(), at)
-    });
+    let mut errors: Vec<_> = errors
+        .iter()
+        .map(|error| (error.span().unwrap_or(0..0), error.message().lines().next().unwrap_or("")))
+        .collect();
+    errors.sort_by_key(|(at, _)| at.start);
+    // What follows on the same line is about the same mistake.
+    errors.dedup_by_key(|(at, _)| source.position(at.start).0);
+    let problems = errors.into_iter().map(|(at, message)| syntax(source, message, at));
     (toml_entries(table.get_ref()), problems.collect())
 }
 
@@ -79,17 +83,20 @@ pub(crate) fn read_yaml(source: &Arc<Source>) -> (Vec<Entry>, Vec<Problem>) {
     if is_empty {
         return (Vec::new(), Vec::new());
     }
-    match serde_saphyr::from_str::<Yaml>(&source.text) {
+    // `off` is a log level: of words only true and false are taken for switches here.
+    let options = serde_saphyr::options! { strict_booleans: true, reject_unsupported_tags: true };
+    match serde_saphyr::from_str_with_options::<Yaml>(&source.text, options) {
         Ok(Yaml::Table(entries)) => (entries.into_iter().map(yaml_entry).collect(), Vec::new()),
         Ok(Yaml::Value(_)) => {
             (Vec::new(), vec![syntax(source, "the file is no table of settings", 0..0)])
         }
         Err(error) => {
-            let at = error.location().map_or(0..0, |location| span_of(&location));
+            // Errors of syntax know no bytes.
+            let at = error.location().map_or(0, |at| source.offset(at.line(), at.column()));
             let text = error.without_snippet().to_string();
             // The place follows by itself.
             let text = text.split(" at line ").next().unwrap_or_default();
-            (Vec::new(), vec![syntax(source, text, at)])
+            (Vec::new(), vec![syntax(source, text, at..at)])
         }
     }
 }
@@ -182,6 +189,12 @@ impl<'de> Visitor<'de> for YamlVisitor {
 }
 
 fn syntax(source: &Arc<Source>, message: &str, span: Range<usize>) -> Problem {
+    let (line, _) = source.position(span.start);
+    let line = source.text.split('\n').nth(line - 1).unwrap_or_default();
+    let message = match tells_secret(line, message) {
+        true => "this can't be read; texts with signs in them need quotes",
+        false => message,
+    };
     let origin = Origin::File { source: Arc::clone(source), name: String::new(), span };
     Problem::new(message).at(&origin)
 }

@@ -23,13 +23,16 @@ fn check_takes_warnings_and_unsafe_settings_for_errors() {
     place.config("tcp_addr = \"0.0.0.0:5555\"\n");
     place.run(["config", "check"]).assert(78, &["--insecure-no-auth"]);
     place.run(["config", "check", "--insecure-no-auth"]).assert(0, &[]);
+    std::fs::remove_file(place.path("sluice.toml")).unwrap();
     let with = |name: &str, value: &str| {
-        let mut command = place.command(["config", "check", "--tcp-addr", "127.0.0.1:0"]);
+        let mut command = place.command(["config", "check"]);
         crate::setup::wait(command.env(name, value).spawn().unwrap())
     };
     with("SLUICE_PORT", "tcp://10.0.0.1:5555").assert(78, &["SLUICE_PORT", "orchestrator"]);
     with("SLUICE_PROT", "5555").assert(78, &["did you mean `SLUICE_PORT`?"]);
     with("SLUICE_PORT", "5555").assert(0, &[]);
+    with("SLUICE_CONFIG", "").assert(0, &[]);
+    with("SLUICE_CONFIG", "none.yaml").assert(78, &["none.yaml"]);
 }
 
 #[test]
