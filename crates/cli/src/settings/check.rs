@@ -30,6 +30,11 @@ pub(crate) fn out_of_range(settings: &Settings, origins: &Origins) -> Vec<Proble
     let mut settings = settings.clone();
     let mut problems = Vec::new();
     while let Some((key, message)) = first(&settings) {
+        // The crates name their fields, which may be called otherwise.
+        let message = match key {
+            Some(key) if !message.contains(key.name) => format!("{}: {message}", key.name),
+            _ => message,
+        };
         problems.push(locate(Problem::new(message), key, origins));
         let Some(key) = key else { break };
         let before = (key.get)(&settings);
@@ -79,16 +84,25 @@ fn first(settings: &Settings) -> Option<(Option<&'static Key>, String)> {
     if let Err(error) = settings.local.wal.validate() {
         return Some((named(error.name), error.to_string()));
     }
-    let own = [
-        (
-            "v1_ack_timeout",
-            settings.local.engine.unnamed.lease < Duration::from_millis(50),
-            "is below 50ms",
-        ),
-        ("sync_lazy", settings.local.pace.sync_lazy > Duration::from_secs(1), "is above 1s"),
-    ];
-    let (name, _, reason) = own.into_iter().find(|(_, wrong, _)| *wrong)?;
+    let (name, _, reason) = own(settings).into_iter().find(|(_, wrong, _)| *wrong)?;
     Some((named(name), format!("{name} {reason}")))
+}
+
+/// What no crate checks by itself.
+fn own(settings: &Settings) -> [(&'static str, bool, &'static str); 4] {
+    let local = &settings.local;
+    let record_max = u64::try_from(local.wal.record_max).unwrap_or(u64::MAX);
+    [
+        ("v1_ack_timeout", local.engine.unnamed.lease < Duration::from_millis(50), "is below 50ms"),
+        ("sync_lazy", local.pace.sync_lazy > Duration::from_secs(1), "is above 1s"),
+        (
+            "waiting_max",
+            local.pace.waiting_max < record_max,
+            "is below max_message_bytes and 64KiB: the largest message would always be refused",
+        ),
+        // What a checkpoint itself adds to the log would call for the next one.
+        ("replay_max", local.replay_max < 64 << 10, "is below 64KiB"),
+    ]
 }
 
 fn lease_is_good(settings: &Settings) -> bool {

@@ -1,11 +1,16 @@
 //! Kinds of settings: what each takes, and how it is shown.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use sluice_wal::SyncPolicy;
 use tracing_subscriber::EnvFilter;
 
 use super::units::{read_bytes, read_time, show_bytes, show_time};
 use super::value::{Raw, Value, read_endpoint};
+
+/// The longest duration: a hundred years, which no clock that it is added to can't hold.
+const TIME_MAX: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// What a setting takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,9 +58,9 @@ impl Kind {
                 let port = port.ok_or_else(|| format!("{} is no port", shown(raw)))?;
                 Ok(Value::Endpoint { host: None, port: Some(port) })
             }
-            Reading::Millis => match count(raw) {
-                Some(millis) => Ok(Value::Time(std::time::Duration::from_millis(millis))),
-                None => Err(format!("{} is no number of milliseconds", shown(raw))),
+            Reading::Millis => match count(raw).map(Duration::from_millis) {
+                Some(time) if time <= TIME_MAX => Ok(Value::Time(time)),
+                _ => Err(format!("{} is no number of milliseconds", shown(raw))),
             },
             Reading::FileOfOld => match raw {
                 Raw::Text(path) if !path.is_empty() => Ok(Value::Text(format!("{path}.d"))),
@@ -84,8 +89,9 @@ impl Kind {
             Self::Count => count(raw).map(Value::Number),
             Self::Bytes => count(raw).or_else(|| read_bytes(text?)).map(Value::Number),
             Self::Time => count(raw)
-                .map(std::time::Duration::from_millis)
+                .map(Duration::from_millis)
                 .or_else(|| read_time(text?))
+                .filter(|time| *time <= TIME_MAX)
                 .map(Value::Time),
             Self::Fraction => fraction(raw).map(Value::Fraction),
             Self::Endpoint => text.and_then(read_endpoint),
@@ -115,7 +121,7 @@ impl Kind {
             Self::Switch => "true or false".into(),
             Self::Count => "a whole number".into(),
             Self::Bytes => "a size such as 65536, 64KiB or 2g".into(),
-            Self::Time => "a duration such as 250ms, 5s, 10m or 1h".into(),
+            Self::Time => "a duration such as 250ms, 5s, 10m or 1h, up to a hundred years".into(),
             Self::Fraction => "a number".into(),
             Self::Endpoint => "HOST or HOST:PORT, with an IP address or localhost as host".into(),
             Self::Path => "a path".into(),

@@ -83,6 +83,17 @@ fn files_of_old_say_the_same_in_either_language_and_under_headings() {
 }
 
 #[test]
+fn what_has_no_effect_or_another_one_than_it_seems_is_said() {
+    let notes = load("f.toml", FLAT_TOML).notes().join("\n");
+    for expected in
+        ["every_n:64 confirms messages before", "no metrics", "messages are in old.wal.d"]
+    {
+        assert!(notes.contains(expected), "no `{expected}` in {notes}");
+    }
+    assert_eq!(load("f.toml", "data_dir = \"old.wal.d\"").notes(), Vec::<String>::new());
+}
+
+#[test]
 #[rustfmt::skip]
 fn bad_files_are_refused_with_the_reason_and_the_place() {
     let cases = [
@@ -111,6 +122,11 @@ fn bad_files_are_refused_with_the_reason_and_the_place() {
         ("f.toml", "durability = \"memory\"",                       "not sync or os",                "f.toml:1:1"),
         ("f.toml", "accept_rate = 4294967296",                      "above 4294967295",              "f.toml:1:1"),
         ("f.toml", "retry_backoff = \"2h\"\nretry_backoff_max = 1", "above backoff_max_ms",          "f.toml:2:1"),
+        ("f.toml", "replay_max = 0",                                "below 64KiB",                   "f.toml:1:1"),
+        ("f.toml", "waiting_max = 0",                               "largest message",               "f.toml:1:1"),
+        ("f.toml", "v1_ack_timeout = \"13h\"",                      "v1_ack_timeout: lease_ms",      "f.toml:1:1"),
+        ("f.toml", "ttl = \"99999d\"",                              "hundred years",                 "f.toml:1:1"),
+        ("f.toml", "ttl_ms = 9223372036854775807",                  "no number of milliseconds",     "f.toml:1:1"),
         ("f.toml", "lease = 0",                                     "lease_ms = 0",                  "f.toml:1:1"),
         ("f.toml", "max_line_bytes = 1",                            "max_line_bytes is 1",           "f.toml:1:1"),
         ("f.toml", "segment_bytes = \"1k\"",                        "segment_bytes = 1024",          "f.toml:1:1"),
