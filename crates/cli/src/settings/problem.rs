@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
-use super::key;
+use super::key::{self, Key};
 use super::keys::SECTIONS;
 use super::near::nearest;
 use super::origin::{Origin, Source};
@@ -104,29 +104,29 @@ pub(crate) fn tells_secret(line: &str, message: &str) -> bool {
 }
 
 /// The text of a file with everything hidden that could be a secret: a report shows the lines
-/// around a place, and logs keep reports. Shown are sections, and keys that are known to be none.
-/// Places stay where they are, as every byte is replaced by one.
+/// around a place, and logs keep reports. Shown are headings, keys that are known to be no secrets,
+/// and names near to known ones. Places stay where they are, as every byte is replaced by one.
 fn redact(source: &Source) -> String {
     source.text.split_inclusive('\n').map(redact_line).collect()
 }
 
 fn redact_line(line: &str) -> String {
-    let secret = |name: &str| key::find(name).is_none_or(|(key, _)| key.is_secret());
     let is_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-');
     let start = line.len() - line.trim_start_matches(|c: char| " \t\"'[".contains(c)).len();
     let name_end = line[start..].find(|letter| !is_name(letter)).map_or(line.len(), |n| start + n);
     let name = line[start..name_end].rsplit('.').next().unwrap_or_default();
     let rest = line[name_end..].trim_start_matches(['"', '\'']).trim_start();
-    let names_secret = key::all().any(|key| key.is_secret() && line.contains(key.name));
+    let holds_secret = key::all().any(|key| key.is_secret() && line.contains(key.name));
+    let is_near = || {
+        let known: Vec<String> = key::all().flat_map(Key::names).map(|(name, _)| name).collect();
+        let sections = SECTIONS.iter().map(|section| section.name);
+        nearest(name, known.iter().map(String::as_str).chain(sections)).is_some()
+    };
     let shown_to = match rest.chars().next() {
-        Some('=' | ':') if !secret(name) && !names_secret => line.len(),
-        // With the sign that follows.
-        Some('=' | ':') => line.len() - rest.len() + 1,
-        // A heading, be it misspelled, and no list of secrets.
-        Some(']') if nearest(name, SECTIONS.iter().map(|section| section.name)).is_some() => {
-            line.len()
-        }
-        // A line of a list, or something that is no TOML and no YAML.
+        Some('=' | ':') if key::find(name).is_some() && !holds_secret => line.len(),
+        // Up to the sign. An item of a list may have one as well, and then it is no name.
+        Some('=' | ':') if is_near() => line.len() - rest.len() + 1,
+        Some(']') if is_near() => line.len(),
         _ => 0,
     };
     let mut out = line[..shown_to].to_owned();
@@ -158,6 +158,10 @@ mod tests {
             ("security = { allowed_api_keys = \"k\" }", "security = { **************** * \"*\" }"),
             ("port = 1 # allowed_api_keys: k1",         "port = * # ***************** **"),
             ("alowed_keys: [k1]",                       "alowed_keys: [**]"),
+            ("colour: [k1]",                            "******* [**]"),
+            ("  \"aHVudGVyMg==\",",                     "  \"************\","),
+            ("  aHVudGVyMg==, b",                       "  ************, *"),
+            ("  hunter2: b",                            "  ******** *"),
             ("  \"k1\", \"k2\"]",                       "  \"**\", \"**\"]"),
             ("  - k1\u{e9}\n",                          "  * ****\n"),
         ];

@@ -252,6 +252,8 @@ fn reports_show_no_keys_of_clients() {
         "allowed_api_keys: {hunter2: 1, hunter2: 2}",
         "allowed_api_keys: \"\\hunter2\"",
         "allowed_api_keys:\n- hunter2: b: c",
+        "allowed_api_keys = [\n  \"hunter2==\"\n  x",
+        "allowed_api_keys:\n  hunter2: 1\n  x",
     ] {
         for name in ["f.toml", "f.yaml"] {
             let loaded = load(name, text);
