@@ -1,9 +1,10 @@
 //! What can be typed.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueHint};
+
+use crate::settings::{Flags, Sources};
 
 /// A durable message broker with flow control at its heart.
 #[derive(Debug, Parser)]
@@ -16,6 +17,10 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the broker
+    #[command(
+        after_help = "What is not given comes from variables (SLUICE_<KEY>), the configuration \
+        file, else a default.\nsluice config default shows all keys, sluice config show what is set."
+    )]
     Serve(ServeArgs),
     /// Publish one message, or one per line of standard input; success means that they are safe
     Publish(PublishArgs),
@@ -23,51 +28,41 @@ pub(crate) enum Command {
     Subscribe(SubscribeArgs),
     /// Look at a log that no broker has open
     Log(LogArgs),
+    /// Check and show the broker's settings
+    Config(ConfigArgs),
+    /// Print what makes a shell complete commands
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands
+    #[command(hide = true)]
+    Man(ManArgs),
 }
 
-/// Run the broker. What is not given here comes from the configuration file, else a default.
+/// Run the broker.
 #[derive(Debug, Default, Parser)]
 pub(crate) struct ServeArgs {
-    /// Configuration file (TOML); else ./sluice.toml, else /etc/sluice/sluice.toml
-    #[arg(long, env = "SLUICE_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where the binary and the line door listen; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) tcp_addr: Option<SocketAddr>,
-    /// Where messages are kept
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Keep everything in memory only
-    #[arg(long, conflicts_with = "data_dir")]
-    pub(crate) ephemeral: bool,
-    /// When messages are synced: always, every_n:N, interval_ms:N or none
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) fsync_policy: Option<String>,
-    /// Listen beyond this machine without keys
-    #[arg(long)]
-    pub(crate) insecure_no_auth: bool,
-    /// Take keys in the clear from beyond this machine
-    #[arg(long)]
-    pub(crate) insecure_plaintext: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
     /// Start although the clock is far ahead of the log
     #[arg(long)]
     pub(crate) accept_clock: bool,
-    /// Keep the log on a file system that copies on write
-    #[arg(long)]
-    pub(crate) allow_unsafe_fs: bool,
-    /// How log lines are written to standard error
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or filters such as sluice_broker=debug
-    #[arg(long, default_value = "info")]
-    pub(crate) log_level: String,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum LogFormat {
-    #[default]
-    Text,
-    Json,
+/// Where settings come from.
+#[derive(Debug, Default, Parser)]
+pub(crate) struct SettingsArgs {
+    /// Configuration file, TOML or YAML; else the variable SLUICE_CONFIG, ./sluice.toml, or
+    /// /etc/sluice/sluice.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+impl SettingsArgs {
+    /// With the process's environment.
+    pub(crate) fn sources(&self) -> Sources {
+        Sources::new(self.config.clone(), self.flags.clone())
+    }
 }
 
 /// Where the broker is and who asks.
@@ -142,4 +137,44 @@ pub(crate) struct DirArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Find all that is wrong with the settings that `serve` would get; exit code 78 if anything is
+    Check(SettingsArgs),
+    /// Show every setting
+    Show(ShowArgs),
+    /// Print a configuration file with every key, its meaning and its default
+    Default,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ShowArgs {
+    /// Show where each value comes from
+    #[arg(long)]
+    pub(crate) origin: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct CompletionsArgs {
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ManArgs {
+    /// Where to write a page for each command
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }

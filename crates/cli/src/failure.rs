@@ -9,12 +9,14 @@ use sluice_server::ServerError;
 use sluice_wal::WalError;
 use thiserror::Error;
 
+use crate::settings::Problem;
+
 /// Why a command failed.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     /// The configuration can't be used. Shown with the place in the file.
-    #[error("{0}")]
-    Settings(miette::Report),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings(Vec<miette::Report>),
     /// A setting is unsafe and nobody accepted it.
     #[error("{0}")]
     Unsafe(String),
@@ -48,7 +50,11 @@ impl Failure {
     }
 
     pub(crate) fn settings(error: impl std::fmt::Display) -> Self {
-        Self::Settings(miette::miette!("{error}"))
+        Self::all_settings(vec![Problem::new(error)])
+    }
+
+    pub(crate) fn all_settings(problems: Vec<Problem>) -> Self {
+        Self::Settings(problems.into_iter().map(Problem::report).collect())
     }
 }
 

@@ -6,13 +6,15 @@
 mod args;
 mod commands;
 mod failure;
+mod logging;
+mod reload;
 mod settings;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command, LogCommand};
+use crate::args::{Args, Command, ConfigCommand, LogCommand};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -25,6 +27,13 @@ fn main() -> ExitCode {
             LogCommand::Inspect(args) => commands::log::inspect(&args),
             LogCommand::Verify(args) => commands::log::verify(&args),
         },
+        Command::Config(args) => match args.command {
+            ConfigCommand::Check(args) => commands::config::check(&args),
+            ConfigCommand::Show(args) => commands::config::show(&args),
+            ConfigCommand::Default => commands::config::default(),
+        },
+        Command::Completions(args) => commands::generate::completions(&args),
+        Command::Man(args) => commands::generate::man(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,7 +47,7 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "this is where a command line says why it failed")]
 fn report(failure: &Failure) {
     match failure {
-        Failure::Settings(report) => eprintln!("{report:?}"),
+        Failure::Settings(reports) => reports.iter().for_each(|report| eprintln!("{report:?}")),
         _ => eprintln!("sluice: {failure}"),
     }
 }

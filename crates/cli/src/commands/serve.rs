@@ -1,6 +1,6 @@
 //! `sluice serve`: the broker.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
@@ -8,42 +8,72 @@ use sluice_broker::{Broker, Stats};
 use sluice_model::Timestamp;
 use sluice_server::Server;
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
-use crate::args::{LogFormat, ServeArgs};
+use crate::args::ServeArgs;
 use crate::failure::Failure;
-use crate::settings::Settings;
+use crate::logging;
+use crate::reload::Reload;
+use crate::settings::{Loaded, Settings};
 
 /// How long a data directory that somebody has is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    start_log(args)?;
-    let settings = Settings::load(args)?;
-    for note in &settings.notes {
+    let sources = args.settings.sources();
+    let loaded = Loaded::read(&sources).accept()?;
+    let log_level = logging::start(&loaded.settings)?;
+    if let Some(path) = &loaded.file {
+        tracing::info!("configuration from {}", path.display());
+    }
+    for note in loaded.notes() {
         tracing::warn!("{note}");
     }
+    let mut settings = loaded.settings.clone();
+    settings.local.accept_clock = args.accept_clock;
     // Refused before anything is touched on disk.
     settings
         .server
         .validate()
         .map_err(|error| Failure::from(sluice_server::ServerError::from(error)))?;
-    let broker = match &settings.data_dir {
-        Some(path) => open(FileDisk::new(path), &settings, true)?,
-        None => open(sluice_wal::MemoryDisk::new(), &settings, false)?,
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("worker")
         .build()
         .map_err(Failure::other)?;
+    reload_on_hangup(&runtime, Reload::new(sources, &loaded, log_level))?;
+    let broker = match settings.ephemeral {
+        false => open(FileDisk::new(&settings.data_dir), &settings, true)?,
+        true => open(sluice_wal::MemoryDisk::new(), &settings, false)?,
+    };
     let served = runtime.block_on(serve(&settings, broker.clone()));
     tell_stats(&broker.stats());
     // Connections are gone by now; what they were told is made safe and the log closed.
     let stopped = if served.is_ok() { broker.stop().map_err(Failure::from) } else { Ok(()) };
     runtime.shutdown_background();
     served.and(stopped)
+}
+
+/// Reloads at every SIGHUP, from before the log is opened: until somebody listens for it, the signal
+/// ends the process.
+fn reload_on_hangup(runtime: &Runtime, mut reload: Reload) -> Result<(), Failure> {
+    let _entered = runtime.enter();
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::other)?;
+    runtime.spawn(async move {
+        while hangup.recv().await.is_some() {
+            // A slow disk must not keep a worker from its connections.
+            let read = tokio::task::spawn_blocking(move || {
+                reload.run();
+                reload
+            });
+            match read.await {
+                Ok(back) => reload = back,
+                Err(error) => return tracing::error!("settings are reloaded no more: {error}"),
+            }
+        }
+    });
+    Ok(())
 }
 
 fn open<D: Disk>(disk: D, settings: &Settings, durable: bool) -> Result<Broker, Failure> {
@@ -129,17 +159,4 @@ async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
 fn say_ready(server: &Server) -> std::io::Result<()> {
     println!("sluice ready tcp={}", server.tcp_addr());
     std::io::stdout().flush()
-}
-
-fn start_log(args: &ServeArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log_level).map_err(Failure::settings)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
 }

@@ -6,4 +6,6 @@ mod lifecycle;
 mod messages;
 mod offline;
 mod refusals;
+mod reload;
+mod settings;
 mod setup;
