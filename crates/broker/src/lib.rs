@@ -2,6 +2,7 @@
 //!
 //! Doors hold a [`Broker`] and open a [`Session`] a client; a [`Backend`] does the work.
 
+mod access;
 mod backend;
 mod broker;
 mod error;
@@ -9,6 +10,7 @@ pub mod local;
 mod session;
 mod stats;
 
+pub use access::Directory;
 pub use backend::{Backend, Capabilities, ClosedBy, Link};
 pub use broker::Broker;
 pub use error::BrokerError;

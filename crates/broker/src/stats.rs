@@ -19,6 +19,8 @@ pub struct Stats {
     pub dead: u64,
     /// Requests refused.
     pub refused: u64,
+    /// Of these, and of what doors asked beside requests, refused for want of a grant.
+    pub forbidden: u64,
     /// Live subscriptions.
     pub subscriptions: u64,
     /// Open sessions.

@@ -168,6 +168,11 @@ impl Engine {
                 let need = state.need;
                 self.reply(turn.effects, session, tag, Answer::Fenced, need);
             }
+            Command::Refused(refusal) => {
+                self.stats.refused += 1;
+                let answer = Answer::Refused(Refusal::clone(refusal));
+                self.reply(turn.effects, session, tag, answer, Need::NONE);
+            }
         }
         Ran::Done
     }
