@@ -92,6 +92,10 @@ counters! {
     auth_failures,
     /// Authentications that had to wait after too many wrong keys.
     auth_delays,
+    /// Times that the keys were replaced.
+    key_reloads,
+    /// Connections closed because their key is gone or covers less.
+    revoked,
     /// Connections ended by a panic.
     panics,
 }

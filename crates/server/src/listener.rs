@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::config::is_loopback;
-use crate::doors::{Drain, Ended, Fill, Peer, Shared, Wire, binary, line, until};
+use crate::doors::{Ended, Fill, Notices, Peer, Shared, Wire, binary, line, until};
 use crate::places::{Place, PlaceBy, peer_group};
 use crate::server::Caps;
 
@@ -142,21 +142,21 @@ const fn door_of(first: u8) -> Door {
 }
 
 /// Serves one connection from its first byte to its end.
-pub(crate) async fn serve(stream: TcpStream, peer: Peer, shared: &Shared, drain: Drain) {
+pub(crate) async fn serve(stream: TcpStream, peer: Peer, shared: &Shared, notices: Notices) {
     if let Err(error) = set_options(&stream) {
         debug!(%error, "socket options could not be set");
     }
     let config = &shared.config;
-    let ready_by = (!config.is_open()).then(|| Instant::now() + config.first_frame_timeout);
-    let ended = match first_byte(Wire::new(stream), shared, ready_by, drain.clone()).await {
+    let ready_by = (!shared.keys().is_open()).then(|| Instant::now() + config.first_frame_timeout);
+    let ended = match first_byte(Wire::new(stream), shared, ready_by, notices.clone()).await {
         Ok((wire, first)) => match door_of(first) {
             Door::Binary => {
                 shared.counters.binary_connections.one();
-                binary::serve(wire, peer, shared, ready_by, drain).await
+                binary::serve(wire, peer, shared, ready_by, notices).await
             }
             Door::Line => {
                 shared.counters.line_connections.one();
-                line::serve(wire, shared, ready_by, drain).await
+                line::serve(wire, shared, ready_by, notices).await
             }
             Door::Tls => {
                 shared.counters.rejected_tls.one();
@@ -177,7 +177,7 @@ async fn first_byte(
     mut wire: Wire,
     shared: &Shared,
     ready_by: Option<Instant>,
-    mut drain: Drain,
+    mut notices: Notices,
 ) -> Result<(Wire, u8), Ended> {
     let idle = shared.config.idle_timeout;
     let idle_by = (!idle.is_zero()).then(|| Instant::now() + idle);
@@ -185,7 +185,7 @@ async fn first_byte(
         tokio::select! {
             biased;
             readable = wire.stream.readable() => readable.map_err(|_| Ended::Broken)?,
-            () = drain.begun() => return Err(Ended::Drained { idle: true }),
+            () = notices.drain() => return Err(Ended::Drained { idle: true }),
             () = until(ready_by), if ready_by.is_some() => {
                 shared.counters.first_frame_timeouts.one();
                 return Err(Ended::FirstFrameTimeout);

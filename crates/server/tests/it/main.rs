@@ -6,6 +6,7 @@ mod client;
 mod doors;
 mod fake;
 mod hostile;
+mod keys;
 mod lifecycle;
 mod local;
 mod running;
