@@ -141,6 +141,14 @@ impl Broker {
         self.child.wait()
     }
 
+    /// Has it read its keys again, with SIGHUP.
+    ///
+    /// # Errors
+    /// It could not be told.
+    pub fn hang_up(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::HUP)?)
+    }
+
     /// Processor time it has used, on its own behalf and in the kernel.
     ///
     /// # Errors

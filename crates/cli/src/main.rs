@@ -6,13 +6,14 @@
 mod args;
 mod commands;
 mod failure;
+mod keys;
 mod settings;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command, LogCommand};
+use crate::args::{Args, Command, KeyCommand, LogCommand};
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
@@ -24,6 +25,11 @@ fn main() -> ExitCode {
         Command::Log(args) => match args.command {
             LogCommand::Inspect(args) => commands::log::inspect(&args),
             LogCommand::Verify(args) => commands::log::verify(&args),
+        },
+        Command::Key(args) => match args.command {
+            KeyCommand::Create(args) => commands::key::create(&args),
+            KeyCommand::List(args) => commands::key::list(&args),
+            KeyCommand::Revoke(args) => commands::key::revoke(&args),
         },
     };
     match outcome {

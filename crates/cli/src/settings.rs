@@ -28,6 +28,10 @@ pub(crate) struct Settings {
     pub(crate) local: LocalConfig,
     /// None keeps everything in memory.
     pub(crate) data_dir: Option<PathBuf>,
+    /// Where keys with grants are; none if everything is in memory and no file is named.
+    pub(crate) keys_file: Option<PathBuf>,
+    /// Somebody named it, so it has to be there.
+    pub(crate) keys_file_named: bool,
     /// What the operator should know about how the settings came about.
     pub(crate) notes: Vec<String>,
 }
@@ -73,6 +77,8 @@ keys! {
     v1_ack_timeout_ms: u64,
     /// The keys that clients may show.
     allowed_api_keys: Vec<String>,
+    /// The file of keys with grants.
+    keys_file: PathBuf,
     /// Needs a build with the console; this one has none.
     enable_tokio_console: bool,
     /// Largest message.
@@ -170,7 +176,10 @@ impl Settings {
             notes.push("enable_tokio_console is set, this build has no console".into());
         }
         let data_dir = data_dir(&file, args, &mut notes)?;
-        Ok(Self { server, local, data_dir, notes })
+        let keys_file_named = file.keys_file.is_some();
+        let default = data_dir.as_ref().map(|dir| dir.join("keys.toml"));
+        let keys_file = file.keys_file.or(default);
+        Ok(Self { server, local, data_dir, keys_file, keys_file_named, notes })
     }
 }
 

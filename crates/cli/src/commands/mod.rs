@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod publish;
 pub(crate) mod serve;

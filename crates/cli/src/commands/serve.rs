@@ -1,18 +1,20 @@
 //! `sluice serve`: the broker.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
 use sluice_broker::{Broker, Stats};
 use sluice_model::Timestamp;
-use sluice_server::Server;
+use sluice_server::{ApiKey, KeyRing, Server};
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, ServeArgs};
 use crate::failure::Failure;
+use crate::keys;
 use crate::settings::Settings;
 
 /// How long a data directory that somebody has is waited for.
@@ -20,10 +22,11 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     start_log(args)?;
-    let settings = Settings::load(args)?;
+    let mut settings = Settings::load(args)?;
     for note in &settings.notes {
         tracing::warn!("{note}");
     }
+    settings.server.keys = keys_at_start(&settings)?;
     // Refused before anything is touched on disk.
     settings
         .server
@@ -97,10 +100,41 @@ fn tell_stats(stats: &Stats) {
     );
 }
 
+/// The keys in the key file; none where nobody has made one.
+fn keys_at_start(settings: &Settings) -> Result<Option<Vec<ApiKey>>, Failure> {
+    let Some(path) = &settings.keys_file else { return Ok(None) };
+    let keys = keys::load(path)?;
+    if keys.is_none() && settings.keys_file_named {
+        let (path, hint) = (path.display(), "sluice key create makes one");
+        return Err(Failure::settings(format!("there is no keys_file {path}; {hint}")));
+    }
+    Ok(keys)
+}
+
+/// Reads the key file again at every SIGHUP. One that is gone or damaged changes nothing.
+fn reload_keys_on_hangup(ring: KeyRing, path: Option<PathBuf>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let Some(path) = &path else { continue };
+            let outcome = match keys::load(path) {
+                Ok(Some(keys)) => ring.replace(keys).map_err(|error| error.to_string()),
+                Ok(None) => Err(format!("there is no file {}", path.display())),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, "the keys could not be reloaded, those before stay in force");
+            }
+        }
+    });
+    Ok(())
+}
+
 async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let server = Server::bind(settings.server.clone(), broker).await?;
+    reload_keys_on_hangup(server.key_ring(), settings.keys_file.clone()).map_err(Failure::other)?;
     say_ready(&server).map_err(Failure::other)?;
     let mut asked = async || {
         tokio::select! {
