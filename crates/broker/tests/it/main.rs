@@ -95,6 +95,35 @@ fn publish(payload: &'static [u8]) -> Command {
 }
 
 #[test]
+fn every_message_carries_who_published_it() {
+    let keyed =
+        |id: &str| Client { principal: Principal::Key(id.into()), peer: [127, 0, 0, 1].into() };
+    let broker = Broker::new(backend(&SimulatedDisk::with_faults(1)));
+    let mut consumer = broker.open(keyed("consumer"));
+    let stored = subscribe(&mut consumer);
+    let pattern = TopicPattern::new("t").unwrap();
+    let once = Subscribe { pattern, qos: Qos::AtMostOnce, name: None };
+    let Answer::Subscribed { subscription: once } =
+        ask(&mut consumer, vec![Command::Subscribe(once)]).remove(0)
+    else {
+        panic!("no subscription");
+    };
+    for qos in [Qos::AtLeastOnce, Qos::AtMostOnce] {
+        for id in ["shop", "mill"] {
+            let Command::Publish(publish) = publish(b"x") else { panic!("no publish") };
+            let publish = Command::Publish(Publish { qos, ..publish });
+            ask(&mut broker.open(keyed(id)), vec![publish]);
+            for subscription in [stored, once] {
+                let received = ask(&mut consumer, vec![Command::Receive { subscription }]);
+                let Answer::Delivered(delivery) = &received[0] else { panic!("{received:?}") };
+                assert_eq!(delivery.sender, id.as_bytes(), "{qos:?} {subscription:?}");
+            }
+        }
+    }
+    broker.stop().unwrap();
+}
+
+#[test]
 fn a_clock_far_ahead_of_the_log_is_refused_unless_it_is_accepted() {
     let disk = SimulatedDisk::with_faults(1);
     drop(start(disk.clone(), &config(), noon(), ENTROPY).unwrap());

@@ -242,8 +242,8 @@ fn a_broker_that_is_full_of_subscriptions_still_gives_back_those_it_has() {
 #[test]
 fn a_slow_subscriber_at_most_once_loses_its_oldest_messages_which_is_counted() {
     let mut config = config();
-    // Topic and payload have four bytes together.
-    config.subscriber_buffer_bytes = 12;
+    // Topic and payload have four bytes together, and `anonymous` is the sender.
+    config.subscriber_buffer_bytes = 3 * (4 + 9);
     let mut rig = Rig::new(config);
     let (slow, fast) = (rig.open(peer(1)), rig.open(peer(2)));
     let (from_slow, from_fast) = (rig.ephemeral(slow, "t"), rig.ephemeral(fast, "t"));

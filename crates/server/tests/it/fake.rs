@@ -232,6 +232,7 @@ fn receive(state: &mut State, session: u64, id: SubscriptionId, counter: u64) ->
         id: MessageId::default(),
         published_at: Timestamp::EPOCH,
         topic,
+        sender: Bytes::from_static(b"anonymous"),
         payload,
     })
 }
