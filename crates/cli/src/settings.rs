@@ -79,6 +79,10 @@ keys! {
     allowed_api_keys: Vec<String>,
     /// The file of keys with grants.
     keys_file: PathBuf,
+    /// Most subscriptions at a time.
+    subscriptions_max: usize,
+    /// Most of them by one key; 0 for a quarter.
+    subscriptions_per_principal: usize,
     /// Needs a build with the console; this one has none.
     enable_tokio_console: bool,
     /// Largest message.
@@ -212,6 +216,8 @@ fn engine(file: &File) -> Result<EngineConfig, Failure> {
         }
         engine.unnamed.lease = Duration::from_millis(millis);
     }
+    set(&mut engine.subscriptions_max, file.subscriptions_max);
+    set(&mut engine.subscriptions_per_principal, file.subscriptions_per_principal);
     set(&mut engine.max_message_bytes, file.max_message_bytes);
     set(&mut engine.subscriber_buffer_bytes, file.sub_buffer_bytes);
     Ok(engine)
