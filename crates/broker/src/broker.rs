@@ -7,6 +7,7 @@ use sluice_model::{Action, Client, Principal, Refusal, Resource};
 
 use crate::access::{Access, Directory, Guard};
 use crate::backend::{Backend, Capabilities};
+use crate::memory::Memory;
 use crate::session::Session;
 use crate::{BrokerError, Stats};
 
@@ -15,12 +16,25 @@ use crate::{BrokerError, Stats};
 pub struct Broker {
     backend: Arc<dyn Backend>,
     access: Arc<Access>,
+    memory: Arc<Memory>,
 }
 
 impl Broker {
     /// A broker on top of `backend`, open to everyone until [`Broker::set_directory`].
     pub fn new(backend: impl Backend) -> Self {
-        Self { backend: Arc::new(backend), access: Arc::default() }
+        let memory = Arc::new(Memory::unlimited());
+        Self { backend: Arc::new(backend), access: Arc::default(), memory }
+    }
+
+    /// The same broker, which keeps to a memory budget.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Self { memory: Arc::new(memory), ..self }
+    }
+
+    /// The memory budget.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// From now on these are let in, with these grants. Sessions of others, and those that listen
@@ -51,12 +65,13 @@ impl Broker {
     /// Opens a session for a client that has shown who it is.
     pub fn open(&self, client: Client) -> Session {
         let guard = Guard::new(Arc::clone(&self.access), client.principal.clone());
-        Session::new(self.backend.open(client), guard)
+        Session::new(self.backend.open(client), guard, Arc::clone(&self.memory))
     }
 
     /// Counters and gauges as they stand.
     pub fn stats(&self) -> Stats {
-        Stats { forbidden: self.access.forbidden(), ..self.backend.stats() }
+        let (forbidden, refused_memory) = (self.access.forbidden(), self.memory.refused());
+        Stats { forbidden, refused_memory, ..self.backend.stats() }
     }
 
     /// Waits until the broker can serve no more, and says why. Cancel-safe.

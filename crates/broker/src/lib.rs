@@ -7,6 +7,7 @@ mod backend;
 mod broker;
 mod error;
 pub mod local;
+mod memory;
 mod session;
 mod stats;
 
@@ -14,5 +15,6 @@ pub use access::Directory;
 pub use backend::{Backend, Capabilities, ClosedBy, Link};
 pub use broker::Broker;
 pub use error::BrokerError;
+pub use memory::{Memory, Pressure};
 pub use session::Session;
 pub use stats::Stats;

@@ -2,21 +2,24 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 
-use sluice_model::{Reply, Request};
+use sluice_model::{Command, Reply, Request};
 
 use crate::access::Guard;
 use crate::backend::{ClosedBy, Link};
+use crate::memory::{Memory, Pressure};
 
 /// One client's way into the broker. Dropping it ends the session as [`ClosedBy::Client`].
 pub struct Session {
     link: Option<Box<dyn Link>>,
     guard: Guard,
+    memory: Arc<Memory>,
 }
 
 impl Session {
-    pub(crate) fn new(link: Box<dyn Link>, guard: Guard) -> Self {
-        Self { link: Some(link), guard }
+    pub(crate) fn new(link: Box<dyn Link>, guard: Guard, memory: Arc<Memory>) -> Self {
+        Self { link: Some(link), guard, memory }
     }
 
     /// Whether the client's key is gone, or no longer covers what it listens to. Nothing more is
@@ -26,8 +29,8 @@ impl Session {
     }
 
     /// Runs requests from the front and removes those that ran, in order. What is left found no
-    /// room for its reply: submit it again after [`Session::written`]. What the client may not do
-    /// is answered by a refusal in its place.
+    /// room for its reply: submit it again after [`Session::written`]. What the client may not do,
+    /// and what there is no memory for, is answered by a refusal in its place.
     ///
     /// The calling thread may carry out one commit for itself and others before this returns.
     pub fn submit(&mut self, requests: &mut VecDeque<Request>) {
@@ -35,8 +38,19 @@ impl Session {
             return;
         }
         self.guard.check(requests);
+        if self.memory.pressure() >= Pressure::High {
+            self.refuse_publishes(requests);
+        }
         if let Some(link) = &mut self.link {
             link.submit(requests);
+        }
+    }
+
+    fn refuse_publishes(&self, requests: &mut VecDeque<Request>) {
+        let publishes =
+            requests.iter_mut().filter(|request| matches!(request.command, Command::Publish(_)));
+        for request in publishes {
+            request.command = Command::Refused(Box::new(self.memory.refuse_publish()));
         }
     }
 

@@ -6,7 +6,9 @@
 mod args;
 mod commands;
 mod failure;
+mod heap;
 mod keys;
+mod machine;
 mod settings;
 
 use std::process::ExitCode;
@@ -15,6 +17,9 @@ use clap::Parser;
 
 use crate::args::{Args, Command, KeyCommand, LogCommand};
 use crate::failure::Failure;
+
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;
 
 fn main() -> ExitCode {
     let args = Args::parse();

@@ -17,9 +17,12 @@ use sluice_wal::SyncPolicy;
 
 use crate::args::ServeArgs;
 use crate::failure::Failure;
+use crate::machine::half_of_memory;
 
 const FILES: [&str; 2] = ["./sluice.toml", "/etc/sluice/sluice.toml"];
 const PORT: u16 = 5555;
+/// A few connections with their buffers need as much.
+const MEMORY_MIN: u64 = 16 << 20;
 
 /// Everything that `sluice serve` goes by.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Settings {
     pub(crate) keys_file: Option<PathBuf>,
     /// Somebody named it, so it has to be there.
     pub(crate) keys_file_named: bool,
+    /// The memory budget, in bytes.
+    pub(crate) memory_max: u64,
     /// What the operator should know about how the settings came about.
     pub(crate) notes: Vec<String>,
 }
@@ -79,6 +84,8 @@ keys! {
     allowed_api_keys: Vec<String>,
     /// The file of keys with grants.
     keys_file: PathBuf,
+    /// Bytes of memory, near which publishes are refused; else half of what there is.
+    memory_max: u64,
     /// Most subscriptions at a time.
     subscriptions_max: usize,
     /// Most of them by one key; 0 for a quarter.
@@ -183,7 +190,11 @@ impl Settings {
         let keys_file_named = file.keys_file.is_some();
         let default = data_dir.as_ref().map(|dir| dir.join("keys.toml"));
         let keys_file = file.keys_file.or(default);
-        Ok(Self { server, local, data_dir, keys_file, keys_file_named, notes })
+        let memory_max = file.memory_max.unwrap_or_else(half_of_memory);
+        if memory_max < MEMORY_MIN {
+            return Err(Failure::settings(format!("memory_max = {memory_max} is below 16 MiB")));
+        }
+        Ok(Self { server, local, data_dir, keys_file, keys_file_named, memory_max, notes })
     }
 }
 
@@ -396,6 +407,7 @@ mod tests {
             ("fsync_policy = \"sometimes\"",                    "no sync policy"),
             ("data_dir = \"a\"\nwal_path = \"b\"",              "two different values"),
             ("v1_ack_timeout_ms = 49",                          "below 50"),
+            ("memory_max = 1000",                               "below 16 MiB"),
             ("durability = \"memory\"",                         "not sync or os"),
         ];
         for (text, expected) in cases {

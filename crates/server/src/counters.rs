@@ -60,6 +60,8 @@ counters! {
     rejected_address,
     /// Connections closed at once: they come too fast.
     rejected_rate,
+    /// Connections closed at once: memory is short.
+    rejected_memory,
     /// Connections closed when they authenticated: too many with their key.
     rejected_principal,
     /// Connections closed for a first byte that no door takes.

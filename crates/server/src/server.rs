@@ -30,6 +30,8 @@ use crate::places::{Cap, CapBy};
 const DESCRIPTORS_KEPT: usize = 256;
 /// Below this many descriptors a warning is due.
 const DESCRIPTORS_FEW: u64 = 10_000;
+/// Connections let in while memory is short, so that consumers can make room.
+const LEAN_CONNECTIONS: usize = 256;
 /// How long the replies of a broker that has failed may take to leave.
 const FAILURE_DRAIN: Duration = Duration::from_millis(300);
 
@@ -56,6 +58,8 @@ pub enum ServerError {
 pub(crate) struct Caps {
     pub(crate) connections: Arc<Cap>,
     pub(crate) addresses: Arc<CapBy<IpAddr>>,
+    /// Those that are let in while memory is short.
+    pub(crate) lean: Arc<Cap>,
 }
 
 /// The doors, bound and not yet open: connections wait until [`Server::run`].
@@ -79,14 +83,19 @@ impl Server {
         let listening = |source| ServerError::Bind { addr, source };
         let listener = listener::listen(addr).map_err(listening)?;
         let tcp_addr = listener.local_addr().map_err(listening)?;
+        let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1);
         let connections_max = match config.connections_max {
-            0 => raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1),
+            0 => room,
             given => given,
         };
+        if connections_max > room {
+            warn!(connections_max, room, "connections_max is more than there are descriptors for");
+        }
         warn_if_exposed(&config, tcp_addr);
         let caps = Caps {
             connections: Cap::new(connections_max),
             addresses: CapBy::new(config.per_address_max),
+            lean: Cap::new(LEAN_CONNECTIONS),
         };
         let shared = Arc::new(Shared::new(config, broker, keys));
         let notices = watch::Sender::default();
@@ -178,7 +187,7 @@ async fn connection(
 ) {
     let span = debug_span!("connection", id, %peer);
     let _watch = PanicWatch { id, counters: &shared.counters };
-    let peer = Peer { connection: id, ip: peer.ip().to_canonical() };
+    let peer = Peer { connection: id, ip: peer.ip().to_canonical(), lean: places.lean };
     listener::serve(stream, peer, &shared, notices).instrument(span).await;
     drop(places);
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
-use sluice_broker::{Broker, Stats};
+use sluice_broker::{Broker, Memory, Stats};
 use sluice_model::Timestamp;
 use sluice_server::{ApiKey, KeyRing, Server};
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
@@ -14,8 +14,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, ServeArgs};
 use crate::failure::Failure;
-use crate::keys;
 use crate::settings::Settings;
+use crate::{heap, keys};
 
 /// How long a data directory that somebody has is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -36,6 +36,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         Some(path) => open(FileDisk::new(path), &settings, true)?,
         None => open(sluice_wal::MemoryDisk::new(), &settings, false)?,
     };
+    let broker = broker.with_memory(Memory::new(settings.memory_max, heap::used));
+    tracing::info!(memory_max = settings.memory_max, used = heap::used(), "memory budget");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("worker")
@@ -82,7 +84,7 @@ fn tell(report: &RecoveryReport) {
 fn tell_stats(stats: &Stats) {
     let Stats { published, delivered, acked, unroutable, dropped, expired, dead, refused, .. } =
         stats;
-    let Stats { subscriptions, queued, commits, records, .. } = stats;
+    let Stats { forbidden, refused_memory, subscriptions, queued, commits, records, .. } = stats;
     tracing::info!(
         published,
         delivered,
@@ -92,6 +94,8 @@ fn tell_stats(stats: &Stats) {
         expired,
         dead,
         refused,
+        forbidden,
+        refused_memory,
         subscriptions,
         queued,
         commits,

@@ -6,5 +6,6 @@ mod kills;
 mod lifecycle;
 mod messages;
 mod offline;
+mod overload;
 mod refusals;
 mod setup;

@@ -64,6 +64,8 @@ pub(crate) struct Peer {
     /// The connection's number, which every log line about it shows.
     pub(crate) connection: u64,
     pub(crate) ip: IpAddr,
+    /// It gets small buffers only.
+    pub(crate) lean: bool,
 }
 
 /// What connections are told while they live.

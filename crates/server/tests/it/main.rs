@@ -9,5 +9,6 @@ mod hostile;
 mod keys;
 mod lifecycle;
 mod local;
+mod memory;
 mod running;
 mod version1;

@@ -37,7 +37,7 @@ impl Connection<'_> {
         let Some(principal) = self.shared.keys().find(key) else {
             self.shared.failures.failed(self.peer.ip, Instant::now().into_std());
             self.shared.counters.auth_failures.one();
-            let Peer { connection, ip } = self.peer;
+            let Peer { connection, ip, .. } = self.peer;
             info!(connection, %ip, "wrong API key");
             return Err(Refusal::new(Code::Unauthenticated, "invalid API key"));
         };
