@@ -25,7 +25,7 @@ pub(crate) fn create(args: &KeyCreateArgs) -> Result<(), Failure> {
         Some(id) => id.clone(),
         None => hex(&random::<4>()?),
     };
-    keys::check_id(&id)?;
+    keys::check_id(&id).map_err(Failure::usage)?;
     let mut grants = args.grant.clone();
     if args.all {
         grants.push(Grants::ALL.to_owned());
@@ -83,8 +83,12 @@ pub(crate) fn list(args: &KeyListArgs) -> Result<(), Failure> {
 /// Takes a key away, or only the older of its two secrets.
 pub(crate) fn revoke(args: &KeyRevokeArgs) -> Result<(), Failure> {
     let id = &args.id;
-    keys::check_id(id)?;
-    keys::edit(&path(&args.file)?, |entries| {
+    keys::check_id(id).map_err(Failure::usage)?;
+    let path = path(&args.file)?;
+    if keys::read(&path)?.is_none() {
+        return Err(no_such(id));
+    }
+    keys::edit(&path, |entries| {
         let at = entries.iter().position(|entry| entry.id == *id).ok_or_else(|| no_such(id))?;
         if !args.oldest {
             entries.remove(at);

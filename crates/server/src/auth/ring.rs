@@ -1,19 +1,19 @@
 //! Replaces the keys while the doors are open.
 //!
 //! ```text
-//! replace: keys for new connections -> directory for sessions -> notice to every connection
+//! replace: directory for sessions -> keys for new connections -> notice to every connection
 //! ```
 //!
-//! In this order no connection can slip through: one that found the old keys either sees the
-//! notice or opens its session after the directory was replaced.
+//! In this order who is found among the new keys is in the directory as well, and who was found
+//! among the old ones gets nothing any more and sees the notice.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::keys::{ApiKey, Keys};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, is_loopback};
 use crate::doors::{Notice, Shared};
 
 /// A handle on a server's keys.
@@ -39,11 +39,14 @@ impl KeyRing {
         let config = crate::Config { keys: Some(keys), ..config.clone() };
         let keys = Keys::load(&config)?;
         let directory = keys.directory();
-        self.shared.set_keys(keys);
         self.shared.broker.set_directory(directory);
+        self.shared.set_keys(keys);
         self.notices.send_modify(|notice| notice.keys += 1);
         self.shared.counters.key_reloads.one();
         info!(keys = count, "keys reloaded");
+        if !is_loopback(config.tcp_addr.ip()) {
+            warn!("INSECURE: keys and messages cross the network in the clear");
+        }
         Ok(())
     }
 }
