@@ -1,5 +1,6 @@
 //! Keys with grants, and what happens when they change under those who use them.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use sluice_broker::ClosedBy;
@@ -7,7 +8,7 @@ use sluice_model::{Grants, Principal};
 use sluice_protocol::FrameType::{Auth, Ping, Poll, Publish, Subscribe};
 use sluice_server::{ApiKey, Config, KeyHash};
 
-use crate::client::{Client, auth, poll, publish, subscribe};
+use crate::client::{Client, auth, frame, poll, publish, subscribe};
 use crate::running::{config, config_with_keys, start};
 
 /// The longest that a connection may outlive its key.
@@ -144,4 +145,51 @@ async fn a_good_key_is_served_while_others_guess() {
     Client::with_key(server.addr, "right").await.fences().await;
     assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(server.stop().await.auth_failures < 20, "the guesser has to wait");
+}
+
+/// Bytes of this process in memory.
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+    pages * 4096
+}
+
+/// Ten wrong keys from an address of its own, which are all looked at.
+async fn guess(number: u32, addr: SocketAddr) {
+    let from = IpAddr::V4(Ipv4Addr::from(0x7f10_0000 + number));
+    let mut client = Client::greeted_from(from, addr).await;
+    let wrong: Vec<u8> =
+        (0..10).flat_map(|id| frame(Auth, id, auth(&format!("{number}.{id}")))).collect();
+    client.say_bytes(&wrong).await;
+    for id in 0..10 {
+        client.hears_nack(id, 401, "invalid API key").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_wrong_keys_leave_memory_as_it_was() {
+    const ADDRESSES: u32 = 10_000;
+    const GROWTH_MAX: usize = 16 << 20;
+    let server = start(config_with_keys(&["right"])).await;
+    let addr = server.addr;
+    let guess_all = async |numbers: std::ops::Range<u32>| {
+        let tasks = numbers.clone().step_by(1_000).map(|first| {
+            let last = numbers.end.min(first + 1_000);
+            tokio::spawn(async move {
+                for number in first..last {
+                    guess(number, addr).await;
+                }
+            })
+        });
+        for task in tasks.collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+    };
+    guess_all(0..ADDRESSES / 10).await;
+    let before = resident_bytes();
+    guess_all(ADDRESSES / 10..ADDRESSES).await;
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "{grown} bytes more");
+    Client::with_key(addr, "right").await.fences().await;
+    assert_eq!(server.stop().await.auth_failures, u64::from(ADDRESSES) * 10);
 }
