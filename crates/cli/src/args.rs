@@ -35,6 +35,8 @@ pub(crate) enum Command {
     /// Print the manual page, or write the pages of all commands
     #[command(hide = true)]
     Man(ManArgs),
+    /// Make, list and revoke the keys that clients show
+    Key(KeyArgs),
 }
 
 /// Run the broker.
@@ -177,4 +179,75 @@ pub(crate) struct ManArgs {
     /// Where to write a page for each command
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeyArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print it; it can't be shown again
+    Create(KeyCreateArgs),
+    /// Show the keys there are and what they may do
+    List(KeyListArgs),
+    /// Take a key away
+    Revoke(KeyRevokeArgs),
+}
+
+/// Which key file: that of a broker with the same configuration.
+#[derive(Debug, Parser)]
+pub(crate) struct KeyFileArgs {
+    /// The key file; else the one that the configuration names, else keys.toml in the data directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys_file: Option<PathBuf>,
+    /// Configuration file of the broker; else as `sluice serve` finds it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data directory of the broker; else as the configuration says
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeyCreateArgs {
+    /// What its holder is called; else something random
+    pub(crate) id: Option<String>,
+    /// What it may do, such as publish:orders.>; again for more. Actions: publish, subscribe,
+    /// consume, kv_read, kv_write, observe, admin
+    #[arg(long, value_name = "ACTION:SCOPE", required_unless_present_any = ["all", "rotate"])]
+    pub(crate) grant: Vec<String>,
+    /// It may do everything
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Give the key that there is a second secret, with its grants
+    #[arg(long, requires = "id", conflicts_with_all = ["grant", "all"])]
+    pub(crate) rotate: bool,
+    /// Print id and key as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) file: KeyFileArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeyListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) file: KeyFileArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeyRevokeArgs {
+    /// Which key
+    pub(crate) id: String,
+    /// Only the older of its two secrets
+    #[arg(long)]
+    pub(crate) oldest: bool,
+    #[command(flatten)]
+    pub(crate) file: KeyFileArgs,
 }

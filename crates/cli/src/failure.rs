@@ -9,6 +9,7 @@ use sluice_server::ServerError;
 use sluice_wal::WalError;
 use thiserror::Error;
 
+use crate::keys::KeyFileError;
 use crate::settings::Problem;
 
 /// Why a command failed.
@@ -20,6 +21,9 @@ pub(crate) enum Failure {
     /// A setting is unsafe and nobody accepted it.
     #[error("{0}")]
     Unsafe(String),
+    /// The arguments make no sense.
+    #[error("{0}")]
+    Usage(String),
     /// The log is damaged.
     #[error("{0}\nsluice log verify shows what is damaged; nothing was changed")]
     Corrupt(String),
@@ -38,7 +42,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Client(_) | Self::Other(_) => 1,
-            Self::Unsafe(_) => 2,
+            Self::Unsafe(_) | Self::Usage(_) => 2,
             Self::Corrupt(_) => 3,
             Self::Disk(_) => 4,
             Self::Settings(_) => 78,
@@ -47,6 +51,10 @@ impl Failure {
 
     pub(crate) fn other(error: impl std::fmt::Display) -> Self {
         Self::Other(error.to_string())
+    }
+
+    pub(crate) fn usage(error: impl std::fmt::Display) -> Self {
+        Self::Usage(error.to_string())
     }
 
     pub(crate) fn settings(error: impl std::fmt::Display) -> Self {
@@ -66,7 +74,24 @@ fn hint(error: &ClientError) -> &'static str {
         ClientError::Refused(nack) if nack.code == 401 => {
             "\ngive the key with --key-file or SLUICE_API_KEY"
         }
+        ClientError::Refused(nack) if nack.code == 403 => {
+            "\nsluice key list shows what the key may do"
+        }
         _ => "",
+    }
+}
+
+impl From<KeyFileError> for Failure {
+    fn from(error: KeyFileError) -> Self {
+        match error {
+            KeyFileError::Io { .. } => Self::Other(error.to_string()),
+            KeyFileError::Exposed { .. } => Self::Unsafe(error.to_string()),
+            KeyFileError::Syntax { .. }
+            | KeyFileError::Id { .. }
+            | KeyFileError::Hashes { .. }
+            | KeyFileError::Twice { .. }
+            | KeyFileError::Grant { .. } => Self::settings(error),
+        }
     }
 }
 

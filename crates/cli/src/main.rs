@@ -6,7 +6,10 @@
 mod args;
 mod commands;
 mod failure;
+mod heap;
+mod keys;
 mod logging;
+mod machine;
 mod reload;
 mod settings;
 
@@ -14,8 +17,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command, ConfigCommand, LogCommand};
+use crate::args::{Args, Command, ConfigCommand, KeyCommand, LogCommand};
 use crate::failure::Failure;
+
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -34,6 +40,11 @@ fn main() -> ExitCode {
         },
         Command::Completions(args) => commands::generate::completions(&args),
         Command::Man(args) => commands::generate::man(&args),
+        Command::Key(args) => match args.command {
+            KeyCommand::Create(args) => commands::key::create(&args),
+            KeyCommand::List(args) => commands::key::list(&args),
+            KeyCommand::Revoke(args) => commands::key::revoke(&args),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod generate;
+pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod publish;
 pub(crate) mod serve;

@@ -1,21 +1,22 @@
 //! `sluice serve`: the broker.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
-use sluice_broker::{Broker, Stats};
+use sluice_broker::{Broker, Memory, Stats};
 use sluice_model::Timestamp;
-use sluice_server::Server;
+use sluice_server::{ApiKey, KeyRing, Server};
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ServeArgs;
 use crate::failure::Failure;
-use crate::logging;
 use crate::reload::Reload;
 use crate::settings::{Loaded, Settings};
+use crate::{heap, keys, logging};
 
 /// How long a data directory that somebody has is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     let mut settings = loaded.settings.clone();
     settings.local.accept_clock = args.accept_clock;
+    settings.server.keys = keys_at_start(&settings)?;
     // Refused before anything is touched on disk.
     settings
         .server
@@ -47,6 +49,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         false => open(FileDisk::new(&settings.data_dir), &settings, true)?,
         true => open(sluice_wal::MemoryDisk::new(), &settings, false)?,
     };
+    let memory_max = settings.memory_budget();
+    let broker = broker.with_memory(Memory::new(memory_max, heap::used));
+    tracing::info!(memory_max, used = heap::used(), "memory budget");
     let served = runtime.block_on(serve(&settings, broker.clone()));
     tell_stats(&broker.stats());
     // Connections are gone by now; what they were told is made safe and the log closed.
@@ -109,7 +114,7 @@ fn tell(report: &RecoveryReport) {
 fn tell_stats(stats: &Stats) {
     let Stats { published, delivered, acked, unroutable, dropped, expired, dead, refused, .. } =
         stats;
-    let Stats { subscriptions, queued, commits, records, .. } = stats;
+    let Stats { forbidden, refused_memory, subscriptions, queued, commits, records, .. } = stats;
     tracing::info!(
         published,
         delivered,
@@ -119,6 +124,8 @@ fn tell_stats(stats: &Stats) {
         expired,
         dead,
         refused,
+        forbidden,
+        refused_memory,
         subscriptions,
         queued,
         commits,
@@ -127,10 +134,41 @@ fn tell_stats(stats: &Stats) {
     );
 }
 
+/// The keys in the key file; none where nobody has made one.
+fn keys_at_start(settings: &Settings) -> Result<Option<Vec<ApiKey>>, Failure> {
+    let Some(path) = settings.keys_path() else { return Ok(None) };
+    let keys = keys::load(&path)?;
+    if keys.is_none() && settings.names_keys_file() {
+        let (path, hint) = (path.display(), "sluice key create makes one");
+        return Err(Failure::settings(format!("there is no keys_file {path}; {hint}")));
+    }
+    Ok(keys)
+}
+
+/// Reads the key file again at every SIGHUP. One that is gone or damaged changes nothing.
+fn reload_keys_on_hangup(ring: KeyRing, path: Option<PathBuf>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let Some(path) = &path else { continue };
+            let outcome = match keys::load(path) {
+                Ok(Some(keys)) => ring.replace(keys).map_err(|error| error.to_string()),
+                Ok(None) => Err(format!("there is no file {}", path.display())),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, "the keys could not be reloaded, those before stay in force");
+            }
+        }
+    });
+    Ok(())
+}
+
 async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let server = Server::bind(settings.server.clone(), broker).await?;
+    reload_keys_on_hangup(server.key_ring(), settings.keys_path()).map_err(Failure::other)?;
     say_ready(&server).map_err(Failure::other)?;
     let mut asked = async || {
         tokio::select! {

@@ -89,7 +89,7 @@ fn first(settings: &Settings) -> Option<(Option<&'static Key>, String)> {
 }
 
 /// What no crate checks by itself.
-fn own(settings: &Settings) -> [(&'static str, bool, &'static str); 4] {
+fn own(settings: &Settings) -> [(&'static str, bool, &'static str); 5] {
     let local = &settings.local;
     let record_max = u64::try_from(local.wal.record_max).unwrap_or(u64::MAX);
     [
@@ -100,6 +100,8 @@ fn own(settings: &Settings) -> [(&'static str, bool, &'static str); 4] {
             local.pace.waiting_max < record_max,
             "is below max_message_bytes and 64KiB: the largest message would always be refused",
         ),
+        // A few connections with their buffers need as much.
+        ("memory_max", (1..16 << 20).contains(&settings.memory_max), "is below 16MiB"),
         // What a checkpoint itself adds to the log would call for the next one.
         ("replay_max", local.replay_max < 64 << 10, "is below 64KiB"),
     ]

@@ -37,7 +37,7 @@ impl Args for Flags {
                     let words = PossibleValuesParser::new(words);
                     arg.value_name(value).value_parser(words.try_map(move |word| read(key, &word)))
                 }
-                Kind::Path => {
+                Kind::Path | Kind::PathOrNone => {
                     arg.value_name(value).value_hint(ValueHint::AnyPath).value_parser(parse)
                 }
                 _ => arg.value_name(value).value_parser(parse),

@@ -8,7 +8,8 @@
 
 use super::key::{Key, Section, Traits};
 use super::kind::Kind::{
-    Bytes, Count, Endpoint, Fraction, LogFilter, Path, Policy, Secrets, Switch, Time, Word,
+    Bytes, Count, Endpoint, Fraction, LogFilter, Path, PathOrNone, Policy, Secrets, Switch, Time,
+    Word,
 };
 use super::kind::Reading::{EveryN, FileOfOld, Interval, Port, Same};
 use super::value::{Field, LEVELS, LOG_FORMATS, ON_EXPIRE, OVERFLOW};
@@ -55,6 +56,9 @@ sections! {
         ];
         /// Where metrics are served; read, but without effect in this build
         metrics_addr: Endpoint => metrics_addr [also(&[("metrics_port", Port)])];
+        /// Memory in use near which the broker refuses publishes, then connections; 0 for half of
+        /// what there is
+        memory_max: Bytes => memory_max;
         /// How long connections get to finish when the broker drains
         drain_timeout: Time => server.drain_timeout;
         /// Serves tokio-console; read, but without effect in this build
@@ -64,6 +68,8 @@ sections! {
     [security] "Who is let in" {
         /// The keys that clients may show; none lets in everyone on this machine
         allowed_api_keys: Secrets => server.allowed_api_keys;
+        /// The file of keys with grants; else `keys.toml` in `data_dir`, if it is there
+        keys_file: PathOrNone => keys_file [flag("FILE")];
         /// Listen beyond this machine without keys
         insecure_no_auth: Switch => server.insecure_no_auth [flag("")];
         /// Take keys in the clear from beyond this machine
@@ -180,6 +186,8 @@ sections! {
         sub_buffer_bytes: Bytes => local.engine.subscriber_buffer_bytes;
         /// Most subscriptions at a time
         subscriptions_max: Count => local.engine.subscriptions_max;
+        /// Most of them by one key; 0 for a quarter
+        subscriptions_per_principal: Count => local.engine.subscriptions_per_principal;
         /// How long a subscription without a name lives without a consumer
         unnamed_expiry: Time => local.engine.unnamed_expiry;
         /// Time between the loss of a connection and the end of its leases

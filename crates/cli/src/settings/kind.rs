@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Fraction,
     Endpoint,
     Path,
+    /// A path, or nothing for the usual one.
+    PathOrNone,
     Policy,
     /// One of these.
     Word(&'static [&'static str]),
@@ -96,6 +98,7 @@ impl Kind {
             Self::Fraction => fraction(raw).map(Value::Fraction),
             Self::Endpoint => text.and_then(read_endpoint),
             Self::Path => text.filter(|path| !path.is_empty()).map(|path| Value::Text(path.into())),
+            Self::PathOrNone => text.map(|path| Value::Text(path.into())),
             Self::Policy => {
                 let policy: Option<SyncPolicy> = text.and_then(|text| text.parse().ok());
                 policy.map(|policy| Value::Text(policy.to_string()))
@@ -124,7 +127,7 @@ impl Kind {
             Self::Time => "a duration such as 250ms, 5s, 10m or 1h, up to a hundred years".into(),
             Self::Fraction => "a number".into(),
             Self::Endpoint => "HOST or HOST:PORT, with an IP address or localhost as host".into(),
-            Self::Path => "a path".into(),
+            Self::Path | Self::PathOrNone => "a path".into(),
             Self::Policy => "a sync policy: always, every_n:N, interval_ms:N or none".into(),
             Self::Word(words) => words.join(" or "),
             Self::LogFilter => {

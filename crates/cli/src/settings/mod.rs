@@ -48,6 +48,7 @@ pub(crate) use self::problem::Problem;
 pub(crate) use self::show::{json, text};
 pub(crate) use self::value::LogFormat;
 use crate::failure::Failure;
+use crate::machine::half_of_memory;
 
 /// Everything that `sluice serve` goes by.
 #[derive(Clone, Debug)]
@@ -55,6 +56,10 @@ pub(crate) struct Settings {
     pub(crate) server: ServerConfig,
     pub(crate) local: LocalConfig,
     pub(crate) data_dir: PathBuf,
+    /// Where keys with grants are; empty for the usual place in `data_dir`.
+    keys_file: PathBuf,
+    /// Bytes of memory in use near which the broker refuses; 0 for half of what there is.
+    memory_max: u64,
     /// Keeps everything in memory, whatever `data_dir` says.
     pub(crate) ephemeral: bool,
     pub(crate) log_level: String,
@@ -69,6 +74,8 @@ impl Default for Settings {
             server: ServerConfig::default(),
             local: LocalConfig::default(),
             data_dir: "./sluice-data".into(),
+            keys_file: PathBuf::new(),
+            memory_max: 0,
             ephemeral: false,
             log_level: "info".into(),
             log_format: LogFormat::default(),
@@ -81,6 +88,25 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The file of keys with grants; none if everything is in memory and no file is named.
+    pub(crate) fn keys_path(&self) -> Option<PathBuf> {
+        match self.names_keys_file() {
+            true => Some(self.keys_file.clone()),
+            false if self.ephemeral => None,
+            false => Some(self.data_dir.join("keys.toml")),
+        }
+    }
+
+    /// Whether somebody named the key file, so that it has to be there.
+    pub(crate) fn names_keys_file(&self) -> bool {
+        !self.keys_file.as_os_str().is_empty()
+    }
+
+    /// Bytes of memory in use near which the broker refuses.
+    pub(crate) fn memory_budget(&self) -> u64 {
+        if self.memory_max == 0 { half_of_memory() } else { self.memory_max }
+    }
+
     /// Sets what follows from other settings.
     fn derive(&mut self, origins: &Origins) {
         // A record is a message with its names around it.
