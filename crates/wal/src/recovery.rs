@@ -416,24 +416,26 @@ pub(crate) fn extent<F: DiskFile>(entry: &Entry<F>, from: u32) -> Result<Option<
     Ok(end)
 }
 
-/// Whether the damage from `from` to `end` can be a write that a crash cut short: a sector of it
-/// was never written, or the file ends inside it.
+/// Whether the frame at `from`, in damage that goes to `end`, can be a write that a crash cut
+/// short: a sector of it was never written, or nothing was from some byte in it on.
+///
+/// Only its own sectors count. A crash leaves each old, which is zero from here on, or new; were
+/// all new the frame would be whole, so zeros further behind say nothing about it.
 fn looks_torn<F: DiskFile>(entry: &Entry<F>, from: u32, end: u64) -> Result<bool, WalError> {
     let mut window = Window::default();
     let seed = crate::history::seed_at(&entry.header, from);
     let bytes = window.read(entry, from.into(), FRAME_HEADER)?;
-    let announced = FrameHeader::decode(bytes, seed)
-        .map(|(header, _)| u64::from(from) + FRAME_HEADER as u64 + u64::from(header.len));
     // Whatever was written there, a whole header was meant to be.
-    let least = announced.unwrap_or(u64::from(from) + FRAME_HEADER as u64);
-    let end = end.max(least);
-    if end > entry.limit || entry.limit < u64::from(from) + FRAME_HEADER as u64 {
+    let len = FrameHeader::decode(bytes, seed).map_or(0, |(header, _)| u64::from(header.len));
+    let frame_end = u64::from(from) + FRAME_HEADER as u64 + len;
+    if end < frame_end {
+        // A limit, a quota or a full disk ends a write at any byte, not only between sectors.
         return Ok(true);
     }
     let mut at = u64::from(from);
-    while at < end {
+    while at < frame_end {
         let next = (at / SECTOR + 1) * SECTOR;
-        let part = (next.min(end) - at) as usize;
+        let part = (next - at) as usize;
         let bytes = window.read(entry, at, part)?;
         if is_zero(&bytes[..part.min(bytes.len())]) {
             return Ok(true);

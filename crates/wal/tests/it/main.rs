@@ -2,4 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up has failed")]
 
 mod damage;
+mod errors;
 mod files;
+mod owner;
