@@ -147,12 +147,25 @@ impl<D: Disk> History<D> {
                     let mut window = Window::default();
                     let first = read_frame(next, seed, &mut window, position.next, end.chain)?;
                     if first.is_none() {
+                        if self.ends_at(position)? && extent(next, SEGMENT_HEADER)?.is_some() {
+                            // What was begun there is where the log ends, however it looks.
+                            end.position.segment = next.header.segment;
+                            end.position.offset = SEGMENT_HEADER;
+                        }
                         return Ok(end);
                     }
                 }
             }
             end.position.segment = next.header.segment;
             end.position.offset = SEGMENT_HEADER;
+        }
+    }
+
+    /// Whether nothing was written to its segment behind `position`.
+    fn ends_at(&self, position: Position) -> Result<bool, WalError> {
+        match self.segments.get(&position.segment) {
+            Some(entry) => Ok(extent(entry, position.offset)?.is_none()),
+            None => Ok(false),
         }
     }
 
@@ -186,6 +199,16 @@ impl<D: Disk> History<D> {
             end.chain = Some(checksum);
             visit(frame)?;
         }
+    }
+
+    /// Whether anything was written to a segment after `number` that no cut made void.
+    pub(crate) fn is_begun_after(&self, number: u32) -> Result<bool, WalError> {
+        for entry in self.segments.range(number + 1..).map(|(_, entry)| entry) {
+            if entry.header.cut.is_none() && extent(entry, SEGMENT_HEADER)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The highest record that anything valid at or behind `from` shows to have been safe.
@@ -247,6 +270,25 @@ pub(crate) fn seed_at(header: &SegmentHeader, offset: u32) -> Seed {
 pub(crate) fn damaged(file: &str, offset: u64, sequence: Sequence, what: &'static str) -> WalError {
     let file = file.to_owned();
     WalError::Corrupt(Damage { file, offset, sequence, durable: sequence, what })
+}
+
+/// Where the last byte that is not zero ends, behind `from`; none where all is zero.
+pub(crate) fn extent<F: DiskFile>(entry: &Entry<F>, from: u32) -> Result<Option<u64>, WalError> {
+    let mut window = Window::default();
+    let mut at = u64::from(from);
+    let mut end = None;
+    while at < entry.limit {
+        let bytes = window.read(entry, at, 1 << 20)?;
+        if bytes.is_empty() {
+            break;
+        }
+        if !is_zero(bytes) {
+            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+            end = Some(at + last as u64 + 1);
+        }
+        at += bytes.len() as u64;
+    }
+    Ok(end)
 }
 
 /// The frame at the seed's place, if it is whole, has the expected first record and continues

@@ -4,8 +4,8 @@ use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::WalError;
 use crate::format::{FrameHeader, Position, SEGMENT_HEADER, Sequence, segment_name};
-use crate::history::{Entry, History, Window, damaged, seed_at};
-use crate::recovery::{Scanned, extent};
+use crate::history::{Entry, History, Window, damaged, extent, seed_at};
+use crate::recovery::Scanned;
 
 /// One segment file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use crate::format::{
     BodyRef, Cut, Damage, FRAME_HEADER, FrameHeader, FrameKind, Position, Records, SECTOR,
     SEGMENT_HEADER, Seed, Sequence, segment_name,
 };
-use crate::history::{End, Entry, History, Window, is_zero};
+use crate::history::{End, Entry, History, Window, extent, is_zero};
 use crate::log::Log;
 use crate::store::{Segment, Store};
 
@@ -224,7 +224,11 @@ impl<D: Disk> Scanned<D> {
     /// Decides between the log's end, a torn tail and corruption.
     fn judge_tail(&mut self, durable: Sequence) -> Result<(), WalError> {
         let at = self.end.position;
-        let durable = durable.max(self.history.evidence_after(at)?);
+        let mut durable = durable.max(self.history.evidence_after(at)?);
+        if self.history.is_begun_after(at.segment)? {
+            // Nothing is written to a segment before all of the one before it is safe.
+            durable = durable.max(at.next);
+        }
         let Some(entry) = self.history.segments.get(&at.segment) else {
             let file = segment_name(at.segment);
             return Err(corrupt(file, at, durable, "a missing segment"));
@@ -395,25 +399,6 @@ impl<D: Disk> Scanned<D> {
 fn corrupt(file: String, at: Position, durable: Sequence, what: &'static str) -> WalError {
     let (offset, sequence) = (at.offset.into(), at.next);
     WalError::Corrupt(Damage { file, offset, sequence, durable, what })
-}
-
-/// Where the last byte that is not zero ends, behind `from`; none where all is zero.
-pub(crate) fn extent<F: DiskFile>(entry: &Entry<F>, from: u32) -> Result<Option<u64>, WalError> {
-    let mut window = Window::default();
-    let mut at = u64::from(from);
-    let mut end = None;
-    while at < entry.limit {
-        let bytes = window.read(entry, at, 1 << 20)?;
-        if bytes.is_empty() {
-            break;
-        }
-        if !is_zero(bytes) {
-            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
-            end = Some(at + last as u64 + 1);
-        }
-        at += bytes.len() as u64;
-    }
-    Ok(end)
 }
 
 /// Whether the frame at `from`, in damage that goes to `end`, can be a write that a crash cut

@@ -5,3 +5,4 @@ mod damage;
 mod errors;
 mod files;
 mod owner;
+mod torn_frames;
