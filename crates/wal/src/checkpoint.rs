@@ -186,6 +186,11 @@ impl<D: Disk> Checkpoints<D> {
         self.latest().map(|manifest| manifest.position)
     }
 
+    /// Where replay starts from each of the kept generations.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.kept.iter().map(|manifest| manifest.position)
+    }
+
     /// Bytes written for checkpoints since the log was opened.
     pub fn written_bytes(&self) -> u64 {
         self.written_bytes

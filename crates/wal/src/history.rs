@@ -174,8 +174,10 @@ impl<D: Disk> History<D> {
         &self,
         start: Position,
         mut visit: impl FnMut(FrameView<'_>) -> Result<(), WalError>,
-    ) -> Result<(), WalError> {
-        self.walk_segment(&mut End { position: start, chain: None }, &mut visit)
+    ) -> Result<End, WalError> {
+        let mut end = End { position: start, chain: None };
+        self.walk_segment(&mut end, &mut visit)?;
+        Ok(end)
     }
 
     fn walk_segment(

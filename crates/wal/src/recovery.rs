@@ -164,6 +164,11 @@ impl<D: Disk> Scanned<D> {
         self.torn.map_or(0, |torn| torn.end - torn.start)
     }
 
+    /// Where a torn tail begins.
+    pub(crate) fn torn_at(&self) -> Option<(String, u64)> {
+        self.torn.map(|torn| (segment_name(torn.segment), torn.start))
+    }
+
     /// Records that are whole but not proven safe.
     pub fn unproven(&self) -> u64 {
         self.unproven.iter().map(|frame| u64::from(frame.header.count)).sum()

@@ -4,5 +4,6 @@
 mod damage;
 mod errors;
 mod files;
+mod marks;
 mod owner;
 mod torn_frames;

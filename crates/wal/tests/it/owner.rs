@@ -168,9 +168,7 @@ impl Owner {
             }
             // What fails here is done later, or in the commit that needs it.
             Step::Prepare => drop(self.log.maintenance().step(true)),
-            Step::Checkpoint => {
-                self.lost_image = self.checkpoint().is_err();
-            }
+            Step::Checkpoint => self.checkpoint()?,
             Step::Retire => self.retire(),
             Step::Restart => {
                 drop(self);
@@ -206,11 +204,12 @@ impl Owner {
     fn checkpoint(&mut self) -> Result<(), WalError> {
         let mark = self.log.take_sync_mark(1);
         let position = self.log.position();
-        let published = self.publish(position);
+        // The log goes on without: the next image holds everything.
+        self.lost_image = self.publish(position).is_err();
         if let Some(mark) = mark {
             self.log.finish(mark.run())?;
         }
-        published
+        Ok(())
     }
 
     fn publish(&mut self, position: sluice_wal::Position) -> Result<(), WalError> {
