@@ -11,6 +11,7 @@
 //! generations are kept; an image goes when neither refers to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
@@ -125,8 +126,12 @@ fn image_path(generation: u32) -> String {
 pub struct Checkpoints<D: Disk> {
     disk: D,
     log_id: u64,
-    /// The kept generations, oldest first; at most two.
+    /// The kept generations, oldest first; more than two only where a crash came before the
+    /// removal of an older one.
     kept: Vec<Manifest>,
+    /// The highest record that any whole manifest shows to have been safe: what it says of the log
+    /// stands, whatever became of its image.
+    durable: Sequence,
     /// Highest generation number ever seen, damaged ones included.
     newest: u32,
     /// Bytes written for checkpoints since they were opened.
@@ -152,13 +157,13 @@ impl<D: Disk> Checkpoints<D> {
                 }
             }
             match Manifest::decode(&bytes, log_id) {
-                Some(manifest) => kept.push(manifest),
-                None => damaged += 1,
+                Some(manifest) if manifest.generation == generation => kept.push(manifest),
+                _ => damaged += 1,
             }
         }
-        kept.sort_by_key(|manifest| manifest.generation);
-        let kept = kept.split_off(kept.len().saturating_sub(2));
-        Ok((Self { disk, log_id, kept, newest, written_bytes: 0 }, damaged))
+        kept.sort_by_key(|manifest: &Manifest| manifest.generation);
+        let durable = kept.iter().map(|manifest| manifest.durable).max().unwrap_or_default();
+        Ok((Self { disk, log_id, kept, durable, newest, written_bytes: 0 }, damaged))
     }
 
     pub(crate) fn latest(&self) -> Option<&Manifest> {
@@ -172,7 +177,7 @@ impl<D: Disk> Checkpoints<D> {
 
     /// The highest record that a checkpoint shows to have been safe.
     pub(crate) fn durable(&self) -> Sequence {
-        self.kept.iter().map(|manifest| manifest.durable).max().unwrap_or_default()
+        self.durable
     }
 
     /// Where replay starts from the older of the two kept generations: what ended before is
@@ -249,7 +254,8 @@ impl<D: Disk> Checkpoints<D> {
         self.disk.sync_folder(FOLDER).map_err(WalError::io("sync", FOLDER))?;
         self.written_bytes += writer.flushed + bytes.len() as u64;
         self.kept.push(writer.manifest);
-        if self.kept.len() > 2 {
+        self.durable = self.durable.max(synced);
+        while self.kept.len() > 2 {
             self.kept.remove(0);
         }
         self.remove_unneeded()
@@ -282,26 +288,35 @@ impl<D: Disk> Checkpoints<D> {
         Ok(())
     }
 
+    /// Removes what no kept generation needs: manifests first, and for good before their images,
+    /// so that none is left that names an image which is gone. A generation that was given up goes
+    /// too, or it would stand for one of the two that a start may fall back to.
     fn remove_unneeded(&self) -> Result<(), WalError> {
-        let needed: BTreeSet<u32> = self
-            .kept
-            .iter()
-            .flat_map(|manifest| manifest.chunks.values().map(|place| place.image))
-            .collect();
-        let oldest = self.kept.first().map_or(0, |manifest| manifest.generation);
-        for name in self.disk.list(FOLDER).map_err(WalError::io("list", FOLDER))? {
-            let number = |suffix| name.strip_suffix(suffix).and_then(|n| n.parse::<u32>().ok());
-            let unneeded = match (number(".image"), number(".manifest")) {
-                (Some(image), _) => image <= self.newest && !needed.contains(&image),
-                (_, Some(manifest)) => manifest < oldest,
-                _ => name.ends_with(".tmp"),
-            };
-            if unneeded {
-                let path = format!("{FOLDER}/{name}");
-                self.disk.remove(&path).map_err(WalError::io("remove", &*path))?;
+        let kept: BTreeSet<u32> = self.kept.iter().map(|manifest| manifest.generation).collect();
+        let places = self.kept.iter().flat_map(|manifest| manifest.chunks.values());
+        let needed: BTreeSet<u32> = places.map(|place| place.image).collect();
+        let names = self.disk.list(FOLDER).map_err(WalError::io("list", FOLDER))?;
+        let (images, others): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name.ends_with(".image"));
+        let unneeded = |name: &str, suffix: &str, needed: &BTreeSet<u32>| {
+            let number = name.strip_suffix(suffix).and_then(|number| number.parse::<u32>().ok());
+            number.is_some_and(|number| number <= self.newest && !needed.contains(&number))
+        };
+        for name in others {
+            if name.ends_with(".tmp") || unneeded(&name, ".manifest", &kept) {
+                self.remove(&name)?;
             }
         }
+        self.disk.sync_folder(FOLDER).map_err(WalError::io("sync", FOLDER))?;
+        for name in images.iter().filter(|name| unneeded(name, ".image", &needed)) {
+            self.remove(name)?;
+        }
         Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), WalError> {
+        let path = format!("{FOLDER}/{name}");
+        self.disk.remove(&path).map_err(WalError::io("remove", &*path))
     }
 
     /// Visits every chunk of the newest generation in the order of the keys.
@@ -331,7 +346,13 @@ impl<D: Disk> Checkpoints<D> {
         let file = match open.get(&place.image) {
             Some(file) => Arc::clone(file),
             None => {
-                let file = self.disk.open(&path).map_err(WalError::io("open", &*path))?;
+                let file = match self.disk.open(&path) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Err(damaged(&path, 0, Sequence(0), "a missing image"));
+                    }
+                    Err(error) => return Err(WalError::io("open", &*path)(error)),
+                };
                 open.insert(place.image, Arc::clone(&file));
                 file
             }

@@ -245,6 +245,9 @@ pub(crate) struct SegmentHeader {
     pub(crate) recovery: u32,
     /// Only in the segment that a recovery began.
     pub(crate) cut: Option<Cut>,
+    /// Records up to this were safe when the segment got its name, those that a recovery wrote
+    /// anew into it included; 0 where nothing is said of that.
+    pub(crate) safe: Sequence,
 }
 
 /// Why bytes are no header of a segment.
@@ -269,6 +272,7 @@ impl SegmentHeader {
             out[36..40].copy_from_slice(&cut.offset.to_le_bytes());
             out[40..48].copy_from_slice(&cut.next.0.to_le_bytes());
         }
+        out[48..56].copy_from_slice(&self.safe.0.to_le_bytes());
         let checksum = crc(&[&out[..SEGMENT_HEADER as usize - 4]]);
         out[SEGMENT_HEADER as usize - 4..].copy_from_slice(&checksum.to_le_bytes());
         out
@@ -298,6 +302,7 @@ impl SegmentHeader {
             segment: u32_at(bytes, 20),
             recovery: u32_at(bytes, 24),
             cut: (bytes[28] == 1).then_some(cut),
+            safe: Sequence(u64_at(bytes, 48)),
         })
     }
 }
@@ -430,7 +435,8 @@ mod tests {
     fn segment_headers_come_back_and_tell_a_later_version_from_damage() {
         let cut = Cut { segment: 2, offset: 700, next: Sequence(9) };
         for cut in [None, Some(cut)] {
-            let header = SegmentHeader { log_id: 77, segment: 3, recovery: 4, cut };
+            let header =
+                SegmentHeader { log_id: 77, segment: 3, recovery: 4, cut, safe: Sequence(12) };
             let bytes = header.encode();
             assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
             for bit in 0..bytes.len() * 8 {
@@ -439,7 +445,9 @@ mod tests {
                 assert!(SegmentHeader::decode(&damaged).is_err(), "bit {bit}");
             }
         }
-        let mut later = SegmentHeader { log_id: 1, segment: 1, recovery: 0, cut: None }.encode();
+        let safe = Sequence(0);
+        let mut later =
+            SegmentHeader { log_id: 1, segment: 1, recovery: 0, cut: None, safe }.encode();
         later[8] = 2;
         assert_eq!(SegmentHeader::decode(&later), Err(HeaderError::Version(2)));
     }

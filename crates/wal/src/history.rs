@@ -83,6 +83,12 @@ impl<D: Disk> History<D> {
         Ok(history)
     }
 
+    /// Adds a segment that was made since.
+    pub(crate) fn add(&mut self, header: SegmentHeader, file: Arc<D::File>, len: u64) {
+        self.segments.insert(header.segment, Entry { header, file, len, limit: len });
+        self.apply_cuts();
+    }
+
     fn apply_cuts(&mut self) {
         let cuts: Vec<_> = self
             .segments
@@ -220,11 +226,12 @@ impl<D: Disk> History<D> {
             if Self::is_void(entry) {
                 continue;
             }
+            durable = durable.max(entry.header.safe);
             if let Some(cut) = entry.header.cut
                 && *number > from.segment
             {
                 // Whoever cut there had everything before.
-                durable = durable.max(Sequence(cut.next.0 - 1));
+                durable = durable.max(Sequence(cut.next.0.saturating_sub(1)));
             }
             let start = if *number == from.segment { from.offset } else { SEGMENT_HEADER };
             let mut at = u64::from(start);

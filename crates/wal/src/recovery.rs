@@ -21,9 +21,9 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{
     BodyRef, Cut, Damage, FRAME_HEADER, FrameHeader, FrameKind, Position, Records, SECTOR,
-    SEGMENT_HEADER, Seed, Sequence, segment_name,
+    SEGMENT_HEADER, Seed, SegmentHeader, Sequence, segment_name,
 };
-use crate::history::{End, Entry, History, Window, extent, is_zero};
+use crate::history::{End, Entry, History, Window, damaged, extent, is_zero, seed_at};
 use crate::log::Log;
 use crate::store::{Segment, Store};
 
@@ -119,10 +119,13 @@ impl<D: Disk> Scanned<D> {
         let log_id = history.log_id().unwrap_or(new_id);
         let (mut checkpoints, mut damaged_checkpoints) = Checkpoints::open(disk.clone(), log_id)?;
         // Chunks are read twice, here to be sure of them; a damaged one costs a generation.
-        while checkpoints.latest().is_some()
-            && checkpoints.for_each(|_, _| Ok::<_, WalError>(())).is_err()
-        {
-            checkpoints.fall_back();
+        while checkpoints.latest().is_some() {
+            match checkpoints.for_each(|_, _| Ok::<_, WalError>(())) {
+                Ok(()) => break,
+                Err(WalError::Corrupt(_)) => checkpoints.fall_back(),
+                // A disk that can't be read now is no reason to give anything up.
+                Err(error) => return Err(error),
+            }
             damaged_checkpoints += 1;
         }
         let mut scanned = Self {
@@ -194,8 +197,28 @@ impl<D: Disk> Scanned<D> {
         self.checkpoints.position().unwrap_or(beginning)
     }
 
+    /// Without a checkpoint everything has to be there from the first record on.
+    fn check_beginning(&self) -> Result<(), WalError> {
+        let (None, Some((number, entry))) =
+            (self.checkpoints.position(), self.history.segments.first_key_value())
+        else {
+            return Ok(());
+        };
+        let begins = match entry.header.cut {
+            Some(cut) => cut.next <= Sequence(1),
+            None => *number == 1,
+        };
+        if begins {
+            return Ok(());
+        }
+        let at = self.start();
+        let durable = self.history.evidence_after(at)?.max(Sequence(1));
+        Err(corrupt(segment_name(*number), at, durable, "no usable checkpoint of what came before"))
+    }
+
     /// Walks over the frames, and judges what comes after the last whole one.
     fn examine(&mut self) -> Result<(), WalError> {
+        self.check_beginning()?;
         let mut unproven = VecDeque::new();
         let mut durable = self.checkpoints.durable();
         let mut last_kind = FrameKind::Records;
@@ -218,6 +241,8 @@ impl<D: Disk> Scanned<D> {
             last_time_ms = last_time_ms.max(header.time_ms);
             Ok(())
         })?;
+        let named = self.history.segments.values().filter(|entry| !History::<D>::is_void(entry));
+        durable = durable.max(named.map(|entry| entry.header.safe).max().unwrap_or_default());
         settle(&mut unproven, durable);
         self.end = end;
         self.last_time_ms = last_time_ms;
@@ -256,6 +281,9 @@ impl<D: Disk> Scanned<D> {
     /// # Errors
     /// The disk refused; nothing has changed, except that a torn tail may have been copied.
     pub fn open(mut self, time_ms: u64) -> Result<Opened<D>, WalError> {
+        // All that is read is read before anything is written: a disk that can't be read leaves
+        // everything as it was.
+        let payloads = self.unproven_payloads()?;
         let quarantined = self.quarantine()?;
         let recovery = self.history.recovery();
         let mut report = RecoveryReport {
@@ -272,7 +300,7 @@ impl<D: Disk> Scanned<D> {
             // After a clean end too: nothing proves that its own mark is on the disk, so nothing
             // may be chained to it.
             report.recovery = recovery + 1;
-            self.rewrite(recovery + 1, time_ms)?
+            self.rewrite(recovery + 1, time_ms, &payloads)?
         };
         self.remove_unfinished()?;
         let active = store.pin(position.segment).ok_or(WalError::Poisoned)?;
@@ -294,9 +322,8 @@ impl<D: Disk> Scanned<D> {
         let (disk, config) = (self.disk.clone(), self.config.clone());
         let store = Store::new(disk, config, self.log_id, recovery, newest);
         for (number, entry) in &self.history.segments {
-            let (recovery, file) = (entry.header.recovery, Arc::clone(&entry.file));
             let limit = if entry.limit < entry.len { entry.limit } else { u64::MAX };
-            store.add(Segment { number: *number, recovery, file, limit });
+            store.add(Segment::new(&entry.header, Arc::clone(&entry.file), limit));
             if History::<D>::is_void(entry) {
                 store.retire(*number);
             }
@@ -318,23 +345,40 @@ impl<D: Disk> Scanned<D> {
     fn quarantine(&self) -> Result<Vec<String>, WalError> {
         let Some(torn) = self.torn else { return Ok(Vec::new()) };
         let Some(entry) = self.history.segments.get(&torn.segment) else { return Ok(Vec::new()) };
+        let mut window = Window::default();
+        let bytes = window.read(entry, torn.start, (torn.end - torn.start) as usize)?;
+        let bytes = &bytes[..bytes.len().min((torn.end - torn.start) as usize)];
         let path = format!("quarantine/{:08}-{}.torn", torn.segment, torn.start);
         let copy = self.disk.create(&path).map_err(WalError::io("create", &*path))?;
-        let mut window = Window::default();
-        let mut at = torn.start;
-        while at < torn.end {
-            let len = (torn.end - at).min(1 << 20) as usize;
-            let bytes = window.read(entry, at, len)?;
-            let part = &bytes[..len.min(bytes.len())];
-            if part.is_empty() {
-                break;
-            }
-            copy.write_at(at - torn.start, part).map_err(WalError::io("write", &*path))?;
-            at += part.len() as u64;
-        }
+        copy.write_at(0, bytes).map_err(WalError::io("write", &*path))?;
         copy.sync().map_err(WalError::io("sync", &*path))?;
         self.disk.sync_folder("quarantine").map_err(WalError::io("sync", "quarantine"))?;
         Ok(vec![path])
+    }
+
+    /// What the unproven frames hold; together they fit one segment.
+    fn unproven_payloads(&self) -> Result<Vec<Vec<u8>>, WalError> {
+        let mut window = Window::default();
+        let mut payloads = Vec::new();
+        for frame in &self.unproven {
+            let Unproven { segment, offset, header } = *frame;
+            let file = segment_name(segment);
+            let Some(entry) = self.history.segments.get(&segment) else {
+                return Err(damaged(&file, offset.into(), header.first, "a missing segment"));
+            };
+            let len = header.len as usize;
+            let bytes = window.read(entry, u64::from(offset) + FRAME_HEADER as u64, len)?;
+            // What is read a second time is checked a second time: it gets a new checksum next.
+            let payload = bytes.get(..len).filter(|payload| {
+                seed_at(&entry.header, offset).payload_crc(payload) == header.payload_crc
+            });
+            let Some(payload) = payload else {
+                let what = "a frame that reads differently each time";
+                return Err(damaged(&file, offset.into(), header.first, what));
+            };
+            payloads.push(payload.to_vec());
+        }
+        Ok(payloads)
     }
 
     /// Writes the whole frames that nothing proves safe into a new segment: their bytes may have
@@ -343,6 +387,7 @@ impl<D: Disk> Scanned<D> {
         &mut self,
         recovery: u32,
         time_ms: u64,
+        payloads: &[Vec<u8>],
     ) -> Result<(Store<D>, Position, u32), WalError> {
         let newest = self.history.segments.keys().next_back().copied().unwrap_or_default();
         let number = newest + 1;
@@ -358,13 +403,8 @@ impl<D: Disk> Scanned<D> {
             Store::new(self.disk.clone(), self.config.clone(), self.log_id, recovery, newest);
         let mut offset = SEGMENT_HEADER;
         let mut chain = 0;
-        let mut window = Window::default();
-        maker.make(number, Some(cut), |file| {
-            for frame in &self.unproven {
-                let Some(entry) = self.history.segments.get(&frame.segment) else { continue };
-                let len = frame.header.len as usize;
-                let from = u64::from(frame.offset) + FRAME_HEADER as u64;
-                let payload = &window.read(entry, from, len)?[..len];
+        let made = maker.make(number, Some(cut), self.last(), |file| {
+            for (frame, payload) in self.unproven.iter().zip(payloads) {
                 let seed = Seed { log_id: self.log_id, recovery, segment: number, offset };
                 let header = FrameHeader {
                     previous: chain,
@@ -383,7 +423,10 @@ impl<D: Disk> Scanned<D> {
             }
             Ok(())
         })?;
-        self.history = History::read(&self.disk)?;
+        let (log_id, safe) = (self.log_id, self.last());
+        let header = SegmentHeader { log_id, segment: number, recovery, cut: Some(cut), safe };
+        let len = self.config.segment_bytes.max(offset.into());
+        self.history.add(header, made.file, len);
         let store = self.store(recovery, number);
         Ok((store, Position { segment: number, offset, next: end.next }, chain))
     }
@@ -413,7 +456,7 @@ fn corrupt(file: String, at: Position, durable: Sequence, what: &'static str) ->
 /// all new the frame would be whole, so zeros further behind say nothing about it.
 fn looks_torn<F: DiskFile>(entry: &Entry<F>, from: u32, end: u64) -> Result<bool, WalError> {
     let mut window = Window::default();
-    let seed = crate::history::seed_at(&entry.header, from);
+    let seed = seed_at(&entry.header, from);
     let bytes = window.read(entry, from.into(), FRAME_HEADER)?;
     // Whatever was written there, a whole header was meant to be.
     let len = FrameHeader::decode(bytes, seed).map_or(0, |(header, _)| u64::from(header.len));
