@@ -6,7 +6,7 @@ use crate::owner::{Owner, Promises, Step, play};
 
 /// A life with everything in it: commits of one frame and of several, segments begun on the spot
 /// and prepared ones, marks, checkpoints, segments that are given up, starts of every kind.
-const LIFE: &[Step] = &[
+pub(crate) const LIFE: &[Step] = &[
     Step::Append(300),
     Step::Append(700),
     Step::Sync,

@@ -5,5 +5,8 @@ mod damage;
 mod errors;
 mod files;
 mod marks;
+mod names;
 mod owner;
+mod reads;
+mod shared_sync;
 mod torn_frames;

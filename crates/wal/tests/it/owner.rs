@@ -179,6 +179,11 @@ impl Owner {
         Ok(self)
     }
 
+    /// Gives up a segment, as if no body in it were needed.
+    pub(crate) fn retire_segment(&mut self, segment: u32) {
+        self.log.retire(segment);
+    }
+
     fn append(&mut self, len: usize, ended: u64) {
         let sequence = self.log.last().0 + 1;
         let body = body_of(sequence, self.process, len);
