@@ -3,7 +3,7 @@
 //! have to be replayed.
 //!
 //! ```text
-//! checkpoints/00000007.image      chunks written for generation 7
+//! checkpoints/00000007.image      magic and version, then chunks written for generation 7
 //! checkpoints/00000007.manifest   all chunks of generation 7, in this and older images
 //! ```
 //!
@@ -19,8 +19,11 @@ use crate::error::WalError;
 use crate::format::{FORMAT_MAJOR, Position, Sequence, crc, u32_at, u64_at};
 use crate::history::damaged;
 
-const FOLDER: &str = "checkpoints";
-const MAGIC: &[u8; 8] = b"SLUICECP";
+pub(crate) const FOLDER: &str = "checkpoints";
+pub(crate) const MANIFEST_MAGIC: &[u8; 8] = b"SLUICECP";
+/// Images of the first programs begin without it; a manifest says where each chunk lies.
+pub(crate) const IMAGE_MAGIC: &[u8; 8] = b"SLUICEIM";
+const IMAGE_HEADER: usize = 16;
 const HEADER: usize = 64;
 const ENTRY: usize = 36;
 /// Bytes gathered before they are written to an image.
@@ -56,7 +59,7 @@ pub(crate) struct Manifest {
 impl Manifest {
     fn encode(&self, log_id: u64) -> Vec<u8> {
         let mut out = vec![0; HEADER];
-        out[..8].copy_from_slice(MAGIC);
+        out[..8].copy_from_slice(MANIFEST_MAGIC);
         out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
         out[12..16].copy_from_slice(&self.generation.to_le_bytes());
         out[16..24].copy_from_slice(&log_id.to_le_bytes());
@@ -82,7 +85,7 @@ impl Manifest {
     fn decode(bytes: &[u8], log_id: u64) -> Option<Self> {
         let (content, checksum) = bytes.split_last_chunk::<4>()?;
         let sound = content.len() >= HEADER
-            && content[..8] == *MAGIC
+            && content[..8] == *MANIFEST_MAGIC
             && crc(&[content]) == u32::from_le_bytes(*checksum)
             && u64_at(content, 16) == log_id;
         if !sound {
@@ -150,7 +153,7 @@ impl<D: Disk> Checkpoints<D> {
             newest = newest.max(generation);
             let path = manifest_path(generation);
             let bytes = read_whole(&disk, &path)?;
-            if bytes.len() > 10 && bytes[..8] == *MAGIC {
+            if bytes.len() > 10 && bytes[..8] == *MANIFEST_MAGIC {
                 let found = u16::from_le_bytes([bytes[8], bytes[9]]);
                 if found > FORMAT_MAJOR {
                     return Err(WalError::Version { file: path, found, known: FORMAT_MAJOR });
@@ -213,7 +216,7 @@ impl<D: Disk> Checkpoints<D> {
         let image = self.disk.create(&path).map_err(WalError::io("create", &*path))?;
         let chunks = self.latest().map(|manifest| manifest.chunks.clone()).unwrap_or_default();
         let manifest = Manifest { generation, position, durable: Sequence(0), time_ms: 0, chunks };
-        Ok(CheckpointWriter { image, buffer: Vec::new(), flushed: 0, manifest })
+        Ok(CheckpointWriter { image, buffer: image_header(), flushed: 0, manifest })
     }
 
     /// Makes a finished generation the newest, and removes what neither kept one needs.
@@ -422,6 +425,13 @@ impl<D: Disk> CheckpointWriter<D> {
         }
         Ok(())
     }
+}
+
+fn image_header() -> Vec<u8> {
+    let mut out = vec![0; IMAGE_HEADER];
+    out[..8].copy_from_slice(IMAGE_MAGIC);
+    out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
+    out
 }
 
 fn read_whole<D: Disk>(disk: &D, path: &str) -> Result<Vec<u8>, WalError> {

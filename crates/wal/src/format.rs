@@ -31,7 +31,7 @@ pub(crate) const SECTOR: u64 = 512;
 pub const FORMAT_MAJOR: u16 = 1;
 const FORMAT_MINOR: u16 = 0;
 
-const SEGMENT_MAGIC: &[u8; 8] = b"SLUICSEG";
+pub(crate) const SEGMENT_MAGIC: &[u8; 8] = b"SLUICSEG";
 const FRAME_MAGIC: u32 = 0x6d72_4653;
 
 /// Dense number of a record, from 1; 0 stands for "before all records".

@@ -17,6 +17,7 @@ mod reader;
 mod recovery;
 mod store;
 mod sync_policy;
+mod versions;
 
 pub use checkpoint::{CheckpointWriter, Checkpoints, ChunkKey};
 pub use commit::{Commit, Committed};

@@ -97,6 +97,7 @@ impl<D: Disk> Log<D> {
     /// The directory is in use or unsuitable, a file is of a later version, or something that was
     /// safe is damaged.
     pub fn scan(disk: D, config: Config, new_id: u64) -> Result<Scanned<D>, WalError> {
+        crate::versions::check(&disk)?;
         if let Err(error) = disk.lock() {
             return Err(match error.kind() {
                 std::io::ErrorKind::WouldBlock => WalError::Locked { holder: disk.holder() },

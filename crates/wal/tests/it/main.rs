@@ -10,3 +10,4 @@ mod owner;
 mod reads;
 mod shared_sync;
 mod torn_frames;
+mod versions;

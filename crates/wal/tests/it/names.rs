@@ -126,7 +126,7 @@ fn a_log_whose_beginning_is_gone_is_refused_without_its_checkpoints() {
     disk.crash_process();
     let flip = |disk: &SimulatedDisk, kind: &str| {
         for path in disk.paths().iter().filter(|path| path.ends_with(kind)) {
-            disk.flip_bit(path, 100);
+            disk.flip_bit(path, 200);
         }
     };
     for kind in [".manifest", ".image"] {
@@ -150,7 +150,7 @@ fn a_generation_that_was_given_up_is_not_one_of_the_two() {
     let one = [Step::Append(900), Step::Sync, Step::Checkpoint];
     assert!(play(&disk, &[one, one].concat(), &mut promises).is_none());
     disk.crash_process();
-    disk.flip_bit("checkpoints/00000002.image", 100);
+    disk.flip_bit("checkpoints/00000002.image", 200);
     let mut owner = Owner::start(&disk, &mut promises).unwrap();
     for step in one {
         owner = owner.run(step, &disk, &mut promises).unwrap();
@@ -158,7 +158,7 @@ fn a_generation_that_was_given_up_is_not_one_of_the_two() {
     drop(owner);
     disk.crash_process();
     // With the newest damaged too, the first one is still there to start from.
-    disk.flip_bit("checkpoints/00000003.image", 100);
+    disk.flip_bit("checkpoints/00000003.image", 200);
     let scanned = Log::scan(disk.clone(), config(), 7).unwrap();
     let opened = scanned.open(1).unwrap();
     assert_eq!(opened.report.damaged_checkpoints, 1);

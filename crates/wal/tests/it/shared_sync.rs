@@ -17,9 +17,15 @@ const SPARE: &str = "00000002.seg";
 struct Meeting {
     disk: SimulatedDisk,
     /// Says that the preparing thread syncs; waits for the committing one's write.
-    here: Arc<Mutex<Option<(Sender<()>, Receiver<()>)>>>,
+    here: Arc<Mutex<Option<Rendezvous>>>,
     /// Says that the committing thread has written.
     there: Arc<Mutex<Option<Sender<()>>>>,
+}
+
+#[derive(Debug)]
+struct Rendezvous {
+    here: Sender<()>,
+    written: Receiver<()>,
 }
 
 #[derive(Debug)]
@@ -52,7 +58,7 @@ impl DiskFile for MeetingFile {
 
     fn sync(&self) -> io::Result<()> {
         let meeting = if self.is_spare { self.place.here.lock().unwrap().take() } else { None };
-        if let Some((here, written)) = meeting {
+        if let Some(Rendezvous { here, written }) = meeting {
             here.send(()).unwrap();
             written.recv().unwrap();
             self.place.disk.fail_operations(self.place.disk.operations() + 1, 0);
@@ -120,7 +126,7 @@ fn a_failed_sync_of_zeros_in_a_segment_that_was_begun_fails_its_commit() {
     let maintenance = log.maintenance();
     maintenance.step(false).unwrap();
     let ((here, is_here), (written, was_written)) = (channel(), channel());
-    *meeting.here.lock().unwrap() = Some((here, was_written));
+    *meeting.here.lock().unwrap() = Some(Rendezvous { here, written: was_written });
     *meeting.there.lock().unwrap() = Some(written);
     for _ in 0..3 {
         log.append(|_| {}, &[&[1; 30_000]]);
