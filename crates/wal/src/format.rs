@@ -75,6 +75,8 @@ pub struct Damage {
     pub offset: u64,
     /// The first record that is missing.
     pub sequence: Sequence,
+    /// The last record that can't be read, where that is known.
+    pub last: Option<Sequence>,
     /// The highest record that something intact shows to have been safe.
     pub durable: Sequence,
     /// What was found there.
@@ -83,8 +85,15 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, offset, sequence, durable, what } = self;
-        write!(f, "{what} in {file} at byte {offset}, record {sequence}")?;
+        let Self { file, offset, sequence, last, durable, what } = self;
+        write!(f, "{what} in {file} at byte {offset}")?;
+        match last {
+            // Not about records.
+            _ if *sequence == Sequence(0) => return Ok(()),
+            Some(last) if last == sequence => write!(f, ", record {sequence}")?,
+            Some(last) => write!(f, ", records {sequence} to {last}")?,
+            None => write!(f, ", records from {sequence} on")?,
+        }
         if durable >= sequence {
             write!(f, "; records up to {durable} were acknowledged")?;
         }
@@ -147,6 +156,8 @@ pub enum FrameKind {
     SyncMark,
     /// Says that the log was closed in order; all before it is safe.
     CloseMark,
+    /// Stands for records that a repair gave up; has a count and holds none.
+    Lost,
 }
 
 impl FrameKind {
@@ -155,6 +166,7 @@ impl FrameKind {
             0 => Some(Self::Records),
             1 => Some(Self::SyncMark),
             2 => Some(Self::CloseMark),
+            3 => Some(Self::Lost),
             _ => None,
         }
     }
@@ -219,7 +231,7 @@ impl FrameHeader {
 
     /// The number of the record after this frame.
     pub(crate) fn next(&self) -> Sequence {
-        Sequence(self.first.0 + u64::from(self.count))
+        Sequence(self.first.0.saturating_add(self.count.into()))
     }
 }
 

@@ -97,13 +97,7 @@ impl<D: Disk> Log<D> {
     /// The directory is in use or unsuitable, a file is of a later version, or something that was
     /// safe is damaged.
     pub fn scan(disk: D, config: Config, new_id: u64) -> Result<Scanned<D>, WalError> {
-        crate::versions::check(&disk)?;
-        if let Err(error) = disk.lock() {
-            return Err(match error.kind() {
-                std::io::ErrorKind::WouldBlock => WalError::Locked { holder: disk.holder() },
-                _ => WalError::io("lock", "the data directory")(error),
-            });
-        }
+        lock(&disk)?;
         let unsafe_fs =
             disk.copies_on_write().map_err(WalError::io("inspect", "the file system"))?;
         if let (Some(kind), false) = (unsafe_fs, config.allow_unsafe_fs) {
@@ -113,9 +107,41 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// Takes the directory, unless it holds what this program must not touch.
+pub(crate) fn lock<D: Disk>(disk: &D) -> Result<(), WalError> {
+    crate::versions::check(disk)?;
+    disk.lock().map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => WalError::Locked { holder: disk.holder() },
+        _ => WalError::io("lock", "the data directory")(error),
+    })
+}
+
 impl<D: Disk> Scanned<D> {
     /// Reads without taking the directory.
     pub(crate) fn read(disk: D, config: Config, new_id: u64) -> Result<Self, WalError> {
+        let mut scanned = Self::gather(disk, config, new_id)?;
+        if !scanned.is_new() {
+            scanned.examine()?;
+        }
+        Ok(scanned)
+    }
+
+    /// Reads what a start refuses, with the first damage; none where it would start.
+    pub(crate) fn read_damaged(disk: D) -> Result<Option<(Self, Damage)>, WalError> {
+        let mut scanned = Self::gather(disk, Config::default(), 0)?;
+        if scanned.is_new() {
+            return Ok(None);
+        }
+        scanned.check_beginning()?;
+        match scanned.examine() {
+            Ok(()) => Ok(None),
+            Err(WalError::Corrupt(damage)) => Ok(Some((scanned, damage))),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds the segments and a checkpoint that can be used.
+    fn gather(disk: D, config: Config, new_id: u64) -> Result<Self, WalError> {
         let history = History::read(&disk)?;
         let log_id = history.log_id().unwrap_or(new_id);
         let (mut checkpoints, mut damaged_checkpoints) = Checkpoints::open(disk.clone(), log_id)?;
@@ -129,7 +155,7 @@ impl<D: Disk> Scanned<D> {
             }
             damaged_checkpoints += 1;
         }
-        let mut scanned = Self {
+        Ok(Self {
             disk,
             config,
             log_id,
@@ -141,11 +167,7 @@ impl<D: Disk> Scanned<D> {
             torn: None,
             unproven: VecDeque::new(),
             last_time_ms: 0,
-        };
-        if !scanned.history.segments.is_empty() {
-            scanned.examine()?;
-        }
-        Ok(scanned)
+        })
     }
 
     /// The owner's clock at the last commit; 0 for a log that is new.
@@ -183,6 +205,23 @@ impl<D: Disk> Scanned<D> {
         Sequence(self.end.position.next.0.saturating_sub(1))
     }
 
+    pub(crate) fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    pub(crate) fn log_id(&self) -> u64 {
+        self.log_id
+    }
+
+    pub(crate) fn history(&self) -> &History<D> {
+        &self.history
+    }
+
+    /// Behind the last whole frame.
+    pub(crate) fn end(&self) -> Position {
+        self.end.position
+    }
+
     pub(crate) fn checkpoints(&self) -> &Checkpoints<D> {
         &self.checkpoints
     }
@@ -212,9 +251,11 @@ impl<D: Disk> Scanned<D> {
         if begins {
             return Ok(());
         }
-        let at = self.start();
-        let durable = self.history.evidence_after(at)?.max(Sequence(1));
-        Err(corrupt(segment_name(*number), at, durable, "no usable checkpoint of what came before"))
+        let durable = self.history.evidence_after(self.start())?.max(Sequence(1));
+        let (file, offset, sequence) = (segment_name(*number), SEGMENT_HEADER.into(), Sequence(1));
+        let what = "no usable checkpoint of what came before";
+        let last = Some(durable);
+        Err(WalError::Corrupt(Damage { file, offset, sequence, last, durable, what }))
     }
 
     /// Walks over the frames, and judges what comes after the last whole one.
@@ -261,20 +302,36 @@ impl<D: Disk> Scanned<D> {
             durable = durable.max(at.next);
         }
         let Some(entry) = self.history.segments.get(&at.segment) else {
-            let file = segment_name(at.segment);
-            return Err(corrupt(file, at, durable, "a missing segment"));
+            return Err(self.refusal(at, durable, "a missing segment")?);
         };
-        let file = segment_name(at.segment);
         if durable >= at.next {
-            return Err(corrupt(file, at, durable, "a damaged or missing frame"));
+            return Err(self.refusal(at, durable, "a damaged or missing frame")?);
         }
         let Some(damage) = extent(entry, at.offset)? else { return Ok(()) };
         self.clean = false;
         if !looks_torn(entry, at.offset, damage)? {
-            return Err(corrupt(file, at, durable, "a damaged frame"));
+            return Err(self.refusal(at, durable, "a damaged frame")?);
         }
         self.torn = Some(Torn { segment: at.segment, start: at.offset.into(), end: damage });
         Ok(())
+    }
+
+    /// Says where a start has to be refused, and how far the damage goes.
+    fn refusal(
+        &self,
+        at: Position,
+        durable: Sequence,
+        what: &'static str,
+    ) -> Result<WalError, WalError> {
+        let behind = self.history.intact_after(at)?;
+        let next = match behind.first() {
+            Some(frame) => Some(frame.header.first),
+            None => self.history.header_at(at)?.map(|header| header.next()),
+        };
+        let proven = Some(durable).filter(|durable| *durable >= at.next);
+        let last = next.map(|next| Sequence(next.0 - 1)).or(proven);
+        let (file, offset, sequence) = (segment_name(at.segment), at.offset.into(), at.next);
+        Ok(WalError::Corrupt(Damage { file, offset, sequence, last, durable, what }))
     }
 
     /// Makes the log ready to go on. `time_ms` is the owner's clock.
@@ -399,7 +456,7 @@ impl<D: Disk> Scanned<D> {
             .map_or(Cut { segment: end.segment, offset: end.offset, next: end.next }, |first| {
                 Cut { segment: first.segment, offset: first.offset, next: first.header.first }
             });
-        let cut = self.first_cut(cut);
+        let cut = self.history.first_cut(cut);
         let maker =
             Store::new(self.disk.clone(), self.config.clone(), self.log_id, recovery, newest);
         let mut offset = SEGMENT_HEADER;
@@ -431,23 +488,6 @@ impl<D: Disk> Scanned<D> {
         let store = self.store(recovery, number);
         Ok((store, Position { segment: number, offset, next: end.next }, chain))
     }
-
-    /// Where a cut has to be so that no earlier one is needed: one at the very start of a segment
-    /// that a recovery began leaves nothing of that segment, so it takes that recovery's cut over.
-    fn first_cut(&self, mut cut: Cut) -> Cut {
-        while cut.offset == SEGMENT_HEADER
-            && let Some(entry) = self.history.segments.get(&cut.segment)
-            && let Some(earlier) = entry.header.cut
-        {
-            cut = earlier;
-        }
-        cut
-    }
-}
-
-fn corrupt(file: String, at: Position, durable: Sequence, what: &'static str) -> WalError {
-    let (offset, sequence) = (at.offset.into(), at.next);
-    WalError::Corrupt(Damage { file, offset, sequence, durable, what })
 }
 
 /// Whether the frame at `from`, in damage that goes to `end`, can be a write that a crash cut
@@ -525,20 +565,27 @@ pub(crate) fn replay<D: Disk>(
     mut visit: impl FnMut(Replayed<'_>) -> Result<(), WalError>,
 ) -> Result<(), WalError> {
     history.walk(start, |frame| {
-        let payload_at = frame.offset + FRAME_HEADER as u32;
-        let mut sequence = frame.header.first;
-        for record in Records::new(frame.payload) {
-            let body = BodyRef {
-                segment: frame.segment,
-                offset: payload_at + record.body_at as u32,
-                len: record.body.len() as u32,
-            };
-            let body = if record.body.is_empty() { BodyRef::default() } else { body };
-            let time_ms = frame.header.time_ms;
-            visit(Replayed { sequence, head: record.head, body, time_ms })?;
-            sequence = Sequence(sequence.0 + 1);
-        }
-        Ok(())
+        replay_frame(frame.segment, frame.offset, &frame.header, frame.payload, &mut visit)
     })?;
+    Ok(())
+}
+
+/// Visits the records of a whole frame.
+pub(crate) fn replay_frame(
+    segment: u32,
+    offset: u32,
+    header: &FrameHeader,
+    payload: &[u8],
+    visit: &mut impl FnMut(Replayed<'_>) -> Result<(), WalError>,
+) -> Result<(), WalError> {
+    let payload_at = offset + FRAME_HEADER as u32;
+    let mut sequence = header.first;
+    for record in Records::new(payload) {
+        let len = record.body.len() as u32;
+        let body = BodyRef { segment, offset: payload_at + record.body_at as u32, len };
+        let body = if record.body.is_empty() { BodyRef::default() } else { body };
+        visit(Replayed { sequence, head: record.head, body, time_ms: header.time_ms })?;
+        sequence = Sequence(sequence.0 + 1);
+    }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod marks;
 mod names;
 mod owner;
 mod reads;
+mod repair;
 mod shared_sync;
 mod torn_frames;
 mod versions;

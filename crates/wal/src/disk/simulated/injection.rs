@@ -65,6 +65,13 @@ impl SimulatedDisk {
         state.revive();
     }
 
+    /// Takes a file away, for good.
+    pub fn lose(&self, path: &str) {
+        let mut state = self.state.lock();
+        state.names.remove(path);
+        state.media_names.remove(path);
+    }
+
     /// Writes into a file, in cache and on media, as a fault of the hardware would.
     pub fn overwrite(&self, path: &str, offset: u64, bytes: &[u8]) {
         let mut state = self.state.lock();
