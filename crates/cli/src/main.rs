@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Log(args) => match args.command {
             LogCommand::Inspect(args) => commands::log::inspect(&args),
             LogCommand::Verify(args) => commands::log::verify(&args),
+            LogCommand::Repair(args) => commands::repair::repair(&args),
         },
     };
     match outcome {

@@ -4,7 +4,9 @@ use crate::checkpoint::Checkpoints;
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
-use crate::format::{Cut, FrameHeader, Position, SEGMENT_HEADER, Sequence, segment_name};
+use crate::format::{
+    Cut, FrameHeader, FrameKind, Position, SEGMENT_HEADER, Sequence, segment_name,
+};
 use crate::history::{Entry, History, Window, damaged, extent, seed_at};
 use crate::recovery::Scanned;
 
@@ -21,6 +23,8 @@ pub struct SegmentSummary {
     pub frames: u64,
     /// Records in them.
     pub records: u64,
+    /// Records that a repair gave up.
+    pub lost: u64,
     /// The first record, if there is one.
     pub first: Option<Sequence>,
     /// The last record, if there is one.
@@ -137,6 +141,7 @@ fn summarize<D: Disk>(
         used: SEGMENT_HEADER.into(),
         frames: 0,
         records: 0,
+        lost: 0,
         first: None,
         last: None,
         damaged_at: None,
@@ -147,7 +152,10 @@ fn summarize<D: Disk>(
     while let Some(start) = at {
         let end = history.walk_within(start, |frame| {
             summary.frames += 1;
-            summary.records += u64::from(frame.header.count);
+            match frame.header.kind {
+                FrameKind::Lost => summary.lost += u64::from(frame.header.count),
+                _ => summary.records += u64::from(frame.header.count),
+            }
             summary.used = u64::from(frame.offset) + frame.whole_len();
             if frame.header.count > 0 {
                 summary.first = summary.first.or(Some(frame.header.first));

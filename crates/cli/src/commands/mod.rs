@@ -2,6 +2,7 @@
 
 pub(crate) mod log;
 pub(crate) mod publish;
+pub(crate) mod repair;
 pub(crate) mod serve;
 pub(crate) mod subscribe;
 

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{LogFormat, ServeArgs};
+use crate::commands::repair::advice;
 use crate::failure::Failure;
 use crate::settings::Settings;
 
@@ -59,11 +60,21 @@ fn open<D: Disk>(disk: D, settings: &Settings, durable: bool) -> Result<Broker, 
                 std::thread::sleep(LOCK_PATIENCE / 20);
             }
             outcome => {
-                let (backend, report) = outcome?;
+                let (backend, report) = outcome.map_err(|error| refused(error, settings))?;
                 tell(&report);
                 return Ok(Broker::new(backend));
             }
         }
+    }
+}
+
+/// Says of damage what it costs and what can be done.
+fn refused(error: StartError, settings: &Settings) -> Failure {
+    match (error, &settings.data_dir) {
+        (StartError::Log(error @ WalError::Corrupt(_)), Some(path)) => {
+            Failure::Corrupt(format!("{error}\n{}", advice(path)))
+        }
+        (error, _) => error.into(),
     }
 }
 

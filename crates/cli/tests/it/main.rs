@@ -6,4 +6,5 @@ mod lifecycle;
 mod messages;
 mod offline;
 mod refusals;
+mod repair;
 mod setup;
