@@ -427,6 +427,24 @@ impl<D: Disk> CheckpointWriter<D> {
     }
 }
 
+/// The log's id, as whole manifests tell it.
+pub(crate) fn log_id_of_manifests<D: Disk>(disk: &D) -> Result<Option<u64>, WalError> {
+    for name in disk.list(FOLDER).map_err(WalError::io("list", FOLDER))? {
+        if !name.ends_with(".manifest") {
+            continue;
+        }
+        let bytes = read_whole(disk, &format!("{FOLDER}/{name}"))?;
+        if bytes.len() < HEADER {
+            continue;
+        }
+        let log_id = u64_at(&bytes, 16);
+        if Manifest::decode(&bytes, log_id).is_some() {
+            return Ok(Some(log_id));
+        }
+    }
+    Ok(None)
+}
+
 fn image_header() -> Vec<u8> {
     let mut out = vec![0; IMAGE_HEADER];
     out[..8].copy_from_slice(IMAGE_MAGIC);

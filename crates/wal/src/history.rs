@@ -12,6 +12,7 @@ use crate::format::{
     Cut, Damage, FORMAT_MAJOR, FRAME_HEADER, FrameHeader, HeaderError, Position, SEGMENT_HEADER,
     Seed, SegmentHeader, Sequence, has_frame_magic, segment_name, segment_number,
 };
+use crate::headers::Headless;
 
 /// Bytes read at a time.
 const WINDOW: usize = 1 << 20;
@@ -31,6 +32,9 @@ pub(crate) struct Entry<F> {
 pub(crate) struct History<D: Disk> {
     pub(crate) segments: BTreeMap<u32, Entry<D::File>>,
 }
+
+/// Segments with sound headers, and those without.
+type Sound<D> = (History<D>, Vec<Headless<<D as Disk>::File>>);
 
 /// A frame that was found whole.
 pub(crate) struct FrameView<'a> {
@@ -62,6 +66,19 @@ impl<D: Disk> History<D> {
     /// # Errors
     /// A header is damaged, or of a later version.
     pub(crate) fn read(disk: &D) -> Result<Self, WalError> {
+        let (history, headless) = Self::read_what_is_sound(disk)?;
+        match headless.first() {
+            Some(Headless { number, .. }) => {
+                let name = segment_name(*number);
+                Err(damaged(&name, 0, Sequence(0), "a damaged segment header"))
+            }
+            None => Ok(history),
+        }
+    }
+
+    /// As [`History::read`], with the segments whose headers are damaged apart.
+    pub(crate) fn read_what_is_sound(disk: &D) -> Result<Sound<D>, WalError> {
+        let mut headless = Vec::new();
         let mut segments = BTreeMap::new();
         for name in disk.list("").map_err(WalError::io("list", "the data directory"))? {
             let Some(number) = segment_number(&name) else { continue };
@@ -74,13 +91,16 @@ impl<D: Disk> History<D> {
                 Err(HeaderError::Version(found)) => {
                     return Err(WalError::Version { file: name, found, known: FORMAT_MAJOR });
                 }
-                _ => return Err(damaged(&name, 0, Sequence(0), "a damaged segment header")),
+                _ => {
+                    headless.push(Headless { number, file, len });
+                    continue;
+                }
             };
             segments.insert(number, Entry { header, file, len, limit: len });
         }
         let mut history = Self { segments };
         history.apply_cuts();
-        Ok(history)
+        Ok((history, headless))
     }
 
     /// Adds a segment that was made since.

@@ -178,7 +178,7 @@ fn summarize<D: Disk>(
 }
 
 /// Where the first frame of a segment begins, if there is a whole header.
-fn first_position<F: DiskFile>(entry: &Entry<F>) -> Result<Option<Position>, WalError> {
+pub(crate) fn first_position<F: DiskFile>(entry: &Entry<F>) -> Result<Option<Position>, WalError> {
     let mut window = Window::default();
     let bytes = window.read(entry, SEGMENT_HEADER.into(), 1 << 10)?;
     let seed = seed_at(&entry.header, SEGMENT_HEADER);

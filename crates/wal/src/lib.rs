@@ -10,6 +10,7 @@ mod config;
 mod disk;
 mod error;
 mod format;
+mod headers;
 mod history;
 mod inspect;
 mod log;

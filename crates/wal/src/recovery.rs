@@ -73,6 +73,9 @@ pub struct Scanned<D: Disk> {
     last_time_ms: u64,
 }
 
+/// A log, the first damage to its frames, and headers to replace damaged ones.
+pub(crate) type Surveyed<D> = (Scanned<D>, Option<Damage>, Vec<SegmentHeader>);
+
 /// A tail that a crash cut short.
 #[derive(Clone, Copy, Debug)]
 struct Torn {
@@ -119,30 +122,32 @@ pub(crate) fn lock<D: Disk>(disk: &D) -> Result<(), WalError> {
 impl<D: Disk> Scanned<D> {
     /// Reads without taking the directory.
     pub(crate) fn read(disk: D, config: Config, new_id: u64) -> Result<Self, WalError> {
-        let mut scanned = Self::gather(disk, config, new_id)?;
+        let history = History::read(&disk)?;
+        let mut scanned = Self::gather(disk, history, config, new_id)?;
         if !scanned.is_new() {
             scanned.examine()?;
         }
         Ok(scanned)
     }
 
-    /// Reads what a start refuses, with the first damage; none where it would start.
-    pub(crate) fn read_damaged(disk: D) -> Result<Option<(Self, Damage)>, WalError> {
-        let mut scanned = Self::gather(disk, Config::default(), 0)?;
+    /// Reads what a start may refuse: with the first damage to frames, and with the headers that
+    /// damaged ones have to be replaced by.
+    pub(crate) fn read_damaged(disk: D) -> Result<Surveyed<D>, WalError> {
+        let (history, headers) = History::read_headless(&disk)?;
+        let mut scanned = Self::gather(disk, history, Config::default(), 0)?;
         if scanned.is_new() {
-            return Ok(None);
+            return Ok((scanned, None, headers));
         }
         scanned.check_beginning()?;
         match scanned.examine() {
-            Ok(()) => Ok(None),
-            Err(WalError::Corrupt(damage)) => Ok(Some((scanned, damage))),
+            Ok(()) => Ok((scanned, None, headers)),
+            Err(WalError::Corrupt(damage)) => Ok((scanned, Some(damage), headers)),
             Err(error) => Err(error),
         }
     }
 
     /// Finds the segments and a checkpoint that can be used.
-    fn gather(disk: D, config: Config, new_id: u64) -> Result<Self, WalError> {
-        let history = History::read(&disk)?;
+    fn gather(disk: D, history: History<D>, config: Config, new_id: u64) -> Result<Self, WalError> {
         let log_id = history.log_id().unwrap_or(new_id);
         let (mut checkpoints, mut damaged_checkpoints) = Checkpoints::open(disk.clone(), log_id)?;
         // Chunks are read twice, here to be sure of them; a damaged one costs a generation.

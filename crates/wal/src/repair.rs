@@ -11,13 +11,16 @@
 //! point: a crash before it leaves the refusal, a crash after it the repaired log. Nothing that
 //! was there is changed, and what becomes void is copied to `quarantine/` before.
 
+use std::collections::BTreeSet;
+
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{
-    Cut, Damage, FRAME_HEADER, FrameHeader, FrameKind, Position, SEGMENT_HEADER, Seed, Sequence,
-    segment_name,
+    Cut, Damage, FRAME_HEADER, FrameHeader, FrameKind, Position, SEGMENT_HEADER, Seed,
+    SegmentHeader, Sequence, segment_name,
 };
+use crate::headers;
 use crate::history::{Window, damaged, seed_at};
 use crate::recovery::{Replayed, Scanned, replay, replay_frame};
 use crate::salvage::Intact;
@@ -40,6 +43,9 @@ pub struct Lost {
 pub struct Survey<D: Disk> {
     scanned: Scanned<D>,
     damage: Damage,
+    /// Frames are damaged, not only headers.
+    cuts: bool,
+    headers: Vec<SegmentHeader>,
     intact: Vec<Intact>,
     lost: Vec<Lost>,
 }
@@ -47,8 +53,8 @@ pub struct Survey<D: Disk> {
 /// What a repair did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repaired {
-    /// The segment that was written.
-    pub made: String,
+    /// The segments that were written.
+    pub made: Vec<String>,
     /// Copies of the files of which a part is void now.
     pub quarantined: Vec<String>,
 }
@@ -69,17 +75,37 @@ impl<D: Disk> Survey<D> {
     /// # Errors
     /// As for [`Survey::take`].
     pub fn read(disk: D) -> Result<Option<Self>, WalError> {
-        let Some((scanned, damage)) = Scanned::read_damaged(disk)? else { return Ok(None) };
+        let (scanned, damage, headers) = Scanned::read_damaged(disk)?;
+        let cuts = damage.is_some();
+        let of_header = headers.first().map(|header| Damage {
+            file: segment_name(header.segment),
+            offset: 0,
+            sequence: Sequence(0),
+            last: None,
+            durable: Sequence(0),
+            what: "a damaged segment header",
+        });
+        let Some(damage) = damage.or(of_header) else { return Ok(None) };
+        let (intact, lost) = (Vec::new(), Vec::new());
+        let mut survey = Self { scanned, damage, cuts, headers, intact, lost };
+        if cuts {
+            survey.look_behind()?;
+        }
+        Ok(Some(survey))
+    }
+
+    /// Finds what can be kept behind the damage, and what is lost for good.
+    fn look_behind(&mut self) -> Result<(), WalError> {
+        let Self { scanned, damage, intact, lost, .. } = self;
         let at = scanned.end();
-        let intact = scanned.history().intact_after(at)?;
-        let mut lost = Vec::new();
+        *intact = scanned.history().intact_after(at)?;
         let mut next = at.next;
         let mut miss = |next: Sequence, found: Sequence| {
             if found > next {
                 lost.push(Lost { first: next, last: Sequence(found.0 - 1) });
             }
         };
-        for frame in &intact {
+        for frame in intact.iter() {
             miss(next, frame.header.first);
             next = frame.header.next();
         }
@@ -87,7 +113,7 @@ impl<D: Disk> Survey<D> {
         let header = scanned.history().header_at(at)?.filter(|_| intact.is_empty());
         let given = header.map_or(next, |header| header.next());
         miss(next, given.max(Sequence(damage.durable.0.saturating_add(1))));
-        Ok(Some(Self { scanned, damage, intact, lost }))
+        Ok(())
     }
 
     /// The first damage.
@@ -106,12 +132,15 @@ impl<D: Disk> Survey<D> {
         self.intact.iter().map(|frame| u64::from(frame.header.count)).sum()
     }
 
-    /// Files of which a part becomes void by a repair.
+    /// Files that get a new header, or of which a part becomes void.
     pub fn touched(&self) -> Vec<String> {
-        let history = self.scanned.history();
-        let behind = history.segments.range(self.scanned.end().segment..);
-        let live = behind.filter(|(_, entry)| entry.limit > u64::from(SEGMENT_HEADER));
-        live.map(|(number, _)| segment_name(*number)).collect()
+        let mut touched: BTreeSet<u32> = self.headers.iter().map(|header| header.segment).collect();
+        if self.cuts {
+            let behind = self.scanned.history().segments.range(self.scanned.end().segment..);
+            let live = behind.filter(|(_, entry)| entry.limit > u64::from(SEGMENT_HEADER));
+            touched.extend(live.map(|(number, _)| *number));
+        }
+        touched.into_iter().map(segment_name).collect()
     }
 
     /// Visits every chunk of the newest checkpoint, in the order of the keys.
@@ -172,29 +201,28 @@ impl<D: Disk> Survey<D> {
             return Err(damaged(file, *offset, *sequence, "more than can be written anew"));
         }
         let quarantined = self.copy_touched()?;
-        let made = self.write()?;
+        for header in &self.headers {
+            headers::replace(self.scanned.disk(), header)?;
+        }
+        let mut made: Vec<_> =
+            self.headers.iter().map(|header| segment_name(header.segment)).collect();
+        if self.cuts {
+            made.push(self.write()?);
+        }
         Ok(Repaired { made, quarantined })
     }
 
-    /// Copies what becomes void. A repair that was cut short made the same copies.
+    /// Copies what is replaced or becomes void; never over an earlier copy, which may show more.
     fn copy_touched(&self) -> Result<Vec<String>, WalError> {
         let disk = self.scanned.disk();
         let mut copies = Vec::new();
+        let taken = disk.list("quarantine").map_err(WalError::io("list", "quarantine"))?;
         for name in self.touched() {
-            let path = format!("quarantine/{name}.{}", self.scanned.history().recovery() + 1);
-            let from = disk.open(&name).map_err(WalError::io("open", &*name))?;
-            let to = disk.create(&path).map_err(WalError::io("create", &*path))?;
-            let mut buffer = vec![0; 1 << 20];
-            let mut at = 0;
-            loop {
-                let read = from.read_at(at, &mut buffer).map_err(WalError::io("read", &*name))?;
-                if read == 0 {
-                    break;
-                }
-                to.write_at(at, &buffer[..read]).map_err(WalError::io("write", &*path))?;
-                at += read as u64;
-            }
-            to.sync().map_err(WalError::io("sync", &*path))?;
+            let is_free = |number: &u32| !taken.contains(&format!("{name}.{number}"));
+            let Some(number) = (1..=u32::MAX).find(is_free) else { continue };
+            let path = format!("quarantine/{name}.{number}");
+            let copy = headers::copy(disk, &name, &path)?;
+            copy.sync().map_err(WalError::io("sync", &*path))?;
             copies.push(path);
         }
         disk.sync_folder("quarantine").map_err(WalError::io("sync", "quarantine"))?;

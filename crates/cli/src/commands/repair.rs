@@ -30,7 +30,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let repaired = survey.repair()?;
-    println!("repaired: {} was written", repaired.made);
+    println!("repaired: wrote {}", repaired.made.join(", "));
     println!("what was there is kept in {}", repaired.quarantined.join(", "));
     match Survey::read(disk).map_err(refused)? {
         None => Ok(()),
