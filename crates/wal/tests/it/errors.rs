@@ -48,6 +48,13 @@ pub(crate) const LIFE: &[Step] = &[
     Step::Write,
 ];
 
+/// Crashes tried after each operation; larger runs are for outside CI.
+const CRASH_SEEDS: &str = "SLUICE_CRASH_SEEDS";
+
+fn seeds() -> u64 {
+    std::env::var(CRASH_SEEDS).ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+}
+
 /// Starts twice, with a crash of the machine between that takes what it can.
 #[track_caller]
 fn must_start(disk: &SimulatedDisk, promises: &Promises, what: &str) {
@@ -81,7 +88,7 @@ fn an_error_at_any_operation_and_a_crash_after_it_lose_nothing_that_was_acknowle
             None => {}
         }
         let snapshot = disk.snapshot();
-        for seed in 0..6 {
+        for seed in 0..seeds() + 2 {
             let disk = SimulatedDisk::from_snapshot(&snapshot);
             disk.reseed(seed);
             if seed == 0 {
@@ -103,7 +110,7 @@ fn crashes_at_any_operation_and_in_the_recoveries_after_it_lose_nothing() {
         disk.crash_at_operation(operation);
         play(&disk, LIFE, &mut promises);
         let snapshot = disk.snapshot();
-        for seed in 0..4 {
+        for seed in 0..seeds() {
             let disk = SimulatedDisk::from_snapshot(&snapshot);
             disk.reseed(seed);
             disk.crash_power();
@@ -113,6 +120,38 @@ fn crashes_at_any_operation_and_in_the_recoveries_after_it_lose_nothing() {
                 let _ = Owner::start(&disk, &mut promises.clone());
                 if further % 3 == 0 { disk.crash_process() } else { disk.crash_power() }
             }
+            must_start(&disk, &promises, &format!("operation {operation}, seed {seed}"));
+        }
+    }
+}
+
+#[test]
+fn errors_in_a_row_and_errors_in_the_starts_after_them_lose_nothing() {
+    let operations = operations_of(LIFE);
+    for operation in 1..=operations {
+        let disk = SimulatedDisk::with_faults(operation);
+        let mut promises = Promises::default();
+        disk.fail_operations(operation, 1 + operation % 9);
+        play(&disk, LIFE, &mut promises);
+        let snapshot = disk.snapshot();
+        for seed in 0..seeds() {
+            let disk = SimulatedDisk::from_snapshot(&snapshot);
+            disk.reseed(seed);
+            for further in [1 + (seed * 7 + operation) % 29, 1 + (seed * 13 + operation) % 37] {
+                // The page cache outlives the process, and then the machine dies or it does not.
+                if further % 2 == 0 {
+                    disk.crash_process()
+                } else {
+                    disk.crash_power()
+                }
+                disk.fail_operations(disk.operations() + further, seed % 3);
+                match Owner::start(&disk, &mut promises.clone()) {
+                    Ok(_) | Err(WalError::Io { .. }) => {}
+                    Err(error) => panic!("operation {operation}, seed {seed}: {error}"),
+                }
+            }
+            disk.fail_operations(0, 0);
+            disk.crash_power();
             must_start(&disk, &promises, &format!("operation {operation}, seed {seed}"));
         }
     }
