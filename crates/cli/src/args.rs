@@ -26,7 +26,7 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Print messages as they arrive
     Subscribe(SubscribeArgs),
-    /// Look at a log that no broker has open
+    /// Look at a log that no broker has open, or repair it
     Log(LogArgs),
     /// Check and show the broker's settings
     Config(ConfigArgs),
@@ -129,6 +129,18 @@ pub(crate) enum LogCommand {
     Inspect(DirArgs),
     /// Check every frame; exit code 3 if a start would refuse
     Verify(DirArgs),
+    /// Make a corrupt log start again, without what can't be read
+    Repair(RepairArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct RepairArgs {
+    /// The data directory
+    #[arg(long, default_value = "./sluice-data", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Do it; without this it only says what it would do
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Parser)]

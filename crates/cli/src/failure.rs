@@ -25,7 +25,7 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
     /// The log is damaged.
-    #[error("{0}\nsluice log verify shows what is damaged; nothing was changed")]
+    #[error("{0}")]
     Corrupt(String),
     /// The disk failed while the broker ran.
     #[error("the disk failed: {0}")]
@@ -112,7 +112,9 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Log(error) => error.into(),
-            StartError::Record { .. } => Self::Corrupt(error.to_string()),
+            StartError::Record { .. } => {
+                Self::Corrupt(format!("{error}\nsluice log verify shows what there is"))
+            }
             StartError::Clock { .. } => Self::settings(error),
         }
     }

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Log(args) => match args.command {
             LogCommand::Inspect(args) => commands::log::inspect(&args),
             LogCommand::Verify(args) => commands::log::verify(&args),
+            LogCommand::Repair(args) => commands::repair::repair(&args),
         },
         Command::Config(args) => match args.command {
             ConfigCommand::Check(args) => commands::config::check(&args),

@@ -67,7 +67,8 @@ impl Engine {
         }
     }
 
-    fn started(&mut self, start: u32, unclean: bool) {
+    /// A start begins: its ids and generations count from the beginning.
+    pub(crate) fn started(&mut self, start: u32, unclean: bool) {
         self.start = start;
         self.next.message = 0;
         self.next.generation = 0;

@@ -7,9 +7,11 @@ mod journal;
 mod mailbox;
 mod outbox;
 mod recovery;
+mod toll;
 
 pub use backend::LocalBackend;
 pub use driver::{Driver, Input, Pace};
 pub use housekeeping::{Access, Housekeeper, Upkeep};
 pub use outbox::{Parcel, ParcelContent};
 pub use recovery::{Entropy, LocalConfig, StartError, Started, start};
+pub use toll::Toll;

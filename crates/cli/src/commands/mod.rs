@@ -5,6 +5,7 @@ pub(crate) mod generate;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod publish;
+pub(crate) mod repair;
 pub(crate) mod serve;
 pub(crate) mod subscribe;
 

@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ServeArgs;
+use crate::commands::repair::advice;
 use crate::failure::Failure;
 use crate::reload::Reload;
 use crate::settings::{Loaded, Settings};
@@ -94,11 +95,21 @@ fn open<D: Disk>(disk: D, settings: &Settings, durable: bool) -> Result<Broker, 
                 std::thread::sleep(LOCK_PATIENCE / 20);
             }
             outcome => {
-                let (backend, report) = outcome?;
+                let (backend, report) = outcome.map_err(|error| refused(error, settings))?;
                 tell(&report);
                 return Ok(Broker::new(backend));
             }
         }
+    }
+}
+
+/// Says of damage what it costs and what can be done.
+fn refused(error: StartError, settings: &Settings) -> Failure {
+    match error {
+        StartError::Log(error @ WalError::Corrupt(_)) if !settings.ephemeral => {
+            Failure::Corrupt(format!("{error}\n{}", advice(&settings.data_dir)))
+        }
+        error => error.into(),
     }
 }
 

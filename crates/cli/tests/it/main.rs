@@ -9,5 +9,6 @@ mod offline;
 mod overload;
 mod refusals;
 mod reload;
+mod repair;
 mod settings;
 mod setup;
