@@ -18,7 +18,8 @@ impl Session {
     }
 
     /// Runs requests from the front and removes those that ran, in order. What is left found no
-    /// room for its reply: submit it again after [`Session::written`].
+    /// room for its reply, or is a publish that the log can't take yet: submit it again after
+    /// [`Session::written`] and whenever [`Session::replies`] returns.
     ///
     /// The calling thread may carry out one commit for itself and others before this returns.
     pub fn submit(&mut self, requests: &mut VecDeque<Request>) {
@@ -34,7 +35,8 @@ impl Session {
         }
     }
 
-    /// Waits until there are replies to take. Cancel-safe.
+    /// Waits until there are replies to take, or requests that were left may be submitted again.
+    /// Cancel-safe.
     pub async fn replies(&mut self) {
         match &mut self.link {
             Some(link) => poll_fn(|context| link.poll_replies(context)).await,

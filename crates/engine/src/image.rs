@@ -178,9 +178,8 @@ fn encode_queue(queue: &Queue) -> Vec<u8> {
         out.put_u32_le(*start);
     }
     // Messages in memory only end with the process: they count as dropped from the start.
-    let resident = queue.slots.iter().filter(|(_, slot, _)| slot.sequence() == 0).count() as u64;
     let Counters { published, acked, expired, dropped } = queue.counters;
-    for counter in [published, acked, expired, dropped + resident] {
+    for counter in [published, acked, expired, dropped + queue.resident()] {
         out.put_u64_le(counter);
     }
     out

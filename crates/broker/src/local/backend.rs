@@ -25,11 +25,11 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sluice_engine::{Body, EndedBy, Handover, Stored};
 use sluice_model::{Answer, Client, Delivery, LeaseId, Reply, Request, SessionId, Timestamp};
-use sluice_wal::{Disk, Reader, RecoveryReport, Step, WalError};
+use sluice_wal::{Disk, Reader, RecoveryReport, WalError};
 
 use crate::backend::{Backend, Capabilities, ClosedBy, Link};
 use crate::local::driver::{Driver, Input};
-use crate::local::housekeeping::{Access, Housekeeper};
+use crate::local::housekeeping::{Access, Housekeeper, NextStep};
 use crate::local::journal::place;
 use crate::local::mailbox::Mailbox;
 use crate::local::outbox::{Parcel, ParcelContent};
@@ -40,6 +40,8 @@ use crate::{BrokerError, Stats};
 /// writes at most about 1 MiB, so this bounds what it takes of the disk.
 const REST: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(1);
+/// A turn that takes longer is counted: everybody else waits meanwhile.
+const TURN_MAX: Duration = Duration::from_millis(2);
 
 /// The broker of this process: a log on a disk, and threads to drive it.
 pub struct LocalBackend<D: Disk> {
@@ -70,6 +72,9 @@ struct Core<D: Disk> {
     mailboxes: BTreeMap<SessionId, Arc<Mailbox>>,
     failure: Option<BrokerError>,
     failure_wakers: Vec<Waker>,
+    longest_turn: Duration,
+    long_turns: u64,
+    longest_upkeep: Duration,
 }
 
 /// Wall time that runs with the monotonic clock and so never goes back.
@@ -119,6 +124,9 @@ impl<D: Disk> LocalBackend<D> {
             mailboxes: BTreeMap::new(),
             failure: None,
             failure_wakers: Vec::new(),
+            longest_turn: Duration::ZERO,
+            long_turns: 0,
+            longest_upkeep: Duration::ZERO,
         };
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
@@ -247,8 +255,8 @@ impl<D: Disk> Shared<D> {
         let mut told = 0;
         while !self.core.lock().stopping {
             let rest = match housekeeper.step(&mut access) {
-                Ok(Step::More) => PAUSE,
-                Ok(Step::Idle) => REST,
+                Ok(NextStep::Soon | NextStep::AfterSync) => PAUSE,
+                Ok(NextStep::Later) => REST,
                 Err(error) => {
                     tracing::warn!(%error, "background work on the log failed, trying again");
                     Duration::from_secs(1)
@@ -275,6 +283,7 @@ impl<D: Disk> Shared<D> {
 impl<D: Disk> Core<D> {
     /// Runs a turn and hands out what it released.
     fn turn(&mut self, now: Timestamp, input: Input<'_, D>) {
+        let began = Instant::now();
         if let Err(error) = self.driver.turn(now, input)
             && self.failure.is_none()
         {
@@ -288,6 +297,28 @@ impl<D: Disk> Core<D> {
                 mailbox.put(parcel);
             }
         }
+        self.wake();
+        let took = began.elapsed();
+        self.longest_turn = self.longest_turn.max(took);
+        self.long_turns += u64::from(took > TURN_MAX);
+    }
+
+    /// Wakes the sessions whose publishes waited for a checkpoint.
+    fn wake(&mut self) {
+        for session in self.driver.take_woken() {
+            if let Some(mailbox) = self.mailboxes.get(&session) {
+                mailbox.nudge();
+            }
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        Stats {
+            longest_turn: self.longest_turn,
+            long_turns: self.long_turns,
+            longest_upkeep: self.longest_upkeep,
+            ..self.driver.stats()
+        }
     }
 }
 
@@ -298,7 +329,10 @@ struct SharedAccess<'a, D: Disk> {
 impl<D: Disk> Access<D> for SharedAccess<'_, D> {
     fn with<R>(&mut self, work: impl FnOnce(&mut Driver<D>, Timestamp) -> R) -> R {
         let mut core = self.shared.core.lock();
+        let began = Instant::now();
         let result = work(&mut core.driver, self.shared.clock.now());
+        core.wake();
+        core.longest_upkeep = core.longest_upkeep.max(began.elapsed());
         // Moved bodies and asked-for syncs have to be committed by somebody.
         if !core.led {
             self.shared.lead(core, None);
@@ -330,8 +364,7 @@ impl<D: Disk> Backend for LocalBackend<D> {
     }
 
     fn stats(&self) -> Stats {
-        let core = self.shared.core.lock();
-        core.driver.stats()
+        self.shared.core.lock().stats()
     }
 
     fn poll_failure(&self, context: &mut Context<'_>) -> Poll<BrokerError> {
@@ -364,11 +397,33 @@ impl<D: Disk> Backend for LocalBackend<D> {
         if let Some(commit) = core.driver.take_close_mark(now) {
             core.turn(now, Input::Committed(commit.run()));
         }
+        tell_bounds(&core.stats());
         match &core.failure {
             Some(failure) => Err(failure.clone()),
             None => Ok(()),
         }
     }
+}
+
+/// Says how the log kept its bounds.
+fn tell_bounds(stats: &Stats) {
+    let Stats { log_bytes, image_bytes, moved_bytes, file_bytes, live_bytes, .. } = stats;
+    let Stats { replay_bytes_max, replay_waits, long_turns, .. } = stats;
+    let longest_turn_us = stats.longest_turn.as_micros() as u64;
+    let longest_upkeep_us = stats.longest_upkeep.as_micros() as u64;
+    tracing::info!(
+        log_bytes,
+        image_bytes,
+        moved_bytes,
+        file_bytes,
+        live_bytes,
+        replay_bytes_max,
+        replay_waits,
+        longest_turn_us,
+        long_turns,
+        longest_upkeep_us,
+        "log closed"
+    );
 }
 
 /// One client's way into the local broker.

@@ -7,9 +7,10 @@ mod journal;
 mod mailbox;
 mod outbox;
 mod recovery;
+mod replay;
 
 pub use backend::LocalBackend;
 pub use driver::{Driver, Input, Pace};
-pub use housekeeping::{Access, Housekeeper, Upkeep};
+pub use housekeeping::{Access, Housekeeper, NextStep, Upkeep};
 pub use outbox::{Parcel, ParcelContent};
 pub use recovery::{Entropy, LocalConfig, StartError, Started, start};
