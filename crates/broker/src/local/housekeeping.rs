@@ -19,7 +19,7 @@ use crate::local::driver::{Driver, Input};
 const ENCODE_STEP: u64 = 1 << 20;
 /// Bytes of bodies that one step moves, and bodies that one hold of the driver moves: everybody
 /// else waits for it.
-const MOVE_STEP: usize = 256 << 10;
+const MOVE_STEP: u64 = 256 << 10;
 const MOVE_TURNS: usize = 64;
 
 /// The log writes so many times what images write.
@@ -156,7 +156,12 @@ impl<D: Disk> Housekeeper<D> {
             }
             return outcome;
         }
+        // Removing what is empty and preparing what is next cost little, and clearing looks at
+        // how large the log is.
         if self.clearing.is_none() {
+            if self.maintenance.step(false)? == Step::More {
+                return Ok(NextStep::Soon);
+            }
             self.clearing = self.next_clearing(access);
         }
         match self.clearing.take() {
@@ -303,7 +308,9 @@ impl<D: Disk> Housekeeper<D> {
 
     /// Moves a bounded part of a segment's live bodies.
     fn clear(&mut self, access: &mut impl Access<D>, mut clearing: Clearing<D>) -> NextStep {
-        let (found, next) = read_bodies(&clearing.segment, clearing.offset);
+        // Copies are records to replay, too.
+        let bytes_max = (self.upkeep.replay_max / 16).min(MOVE_STEP);
+        let (found, next) = read_bodies(&clearing.segment, clearing.offset, bytes_max);
         for some in found.chunks(MOVE_TURNS) {
             access.with(|driver, now| {
                 for (targets, from, body) in some {
@@ -328,15 +335,19 @@ impl<D: Disk> Housekeeper<D> {
 }
 
 /// Reads some of a segment's bodies from `offset` on, and gives where to go on if there are more.
-fn read_bodies<D: Disk>(segment: &Pinned<D>, mut offset: u32) -> (Vec<Found>, Option<u32>) {
+fn read_bodies<D: Disk>(
+    segment: &Pinned<D>,
+    mut offset: u32,
+    bytes_max: u64,
+) -> (Vec<Found>, Option<u32>) {
     let mut found: Vec<Found> = Vec::new();
     let mut bytes = 0;
-    while bytes < MOVE_STEP {
+    while bytes < bytes_max {
         let next = segment.bodies(offset, |sequence, head, body| {
             if let Ok(Record::Published { targets, .. } | Record::Moved { targets, .. }) =
                 Record::decode(head)
             {
-                bytes += body.len();
+                bytes += body.len() as u64;
                 found.push((targets.into_owned(), sequence.0, body.to_vec()));
             }
         });

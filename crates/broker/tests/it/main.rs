@@ -1,6 +1,8 @@
 //! The local broker on a simulated disk, through the handle that doors hold.
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up has failed")]
 
+mod steady;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
