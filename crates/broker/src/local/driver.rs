@@ -229,6 +229,9 @@ impl<D: Disk> Driver<D> {
             }
             requests.pop_front();
         }
+        if requests.is_empty() {
+            self.replay.resumed(session);
+        }
     }
 
     /// Whether the log takes a publish now.

@@ -38,6 +38,8 @@ pub(crate) struct Replay {
     failing: bool,
     waiting: BTreeSet<SessionId>,
     woken: Vec<SessionId>,
+    /// Were woken and have not run all that they had kept.
+    resuming: BTreeSet<SessionId>,
 }
 
 impl Replay {
@@ -52,6 +54,7 @@ impl Replay {
             failing: false,
             waiting: BTreeSet::new(),
             woken: Vec::new(),
+            resuming: BTreeSet::new(),
         }
     }
 
@@ -100,12 +103,23 @@ impl Replay {
 
     /// Lets those who wait try again.
     pub(crate) fn wake_all(&mut self) {
-        self.woken.extend(std::mem::take(&mut self.waiting));
+        let waiting = std::mem::take(&mut self.waiting);
+        self.resuming.extend(&waiting);
+        self.woken.extend(waiting);
+    }
+
+    /// A session has run all that it had kept. It is woken once more: publishes may leave no reply
+    /// behind, and a door that kept requests reads on only after it was woken.
+    pub(crate) fn resumed(&mut self, session: SessionId) {
+        if self.resuming.remove(&session) {
+            self.woken.push(session);
+        }
     }
 
     /// A session is gone.
     pub(crate) fn forget(&mut self, session: SessionId) {
         self.waiting.remove(&session);
+        self.resuming.remove(&session);
     }
 
     /// Takes the sessions that may try again.
@@ -154,6 +168,10 @@ mod tests {
         assert_eq!(replay.take_woken(), []);
         replay.cover(5);
         assert_eq!(replay.take_woken(), [SessionId(1)]);
+        replay.resumed(SessionId(1));
+        assert_eq!(replay.take_woken(), [SessionId(1)], "so that its door reads on");
+        replay.resumed(SessionId(1));
+        assert_eq!(replay.take_woken(), []);
         assert_eq!(replay.distance(5), 0);
         assert_eq!(replay.admit(SessionId(1), 5, 10), Admission::Taken);
         assert!(!replay.is_pressing(5));
