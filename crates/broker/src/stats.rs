@@ -51,6 +51,8 @@ pub struct Stats {
     pub longest_turn: Duration,
     /// How often that took more than 2 ms.
     pub long_turns: u64,
-    /// The longest time that the engine was held for checkpoints and moves.
-    pub longest_upkeep: Duration,
+    /// The longest time that the engine was held for an image.
+    pub longest_image: Duration,
+    /// The longest time that it was held for moving bodies.
+    pub longest_move: Duration,
 }

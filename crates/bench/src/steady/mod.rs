@@ -86,8 +86,10 @@ pub struct Figures {
     pub longest_turn: Duration,
     /// Turns of more than 2 ms.
     pub long_turns: u64,
-    /// The longest time that checkpoints and moves held the engine.
-    pub longest_upkeep: Duration,
+    /// The longest time that an image held the engine; at most 2 ms of its own.
+    pub longest_image: Duration,
+    /// The longest time that moving bodies held it.
+    pub longest_move: Duration,
 }
 
 impl Figures {

@@ -74,7 +74,8 @@ struct Core<D: Disk> {
     failure_wakers: Vec<Waker>,
     longest_turn: Duration,
     long_turns: u64,
-    longest_upkeep: Duration,
+    longest_image: Duration,
+    longest_move: Duration,
 }
 
 /// Wall time that runs with the monotonic clock and so never goes back.
@@ -126,7 +127,8 @@ impl<D: Disk> LocalBackend<D> {
             failure_wakers: Vec::new(),
             longest_turn: Duration::ZERO,
             long_turns: 0,
-            longest_upkeep: Duration::ZERO,
+            longest_image: Duration::ZERO,
+            longest_move: Duration::ZERO,
         };
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
@@ -251,7 +253,7 @@ impl<D: Disk> Shared<D> {
 
     fn run_housekeeper(&self, mut housekeeper: Housekeeper<D>) {
         let _guard = AbortOnUnwind;
-        let mut access = SharedAccess { shared: self };
+        let mut access = SharedAccess { shared: self, longest: Duration::ZERO };
         let mut told = 0;
         while !self.core.lock().stopping {
             let rest = match housekeeper.step(&mut access) {
@@ -263,6 +265,12 @@ impl<D: Disk> Shared<D> {
                 }
             };
             let mut core = self.core.lock();
+            let held = std::mem::take(&mut access.longest);
+            let longest = match housekeeper.is_imaging() {
+                true => &mut core.longest_image,
+                false => &mut core.longest_move,
+            };
+            *longest = held.max(*longest);
             if rest >= REST && core.driver.dropped() > told {
                 let all = core.driver.dropped();
                 let dropped = all - std::mem::replace(&mut told, all);
@@ -316,7 +324,8 @@ impl<D: Disk> Core<D> {
         Stats {
             longest_turn: self.longest_turn,
             long_turns: self.long_turns,
-            longest_upkeep: self.longest_upkeep,
+            longest_image: self.longest_image,
+            longest_move: self.longest_move,
             ..self.driver.stats()
         }
     }
@@ -324,6 +333,8 @@ impl<D: Disk> Core<D> {
 
 struct SharedAccess<'a, D: Disk> {
     shared: &'a Shared<D>,
+    /// The longest time that it held the core.
+    longest: Duration,
 }
 
 impl<D: Disk> Access<D> for SharedAccess<'_, D> {
@@ -332,7 +343,7 @@ impl<D: Disk> Access<D> for SharedAccess<'_, D> {
         let began = Instant::now();
         let result = work(&mut core.driver, self.shared.clock.now());
         core.wake();
-        core.longest_upkeep = core.longest_upkeep.max(began.elapsed());
+        self.longest = self.longest.max(began.elapsed());
         // Moved bodies and asked-for syncs have to be committed by somebody.
         if !core.led {
             self.shared.lead(core, None);
@@ -410,7 +421,8 @@ fn tell_bounds(stats: &Stats) {
     let Stats { log_bytes, image_bytes, moved_bytes, file_bytes, live_bytes, .. } = stats;
     let Stats { replay_bytes_max, replay_waits, long_turns, .. } = stats;
     let longest_turn_us = stats.longest_turn.as_micros() as u64;
-    let longest_upkeep_us = stats.longest_upkeep.as_micros() as u64;
+    let longest_image_us = stats.longest_image.as_micros() as u64;
+    let longest_move_us = stats.longest_move.as_micros() as u64;
     tracing::info!(
         log_bytes,
         image_bytes,
@@ -421,7 +433,8 @@ fn tell_bounds(stats: &Stats) {
         replay_waits,
         longest_turn_us,
         long_turns,
-        longest_upkeep_us,
+        longest_image_us,
+        longest_move_us,
         "log closed"
     );
 }

@@ -5,6 +5,7 @@
 //! the driver only for moments, through [`Access`]; all I/O happens outside.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use sluice_engine::{Piece, Record, Target};
@@ -17,10 +18,13 @@ use crate::local::driver::{Driver, Input};
 
 /// Bytes of image that one step encodes.
 const ENCODE_STEP: u64 = 1 << 20;
-/// Bytes of bodies that one step moves, and bodies that one hold of the driver moves: everybody
-/// else waits for it.
-const MOVE_STEP: u64 = 256 << 10;
-const MOVE_TURNS: usize = 64;
+/// Bytes of a segment that one step clears.
+const CLEAR_STEP: u64 = 2 << 20;
+/// What one hold of the driver may take, because everybody else waits for it: bodies looked at,
+/// bodies moved, and their bytes.
+const LOOKS: usize = 256;
+const MOVES: usize = 64;
+const MOVE_HOLD: usize = 128 << 10;
 
 /// The log writes so many times what images write.
 const IMAGE_SHARE: u64 = 3;
@@ -84,9 +88,6 @@ struct Clearing<D: Disk> {
     offset: u32,
 }
 
-/// A body to be moved: the targets of its record, that record's number, the bytes.
-type Found = (Vec<Target>, u64, Vec<u8>);
-
 /// Does the background work of one driver.
 pub struct Housekeeper<D: Disk> {
     upkeep: Upkeep,
@@ -94,7 +95,9 @@ pub struct Housekeeper<D: Disk> {
     maintenance: Maintenance<D>,
     reader: Reader<D>,
     image: Option<Image<D>>,
+    imaging: bool,
     clearing: Option<Clearing<D>>,
+    found: Found,
     /// Segments that were read through and not emptied: something in them can't be read.
     passed: BTreeSet<u32>,
     /// Bytes that had been appended when the last image was taken, and when that was.
@@ -123,7 +126,9 @@ impl<D: Disk> Housekeeper<D> {
             maintenance: driver.log.maintenance(),
             reader: driver.log.reader(),
             image: None,
+            imaging: false,
             clearing: None,
+            found: Found::default(),
             passed: BTreeSet::new(),
             imaged_bytes: 0,
             imaged_at: Timestamp::EPOCH,
@@ -142,13 +147,19 @@ impl<D: Disk> Housekeeper<D> {
         self.checkpoints.written_bytes()
     }
 
+    /// Whether the last step was about a checkpoint.
+    pub fn is_imaging(&self) -> bool {
+        self.imaging
+    }
+
     /// Does a bounded part of what there is to do. Checkpoints go first: publishes may wait for
     /// them.
     ///
     /// # Errors
     /// The disk refused. What was begun is given up and tried again later; the log goes on.
     pub fn step(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
-        if self.image.is_some() || self.checkpoint_is_due(access) {
+        self.imaging = self.image.is_some() || self.checkpoint_is_due(access);
+        if self.imaging {
             let outcome = self.image_step(access);
             if outcome.is_err() {
                 self.lost_image = true;
@@ -306,20 +317,14 @@ impl<D: Disk> Housekeeper<D> {
         Ok(NextStep::Soon)
     }
 
-    /// Moves a bounded part of a segment's live bodies.
+    /// Moves the live bodies of a bounded part of a segment.
     fn clear(&mut self, access: &mut impl Access<D>, mut clearing: Clearing<D>) -> NextStep {
         // Copies are records to replay, too.
-        let bytes_max = (self.upkeep.replay_max / 16).min(MOVE_STEP);
-        let (found, next) = read_bodies(&clearing.segment, clearing.offset, bytes_max);
-        for some in found.chunks(MOVE_TURNS) {
-            access.with(|driver, now| {
-                for (targets, from, body) in some {
-                    let moved = driver.turn(now, Input::Move { targets, from: *from, body });
-                    if moved.is_err() {
-                        break;
-                    }
-                }
-            });
+        let bytes_max = (self.upkeep.replay_max / 16).min(CLEAR_STEP);
+        let next = self.found.read(&clearing.segment, clearing.offset, bytes_max);
+        let mut left = &self.found.bodies[..];
+        while !left.is_empty() {
+            left = access.with(|driver, now| self.found.move_some(left, driver, now));
         }
         match next {
             Some(next) => {
@@ -334,28 +339,73 @@ impl<D: Disk> Housekeeper<D> {
     }
 }
 
-/// Reads some of a segment's bodies from `offset` on, and gives where to go on if there are more.
-fn read_bodies<D: Disk>(
-    segment: &Pinned<D>,
-    mut offset: u32,
-    bytes_max: u64,
-) -> (Vec<Found>, Option<u32>) {
-    let mut found: Vec<Found> = Vec::new();
-    let mut bytes = 0;
-    while bytes < bytes_max {
-        let next = segment.bodies(offset, |sequence, head, body| {
-            if let Ok(Record::Published { targets, .. } | Record::Moved { targets, .. }) =
-                Record::decode(head)
-            {
-                bytes += body.len() as u64;
-                found.push((targets.into_owned(), sequence.0, body.to_vec()));
+/// Bodies of a part of a segment; its allocations are used again and again.
+#[derive(Default)]
+struct Found {
+    bytes: Vec<u8>,
+    bodies: Vec<FoundBody>,
+}
+
+struct FoundBody {
+    targets: Vec<Target>,
+    /// The number of its record.
+    from: u64,
+    at: Range<usize>,
+}
+
+impl Found {
+    /// Reads bodies from `offset` on, and gives where to go on if there are more.
+    fn read<D: Disk>(
+        &mut self,
+        segment: &Pinned<D>,
+        mut offset: u32,
+        bytes_max: u64,
+    ) -> Option<u32> {
+        let Self { bytes, bodies } = self;
+        bytes.clear();
+        bodies.clear();
+        let end = u64::from(offset) + bytes_max;
+        while u64::from(offset) < end {
+            let next = segment.bodies(offset, |sequence, head, body| {
+                if let Ok(Record::Published { targets, .. } | Record::Moved { targets, .. }) =
+                    Record::decode(head)
+                {
+                    let at = bytes.len()..bytes.len() + body.len();
+                    bytes.extend_from_slice(body);
+                    bodies.push(FoundBody { targets: targets.into_owned(), from: sequence.0, at });
+                }
+            });
+            match next {
+                Ok(Some(next)) => offset = next,
+                // What can't be read can't be moved; its readers find that out by themselves.
+                Ok(None) | Err(_) => return None,
             }
-        });
-        match next {
-            Ok(Some(next)) => offset = next,
-            // What can't be read can't be moved; its readers find that out by themselves.
-            Ok(None) | Err(_) => return (found, None),
         }
+        Some(offset)
     }
-    (found, Some(offset))
+
+    /// Moves as many as one hold of the driver may, and gives the others.
+    fn move_some<'a, D: Disk>(
+        &self,
+        bodies: &'a [FoundBody],
+        driver: &mut Driver<D>,
+        now: Timestamp,
+    ) -> &'a [FoundBody] {
+        let mut bytes = 0;
+        for (looked_at, FoundBody { targets, from, at }) in bodies.iter().enumerate() {
+            if looked_at == LOOKS || bytes >= MOVE_HOLD {
+                return &bodies[looked_at..];
+            }
+            if !driver.engine.needs(targets, *from) {
+                continue;
+            }
+            // What a short body costs is its record, not its bytes.
+            bytes += at.len().max(MOVE_HOLD / MOVES);
+            let body = &self.bytes[at.clone()];
+            if driver.turn(now, Input::Move { targets, from: *from, body }).is_err() {
+                break;
+            }
+        }
+        &[]
+    }
 }
