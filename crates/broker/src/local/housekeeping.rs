@@ -5,27 +5,21 @@
 //! the driver only for moments, through [`Access`]; all I/O happens outside.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
 use std::time::Duration;
 
-use sluice_engine::{Piece, Record, Target};
+use sluice_engine::Piece;
 use sluice_model::Timestamp;
 use sluice_wal::{
     CheckpointWriter, Checkpoints, Disk, Maintenance, Pinned, Reader, Sequence, Step, WalError,
 };
 
-use crate::local::driver::{Driver, Input};
+use crate::local::clearing::{Clearing, Found};
+use crate::local::driver::Driver;
 
 /// Bytes of image that one step encodes.
 const ENCODE_STEP: u64 = 1 << 20;
 /// Bytes of a segment that one step clears.
 const CLEAR_STEP: u64 = 2 << 20;
-/// What one hold of the driver may take, because everybody else waits for it: bodies looked at,
-/// bodies moved, and their bytes.
-const LOOKS: usize = 256;
-const MOVES: usize = 64;
-const MOVE_HOLD: usize = 128 << 10;
-
 /// The log writes so many times what images write.
 const IMAGE_SHARE: u64 = 3;
 
@@ -79,13 +73,6 @@ struct Image<D: Disk> {
     empty: Vec<u32>,
     /// Bytes that had been appended at its moment.
     appended: u64,
-}
-
-/// A segment whose live bodies are being copied to the end of the log.
-struct Clearing<D: Disk> {
-    number: u32,
-    segment: Pinned<D>,
-    offset: u32,
 }
 
 /// Does the background work of one driver.
@@ -336,76 +323,5 @@ impl<D: Disk> Housekeeper<D> {
             }
         }
         NextStep::Soon
-    }
-}
-
-/// Bodies of a part of a segment; its allocations are used again and again.
-#[derive(Default)]
-struct Found {
-    bytes: Vec<u8>,
-    bodies: Vec<FoundBody>,
-}
-
-struct FoundBody {
-    targets: Vec<Target>,
-    /// The number of its record.
-    from: u64,
-    at: Range<usize>,
-}
-
-impl Found {
-    /// Reads bodies from `offset` on, and gives where to go on if there are more.
-    fn read<D: Disk>(
-        &mut self,
-        segment: &Pinned<D>,
-        mut offset: u32,
-        bytes_max: u64,
-    ) -> Option<u32> {
-        let Self { bytes, bodies } = self;
-        bytes.clear();
-        bodies.clear();
-        let end = u64::from(offset) + bytes_max;
-        while u64::from(offset) < end {
-            let next = segment.bodies(offset, |sequence, head, body| {
-                if let Ok(Record::Published { targets, .. } | Record::Moved { targets, .. }) =
-                    Record::decode(head)
-                {
-                    let at = bytes.len()..bytes.len() + body.len();
-                    bytes.extend_from_slice(body);
-                    bodies.push(FoundBody { targets: targets.into_owned(), from: sequence.0, at });
-                }
-            });
-            match next {
-                Ok(Some(next)) => offset = next,
-                // What can't be read can't be moved; its readers find that out by themselves.
-                Ok(None) | Err(_) => return None,
-            }
-        }
-        Some(offset)
-    }
-
-    /// Moves as many as one hold of the driver may, and gives the others.
-    fn move_some<'a, D: Disk>(
-        &self,
-        bodies: &'a [FoundBody],
-        driver: &mut Driver<D>,
-        now: Timestamp,
-    ) -> &'a [FoundBody] {
-        let mut bytes = 0;
-        for (looked_at, FoundBody { targets, from, at }) in bodies.iter().enumerate() {
-            if looked_at == LOOKS || bytes >= MOVE_HOLD {
-                return &bodies[looked_at..];
-            }
-            if !driver.engine.needs(targets, *from) {
-                continue;
-            }
-            // What a short body costs is its record, not its bytes.
-            bytes += at.len().max(MOVE_HOLD / MOVES);
-            let body = &self.bytes[at.clone()];
-            if driver.turn(now, Input::Move { targets, from: *from, body }).is_err() {
-                break;
-            }
-        }
-        &[]
     }
 }

@@ -1,9 +1,11 @@
 //! The backend in this process: an engine over a log on a disk.
 
 mod backend;
+mod clearing;
 mod driver;
 mod housekeeping;
 mod journal;
+mod link;
 mod mailbox;
 mod outbox;
 mod recovery;
