@@ -29,7 +29,8 @@ impl Session {
     }
 
     /// Runs requests from the front and removes those that ran, in order. What is left found no
-    /// room for its reply: submit it again after [`Session::written`]. What the client may not do,
+    /// room for its reply, or is a publish that the log can't take yet: submit it again after
+    /// [`Session::written`] and whenever [`Session::replies`] returns. What the client may not do,
     /// and what there is no memory for, is answered by a refusal in its place.
     ///
     /// The calling thread may carry out one commit for itself and others before this returns.
@@ -66,7 +67,8 @@ impl Session {
         }
     }
 
-    /// Waits until there are replies to take. Cancel-safe.
+    /// Waits until there are replies to take, or requests that were left may be submitted again.
+    /// Cancel-safe.
     pub async fn replies(&mut self) {
         match &mut self.link {
             Some(link) => poll_fn(|context| link.poll_replies(context)).await,

@@ -271,12 +271,12 @@ impl Engine {
         self.stats
     }
 
-    /// Bytes of live bodies in a segment of the log.
+    /// Bytes of live records in a segment of the log, as they would be if written anew.
     pub fn live_bytes_of(&self, segment: u32) -> u64 {
         self.usage.of(segment)
     }
 
-    /// Bytes of live bodies in the whole log.
+    /// Bytes of live records in the whole log, as they would be if written anew.
     pub fn live_bytes(&self) -> u64 {
         self.usage.total()
     }

@@ -149,7 +149,8 @@ impl Engine {
         }
         if !route.ephemerals.is_empty() {
             let message = resident(turn.now, id, publish, sender.clone());
-            if need == Need::NONE {
+            // One that waits for nothing still stays behind those before it.
+            if need == Need::NONE && self.hidden_copies.is_empty() {
                 self.spread(&route.ephemerals, &message);
             } else {
                 let to = route.ephemerals.clone();

@@ -115,13 +115,18 @@ impl Engine {
         body: &[u8],
         journal: &mut dyn Journal,
     ) -> bool {
-        let refers = |target: &Target| self.refers_to(target.queue, target.seq, from);
-        let live: Vec<Target> = targets.iter().copied().filter(refers).collect();
-        if live.is_empty() {
+        if !self.needs(targets, from) {
             return false;
         }
+        let refers = |target: &Target| self.refers_to(target.queue, target.seq, from);
+        let live: Vec<Target> = targets.iter().copied().filter(refers).collect();
         self.commit(journal, &Record::Moved { targets: live.into(), body: Some(body) });
         true
+    }
+
+    /// Whether a message of these refers to the body of record `from`.
+    pub fn needs(&self, targets: &[Target], from: Sequence) -> bool {
+        targets.iter().any(|target| self.refers_to(target.queue, target.seq, from))
     }
 
     /// Where the body of a held message is now, if the lease is still valid.

@@ -163,10 +163,11 @@ impl<D: Disk> Store<D> {
         Ok(Segment::new(&header, file, u64::MAX))
     }
 
-    /// Notes that nothing in a segment is needed any more.
+    /// Notes that nothing in a segment is needed any more; once is enough.
     pub(crate) fn retire(&self, number: u32) {
         let mut files = self.files.lock();
-        if number != files.newest && files.open.contains_key(&number) {
+        let known = files.open.contains_key(&number) && !files.retired.contains(&number);
+        if number != files.newest && known {
             files.retired.push(number);
         }
     }

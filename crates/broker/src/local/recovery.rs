@@ -10,6 +10,10 @@ use thiserror::Error;
 use crate::local::driver::{Driver, Pace};
 use crate::local::housekeeping::{Housekeeper, Upkeep};
 use crate::local::journal::{LogJournal, body_ref};
+use crate::local::replay::Replay;
+
+/// What the log adds to a record: two lengths and the checksum of its body.
+const RECORD_OVERHEAD: usize = 12;
 
 /// How a local broker is set up.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,7 +113,9 @@ pub fn start<D: Disk>(
     })?;
     let mut engine = loader.finish();
     let mut misunderstood = None;
+    let mut replayed = 0;
     opened.replay(|record| {
+        replayed += (record.head.len() + RECORD_OVERHEAD) as u64 + u64::from(record.body.len);
         match Record::decode(record.head) {
             Ok(head) => engine.replay(&head, body_ref(record.sequence, record.body)),
             Err(source) if misunderstood.is_none() => {
@@ -129,7 +135,8 @@ pub fn start<D: Disk>(
     if let Some(commit) = log.take_commit(true, now.as_millis()) {
         log.finish(commit.run())?;
     }
-    let mut driver = Driver::new(engine, log, config.pace);
+    let replay = Replay::new(config.replay_max, replayed);
+    let mut driver = Driver::new(engine, log, config.pace, replay);
     driver.show_recovered(now);
     let upkeep = Upkeep {
         replay_max: config.replay_max,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up has failed")]
 
 mod access;
+mod steady;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -225,6 +226,36 @@ fn what_was_confirmed_is_there_after_a_crash_of_the_machine_and_what_was_acked_i
         panic!("exactly the second message was due");
     };
     assert_eq!((&second.payload[..], second.redelivered), (&b"second"[..], true));
+    session.close(sluice_broker::ClosedBy::Client);
+    broker.stop().unwrap();
+}
+
+#[test]
+fn publishes_that_wait_for_a_checkpoint_are_woken_by_it() {
+    let disk = SimulatedDisk::new();
+    let config = LocalConfig { replay_max: 64 << 10, ..config() };
+    let backend = LocalBackend::open(disk, &config, noon(), ENTROPY, true).unwrap().0;
+    let broker = Broker::new(backend);
+    let mut session = open(&broker);
+    subscribe(&mut session);
+    let body = [b'.'; 4000];
+    let publish = || {
+        let Command::Publish(publish) = publish(b"") else { unreachable!() };
+        let message = Message::plain(Bytes::copy_from_slice(&body));
+        Command::Publish(Publish { message, ..publish })
+    };
+    let mut requests: VecDeque<_> =
+        (1..=1000).map(|tag| Request { tag, command: publish() }).collect();
+    let mut replies = Vec::new();
+    while replies.len() < 1000 {
+        session.submit(&mut requests);
+        block_on(session.replies());
+        let before = replies.len();
+        session.take_replies(&mut replies);
+        session.written(replies[before..].iter().map(Reply::weight).sum());
+    }
+    let stats = broker.stats();
+    assert!(stats.replay_waits > 0 && stats.replay_bytes_max <= 64 << 10, "{stats:?}");
     session.close(sluice_broker::ClosedBy::Client);
     broker.stop().unwrap();
 }

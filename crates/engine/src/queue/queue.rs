@@ -151,6 +151,8 @@ pub(crate) struct Queue {
     tail_sequence: Sequence,
     /// The largest message that is not visible yet.
     largest_hidden: u64,
+    /// Messages in memory only.
+    resident: u64,
     settled: VecDeque<Settled>,
 }
 
@@ -187,6 +189,7 @@ impl Queue {
             droppable_from: 0,
             tail_sequence: 0,
             largest_hidden: 0,
+            resident: 0,
             settled: VecDeque::new(),
         }
     }
@@ -291,6 +294,7 @@ impl Queue {
             *place = extra;
         }
         self.counters.published += 1;
+        self.resident += u64::from(slot.sequence() == 0);
         self.counts.add(State::Ready, slot.len());
         self.tail_sequence = self.tail_sequence.max(slot.sequence());
         self.dirty = true;
@@ -322,6 +326,7 @@ impl Queue {
         }
         match to {
             State::Gone => {
+                self.resident -= u64::from(slot.sequence() == 0);
                 self.slots.remove(seq);
             }
             _ => self.slots.set_state(seq, to),
@@ -457,6 +462,11 @@ impl Queue {
         self.dirty = false;
     }
 
+    /// Messages in memory only.
+    pub(crate) fn resident(&self) -> u64 {
+        self.resident
+    }
+
     /// Messages in any state.
     pub(crate) fn present(&self) -> u64 {
         self.counts.live() + self.counts.dead
@@ -468,7 +478,9 @@ impl Queue {
         let gone = c.acked + c.expired + c.dropped;
         assert_eq!(c.published, gone + self.present(), "conservation in queue {:?}", self.no);
         let mut counts = Counts::default();
+        let mut resident = 0;
         for (seq, slot, extra) in self.slots.iter() {
+            resident += u64::from(slot.sequence() == 0);
             counts.add(slot.state(), slot.len());
             assert_eq!(self.held.contains(&seq), slot.state() == State::Leased, "held {seq}");
             let leased = extra.is_some_and(|extra| extra.lease.is_some());
@@ -478,6 +490,7 @@ impl Queue {
             assert_eq!(listed, expected, "place of {seq} in queue {:?}", self.no);
         }
         assert_eq!(counts, self.counts, "counts of queue {:?}", self.no);
+        assert_eq!(resident, self.resident, "messages in memory of queue {:?}", self.no);
         assert!(self.cursor <= self.visible.max(self.slots.first_seq()));
         assert!(self.visible <= self.slots.next().max(self.slots.first_seq()));
     }
