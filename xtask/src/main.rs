@@ -1,4 +1,4 @@
-//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | kill`.
+//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | steady | kill`.
 #![expect(clippy::print_stdout, reason = "a command line's output is its purpose")]
 
 mod bench;
@@ -7,6 +7,7 @@ mod kill;
 mod purity;
 mod run;
 mod sim;
+mod steady;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +31,8 @@ enum Task {
     Sim(sim::SimArgs),
     /// Measure beside the limits of the machine
     Bench(bench::BenchArgs),
+    /// Run steady traffic through a real broker, beside the bounds of its log
+    Steady(steady::SteadyArgs),
     /// Kill a real broker under load, again and again, and check what it kept
     Kill(kill::KillArgs),
 }
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         Task::Purity => purity::run(),
         Task::Sim(args) => sim::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Steady(args) => steady::run(&args),
         Task::Kill(args) => kill::run(&args),
     }
 }

@@ -84,5 +84,8 @@ fn many(from: u64, seeds: u64) -> anyhow::Result<()> {
     {
         bail!("no schedule ever hit {name}");
     }
+    if !total.compares_enough() {
+        bail!("only {} of {} deliveries were compared", total.compared, total.delivered);
+    }
     Ok(())
 }

@@ -14,4 +14,5 @@ pub mod process;
 pub mod random;
 pub mod relayed;
 pub mod report;
+pub mod steady;
 pub mod v1;

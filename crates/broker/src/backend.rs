@@ -45,13 +45,16 @@ pub trait Backend: Send + Sync + 'static {
 /// Requests take effect in the order submitted; replies come back in that order.
 pub trait Link: Send {
     /// Runs requests from the front and removes those that ran. What is left found no room for
-    /// its reply: submit it again after [`Link::written`]. May block the thread for one commit.
+    /// its reply, or is a publish that the log can't take yet: submit it again after
+    /// [`Link::written`] and whenever [`Link::poll_replies`] is ready. May block the thread for
+    /// one commit.
     fn submit(&mut self, requests: &mut VecDeque<Request>);
 
     /// Appends the replies that may leave by now.
     fn take_replies(&mut self, into: &mut Vec<Reply>);
 
-    /// Ready when [`Link::take_replies`] has something to give or the backend has failed.
+    /// Ready when [`Link::take_replies`] has something to give, requests that were left may be
+    /// submitted again, or the backend has failed.
     fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<()>;
 
     /// Gives back the room of replies that have left the process, by their [`Reply::weight`].

@@ -1,5 +1,7 @@
 //! What the broker counts, process-wide; counters never go down while it runs.
 
+use std::time::Duration;
+
 /// A snapshot of the broker's counters and gauges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -19,6 +21,10 @@ pub struct Stats {
     pub dead: u64,
     /// Requests refused.
     pub refused: u64,
+    /// Of these, and of what doors asked beside requests, refused for want of a grant.
+    pub forbidden: u64,
+    /// Of these, publishes refused because memory is short.
+    pub refused_memory: u64,
     /// Live subscriptions.
     pub subscriptions: u64,
     /// Open sessions.
@@ -29,4 +35,28 @@ pub struct Stats {
     pub commits: u64,
     /// Records appended to the log.
     pub records: u64,
+    /// Bytes of frames that the log has written.
+    pub log_bytes: u64,
+    /// Bytes that checkpoints have written.
+    pub image_bytes: u64,
+    /// Bytes of records that copied bodies out of sparse segments.
+    pub moved_bytes: u64,
+    /// Bytes of all segment files.
+    pub file_bytes: u64,
+    /// Bytes of records in the log whose messages are not settled.
+    pub live_bytes: u64,
+    /// Bytes of records that a start would replay now.
+    pub replay_bytes: u64,
+    /// The most that they have been.
+    pub replay_bytes_max: u64,
+    /// How often publishes of a session waited for a checkpoint, so that they stay bounded.
+    pub replay_waits: u64,
+    /// The longest time that the engine was held for one batch of requests or one commit.
+    pub longest_turn: Duration,
+    /// How often that took more than 2 ms.
+    pub long_turns: u64,
+    /// The longest time that the engine was held for an image.
+    pub longest_image: Duration,
+    /// The longest time that it was held for moving bodies.
+    pub longest_move: Duration,
 }

@@ -194,7 +194,8 @@ impl Engine {
         }
     }
 
-    fn started(&mut self, start: u32, unclean: bool) {
+    /// A start begins: its ids and generations count from the beginning.
+    pub(crate) fn started(&mut self, start: u32, unclean: bool) {
         self.start = start;
         self.next.message = 0;
         self.next.generation = 0;
@@ -213,11 +214,14 @@ impl Engine {
         self.names.insert(identity.name.clone(), no);
         if let Some(pattern) = &identity.pattern {
             self.subscription_queues += 1;
+            self.holdings.add(&identity.owner);
             self.topics.insert(pattern, Listener::Queue(no));
             if identity.unnamed {
                 let key = (identity.owner.clone(), pattern.clone());
                 self.unnamed.entry(key).or_default().insert(no);
             }
+        } else {
+            self.queues_held.add(&identity.owner);
         }
         self.queues.insert(no, queue);
     }
@@ -228,6 +232,7 @@ impl Engine {
         self.names.remove(&identity.name);
         if let Some(pattern) = &identity.pattern {
             self.subscription_queues -= 1;
+            self.holdings.remove(&identity.owner);
             self.topics.remove(pattern, Listener::Queue(no));
             let key = (identity.owner.clone(), pattern.clone());
             if let Some(numbers) = self.unnamed.get_mut(&key) {
@@ -236,6 +241,8 @@ impl Engine {
                     self.unnamed.remove(&key);
                 }
             }
+        } else {
+            self.queues_held.remove(&identity.owner);
         }
         for at in [
             queue.wakes_at.take().map(|at| (at, Due::Ready(no))),

@@ -106,8 +106,14 @@ pub struct Config {
     pub queues_max: usize,
     /// Most subscriptions at a time.
     pub subscriptions_max: usize,
+    /// Most queues by one key; 0 for a quarter.
+    pub queues_per_principal: usize,
+    /// Most subscriptions by one key; 0 for a quarter.
+    pub subscriptions_per_principal: usize,
     /// Longest life of a lease, extensions included.
     pub lease_max: Duration,
+    /// Largest message with all that it carries and its head, in bytes.
+    pub stored_max: usize,
     /// Most messages of a batch, and most that one receive takes.
     pub batch_max: usize,
     /// Most bytes of a batch.
@@ -136,7 +142,10 @@ impl Default for Config {
             recovered_lease: Duration::from_secs(10),
             queues_max: 100_000,
             subscriptions_max: 100_000,
+            queues_per_principal: 0,
+            subscriptions_per_principal: 0,
             lease_max: Duration::from_secs(12 * 3600),
+            stored_max: 16 << 20,
             batch_max: 1_000,
             batch_bytes_max: 16 << 20,
             session_leases_max: 65_536,
@@ -171,6 +180,16 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Most queues by one key.
+    pub(crate) fn queues_per_principal(&self) -> usize {
+        or_quarter(self.queues_per_principal, self.queues_max)
+    }
+
+    /// Most subscriptions by one key.
+    pub(crate) fn subscriptions_per_principal(&self) -> usize {
+        or_quarter(self.subscriptions_per_principal, self.subscriptions_max)
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -296,6 +315,10 @@ fn pick<T: Copy>(at: u64, words: &[T]) -> T {
 
 fn place<T: PartialEq>(value: T, words: &[T]) -> u64 {
     words.iter().position(|word| *word == value).unwrap_or_default() as u64
+}
+
+fn or_quarter(given: usize, of: usize) -> usize {
+    if given == 0 { of.div_ceil(4) } else { given }
 }
 
 fn range(

@@ -24,7 +24,7 @@ use crate::random::{LeaseKey, Random, SeededMap};
 use crate::record::{Record, Removal, Target};
 use crate::session::Session;
 use crate::stats::Stats;
-use crate::topic::{Ephemeral, Owner, TopicIndex};
+use crate::topic::{Ephemeral, Holdings, Owner, TopicIndex};
 use crate::usage::Usage;
 
 /// Room that any answer without a message needs.
@@ -59,6 +59,9 @@ pub struct Engine {
     pub(crate) unnamed: BTreeMap<(Owner, TopicPattern), BTreeSet<QueueNo>>,
     pub(crate) ephemerals: SeededMap<SubscriptionId, Ephemeral>,
     pub(crate) topics: TopicIndex,
+    /// Subscriptions and queues by who made them.
+    pub(crate) holdings: Holdings,
+    pub(crate) queues_held: Holdings,
     pub(crate) dedupes: Dedupes,
     /// Queues that are a subscription's.
     pub(crate) subscription_queues: usize,
@@ -137,6 +140,8 @@ impl Engine {
             config,
             defaults,
             dedupes: Dedupes::new(random.map()),
+            holdings: Holdings::default(),
+            queues_held: Holdings::default(),
             subscription_queues: 0,
             stirred: Vec::new(),
             lease_key: LeaseKey::from_bytes(key.to_le_bytes()),
@@ -208,6 +213,11 @@ impl Engine {
                 self.reply(turn.effects, session, tag, Answer::Fenced, need);
             }
             Command::Queue(request) => self.queue_request(turn, session, tag, request),
+            Command::Refused(refusal) => {
+                self.stats.refused += 1;
+                let answer = Answer::Refused(Refusal::clone(refusal));
+                self.reply(turn.effects, session, tag, answer, Need::NONE);
+            }
         }
         Ran::Done
     }
@@ -308,12 +318,12 @@ impl Engine {
         self.stats
     }
 
-    /// Bytes of live bodies in a segment of the log.
+    /// Bytes of live records in a segment of the log, as they would be if written anew.
     pub fn live_bytes_of(&self, segment: u32) -> u64 {
         self.usage.of(segment)
     }
 
-    /// Bytes of live bodies in the whole log.
+    /// Bytes of live records in the whole log, as they would be if written anew.
     pub fn live_bytes(&self) -> u64 {
         self.usage.total()
     }

@@ -226,13 +226,19 @@ impl Engine {
             let text = format!("level {asked} was asked for, a queue has level {weakest}");
             return Err((Code::Invalid, text.into()));
         }
+        let plan = Plan { to, message, qos, route, mark: None, level: weakest, sender };
+        let stored = HEAD_BYTES + TARGET_BYTES * plan.route.queues.len();
+        if stored as u64 + plan.stored_bytes() > self.config.stored_max as u64 {
+            let text = "the message is larger than a record of the log can be";
+            return Err((Code::TooLarge, text.into()));
+        }
         let mark = self.mark(now, to, message);
         if let Some(mark) = &mark
             && let Some((published, need)) = self.look_up(now, mark)?
         {
             return Ok(Planned::Duplicate(published, need));
         }
-        Ok(Planned::New(Plan { to, message, qos, route, mark, level: weakest, sender }))
+        Ok(Planned::New(Plan { mark, ..plan }))
     }
 
     fn route(&mut self, to: &Destination) -> Result<Arc<Route>, Refused> {
@@ -425,7 +431,8 @@ impl Engine {
             for target in &in_memory {
                 self.keep_resident(turn.now, id, target, plan, &message);
             }
-            if need == Need::NONE {
+            // One that waits for nothing still stays behind those before it.
+            if need == Need::NONE && self.hidden_copies.is_empty() {
                 self.spread(&plan.route.ephemerals, &message);
             } else if !plan.route.ephemerals.is_empty() {
                 let to = plan.route.ephemerals.clone();

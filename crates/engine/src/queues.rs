@@ -78,9 +78,14 @@ impl Engine {
             let text = "the broker has as many queues as queues_max allows";
             return Err((Code::Overloaded, text.into()));
         }
+        let owner = self.sessions.get(&session).map(|state| state.owner.clone());
+        let held = owner.as_ref().map_or(0, |owner| self.queues_held.of(owner));
+        if held >= self.config.queues_per_principal() {
+            let text = "the key has as many queues as queues_per_principal allows";
+            return Err((Code::Overloaded, text.into()));
+        }
         let checked = self.defaults.queue.with(settings);
         checked.map_err(|error| (Code::Invalid, error.to_string().into()))?;
-        let owner = self.sessions.get(&session).map(|state| state.owner.clone());
         let record = Record::Declared {
             queue: QueueNo(self.next.queue + 1),
             at: turn.now,

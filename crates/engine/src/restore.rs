@@ -17,7 +17,43 @@ use crate::stats::Stats;
 impl Engine {
     /// Applies a record that the log kept.
     pub fn replay(&mut self, record: &Record<'_>, body: BodyRef) {
+        // In a repaired log the record of a start may be lost. What that start has given out must
+        // not be given out again.
+        let by = match record {
+            Record::Published { id, .. } => id.start,
+            Record::Granted { generation, .. } => generation.start,
+            _ => 0,
+        };
+        if by > self.start {
+            self.started(by, true);
+        }
+        // In a repaired log the record of a start may be lost. What that start has given out must
+        // not be given out again.
+        let by = match record {
+            Record::Published { id, .. } => id.start,
+            Record::Granted { generation, .. } => generation.start,
+            _ => 0,
+        };
+        if by > self.start {
+            self.started(by, true);
+        }
         self.apply(record, body);
+    }
+
+    /// What a queue is called and whose it is, for people.
+    pub fn queue_title(&self, no: QueueNo) -> Option<String> {
+        let identity = &self.queues.get(&no)?.identity;
+        let owner = &identity.owner;
+        Some(match (&identity.pattern, identity.name.subscription()) {
+            (None, _) => format!("queue `{}`", identity.name),
+            (Some(pattern), Some(name)) => format!("subscription `{name}` to `{pattern}`"),
+            (Some(pattern), None) => format!("`{pattern}` of {owner}"),
+        })
+    }
+
+    /// The number that a queue's next message gets.
+    pub fn next_seq(&self, no: QueueNo) -> Option<Seq> {
+        self.queues.get(&no).map(|queue| Seq(queue.slots.next()))
     }
 
     /// Ends replay: counts this start, gives recovered leases time to be settled, and lets
@@ -88,13 +124,18 @@ impl Engine {
         body: &[u8],
         journal: &mut dyn Journal,
     ) -> bool {
-        let refers = |target: &Target| self.refers_to(target.queue, target.seq, from);
-        let live: Vec<Target> = targets.iter().copied().filter(refers).collect();
-        if live.is_empty() {
+        if !self.needs(targets, from) {
             return false;
         }
+        let refers = |target: &Target| self.refers_to(target.queue, target.seq, from);
+        let live: Vec<Target> = targets.iter().copied().filter(refers).collect();
         self.commit(journal, &Record::Moved { targets: live.into(), body: Some(body) });
         true
+    }
+
+    /// Whether a message of these refers to the body of record `from`.
+    pub fn needs(&self, targets: &[Target], from: Sequence) -> bool {
+        targets.iter().any(|target| self.refers_to(target.queue, target.seq, from))
     }
 
     /// Where the body of a held message is now, if the lease is still valid.

@@ -1,11 +1,19 @@
-//! How much of each log segment is still needed: bytes of live bodies, shared ones counted once.
+//! How much of each log segment is still needed: what live records would take if they were written
+//! anew, each body counted once and every queue that holds it.
+//!
+//! Bodies alone would not do: a log full of tiny live messages is mostly heads, and would be
+//! copied again and again for the space that they seem to waste.
 
 use std::collections::BTreeMap;
 
-use crate::journal::BodyRef;
 use crate::queue::slots::Slot;
 
-/// Live bodies of the log's segments.
+/// Bytes of a moved record beside its body: its header, kind, flags, count and checksum.
+const RECORD: u64 = 16;
+/// Bytes of a record for each queue that holds its body.
+const TARGET: u64 = 12;
+
+/// Live records of the log's segments.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
     bytes: BTreeMap<u32, u64>,
@@ -24,10 +32,10 @@ impl Usage {
             let holders = self.shared.entry(slot.sequence()).or_default();
             *holders += 1;
             if *holders > 1 {
-                return;
+                return self.count(slot, TARGET);
             }
         }
-        self.count(slot.body(), slot.len());
+        self.count(slot, RECORD + TARGET + slot.len());
     }
 
     /// A message that referred to its body is gone.
@@ -40,31 +48,35 @@ impl Usage {
         {
             *holders -= 1;
             if *holders > 0 {
-                return;
+                return self.discount(slot, TARGET);
             }
             self.shared.remove(&slot.sequence());
         }
-        let BodyRef { segment, .. } = slot.body();
+        self.discount(slot, RECORD + TARGET + slot.len());
+    }
+
+    fn count(&mut self, slot: &Slot, len: u64) {
+        *self.bytes.entry(slot.body().segment).or_default() += len;
+        self.total += len;
+    }
+
+    fn discount(&mut self, slot: &Slot, len: u64) {
+        let segment = slot.body().segment;
         if let Some(bytes) = self.bytes.get_mut(&segment) {
-            *bytes = bytes.saturating_sub(slot.len());
+            *bytes = bytes.saturating_sub(len);
             if *bytes == 0 {
                 self.bytes.remove(&segment);
             }
         }
-        self.total = self.total.saturating_sub(slot.len());
+        self.total = self.total.saturating_sub(len);
     }
 
-    fn count(&mut self, body: BodyRef, len: u64) {
-        *self.bytes.entry(body.segment).or_default() += len;
-        self.total += len;
-    }
-
-    /// Bytes of live bodies in a segment.
+    /// Bytes of live records in a segment.
     pub(crate) fn of(&self, segment: u32) -> u64 {
         self.bytes.get(&segment).copied().unwrap_or_default()
     }
 
-    /// Bytes of live bodies in all segments.
+    /// Bytes of live records in all segments.
     pub(crate) fn total(&self) -> u64 {
         self.total
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    LeaseId, Level, Message, Qos, QueueName, QueueRequest, QueueSettings, SubscriptionId,
+    LeaseId, Level, Message, Qos, QueueName, QueueRequest, QueueSettings, Refusal, SubscriptionId,
     SubscriptionName, Topic, TopicPattern,
 };
 
@@ -61,6 +61,8 @@ pub enum Command {
     Fence,
     /// Look after a queue.
     Queue(Box<QueueRequest>),
+    /// Nothing any more: it was refused on its way. What is left is its place among the replies.
+    Refused(Box<Refusal>),
 }
 
 /// Where a message goes.
@@ -118,6 +120,13 @@ pub struct Subscribe {
     pub name: Option<SubscriptionName>,
     /// What its queue is to be like, if it has a name.
     pub settings: QueueSettings,
+}
+
+impl Subscribe {
+    /// A subscription without a name.
+    pub fn unnamed(pattern: TopicPattern, qos: Qos) -> Self {
+        Self { pattern, qos, name: None, settings: QueueSettings::default() }
+    }
 }
 
 /// Take the next messages, if there are any.

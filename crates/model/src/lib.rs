@@ -5,6 +5,7 @@
 
 mod code;
 mod command;
+mod grants;
 mod ids;
 mod message;
 mod names;
@@ -20,6 +21,7 @@ pub use command::{
     Command, Confirm, Destination, NOTE_BYTES_MAX, Outcome, Publish, PublishBatch, Receive,
     Request, Source, Subscribe,
 };
+pub use grants::{Action, Grant, GrantError, Grants, Resource, Scope};
 pub use ids::{Generation, LeaseId, MessageId, QueueNo, Seq, SessionId, SubscriptionId};
 pub use message::{
     COST_MAX, DELAY_MAX, Extras, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, KEYS_MAX, Lane,

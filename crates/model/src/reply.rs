@@ -36,6 +36,11 @@ pub enum Answer {
     Unsubscribed,
     /// A message. More answers to the same request follow while its `more` is set.
     Delivered(Delivery),
+    /// A message that could not be read back; it is in the dead set now.
+    Unreadable {
+        /// Further answers to the same request follow.
+        more: bool,
+    },
     /// There is nothing to receive now.
     Empty {
         /// When there will be, if that is known.
@@ -135,8 +140,30 @@ pub struct Delivery {
     pub more: bool,
 }
 
+impl Delivery {
+    /// The first delivery of a message with nothing special about it.
+    pub fn first(
+        subscription: SubscriptionId,
+        lease: Option<LeaseId>,
+        deadline: Timestamp,
+        carried: Carried,
+    ) -> Self {
+        Self {
+            subscription: Some(subscription),
+            lease,
+            deadline,
+            redelivered: false,
+            attempt: 1,
+            failures: 0,
+            lane: None,
+            carried,
+            more: false,
+        }
+    }
+}
+
 /// What a message carries, as its consumer gets it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Carried {
     /// The message's identity.
     pub id: MessageId,

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use sluice_model::{
-    Command, Confirm, LeaseId, Message, Outcome, Publish, Qos, Request, SessionId, Subscribe,
-    SubscriptionId, Topic, TopicPattern,
+    Command, Confirm, Destination, LeaseId, Message, Outcome, Publish, Qos, Receive, Request,
+    SessionId, Source, Subscribe, SubscriptionId, SubscriptionName, Topic, TopicPattern,
 };
 
 use crate::oracle::Name;
+use crate::roles::Role;
 
 /// What a request was for.
 #[derive(Clone, Debug)]
 pub(crate) enum Asked {
-    Publish(Name, Vec<usize>),
+    Publish(Name),
     /// Confirms the publishes and acks before it.
-    Fence(Vec<(Name, Vec<usize>)>, Vec<Name>),
+    Fence(Vec<Name>, Vec<Name>),
     Subscribe,
     Receive,
     Ack(Name),
@@ -32,7 +33,7 @@ pub(crate) struct Client {
     pub(crate) written: usize,
     last_tag: u64,
     /// Publishes and acks since the last fence.
-    published: Vec<(Name, Vec<usize>)>,
+    published: Vec<Name>,
     acked: Vec<Name>,
     /// Messages that it holds, with their leases.
     pub(crate) held: Vec<(Name, LeaseId)>,
@@ -70,28 +71,34 @@ impl Client {
         topic: &str,
         name: Name,
         padding: usize,
+        qos: Qos,
         confirm: Confirm,
-        to: Vec<usize>,
     ) {
         let mut payload = format!("{}-{}|", name.0, name.1).into_bytes();
         payload.resize(payload.len() + padding, b'.');
         let topic = Topic::new(topic).expect("the topics of the workload are valid");
         let message = Message::plain(Bytes::from(payload));
         if confirm == Confirm::Refusal {
-            self.published.push((name, to.clone()));
+            self.published.push(name);
         }
-        let publish = Publish { topic, qos: Qos::AtLeastOnce, message, confirm };
-        self.ask(Command::Publish(publish), Asked::Publish(name, to));
+        let to = Destination::Topic(topic);
+        let publish = Publish { to, qos, level: None, message, confirm };
+        self.ask(Command::Publish(publish), Asked::Publish(name));
     }
 
-    pub(crate) fn subscribe(&mut self, topic: &str) {
-        let pattern = TopicPattern::new(topic).expect("the topics of the workload are valid");
-        let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: None };
+    pub(crate) fn subscribe(&mut self, role: &Role) {
+        let pattern = TopicPattern::new(role.pattern).expect("the workload's patterns are valid");
+        let name = role.name.map(SubscriptionName::new);
+        let name = name.transpose().expect("the workload's names are valid");
+        let subscribe = Subscribe { name, ..Subscribe::unnamed(pattern, role.qos) };
         self.ask(Command::Subscribe(subscribe), Asked::Subscribe);
     }
 
     pub(crate) fn receive(&mut self, subscription: SubscriptionId) {
-        self.ask(Command::Receive { subscription }, Asked::Receive);
+        self.ask(
+            Command::Receive(Receive::one(Source::Subscription(subscription))),
+            Asked::Receive,
+        );
     }
 
     pub(crate) fn ack(&mut self, name: Name, lease: LeaseId, confirm: Confirm) {
@@ -114,11 +121,11 @@ impl Client {
 
     /// A publish or ack was refused, so no fence stands for it.
     pub(crate) fn refused(&mut self, name: Name) {
-        self.published.retain(|(published, _)| *published != name);
+        self.published.retain(|published| *published != name);
         self.acked.retain(|acked| *acked != name);
         for asked in self.asked.values_mut() {
             if let Asked::Fence(published, acked) = asked {
-                published.retain(|(published, _)| *published != name);
+                published.retain(|published| *published != name);
                 acked.retain(|acked| *acked != name);
             }
         }

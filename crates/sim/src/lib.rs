@@ -4,8 +4,11 @@
 //! trace, to the byte. An oracle knows what was promised and checks each delivery.
 
 mod client;
+mod counters;
 mod oracle;
 mod random;
+mod roles;
 mod world;
 
-pub use world::{Counters, Outcome, Violation, run};
+pub use counters::{Counters, Outcome, Violation};
+pub use world::run;

@@ -45,6 +45,8 @@ pub struct Log<D: Disk> {
     /// Bytes appended since the log was opened, and of these how many commits have taken care of.
     appended: u64,
     settled: u64,
+    /// Bytes of frames that commits have written since the log was opened.
+    framed: u64,
     chain: u32,
     resident: Resident,
     committing: bool,
@@ -92,6 +94,7 @@ impl<D: Disk> Log<D> {
             synced: last,
             appended: 0,
             settled: 0,
+            framed: 0,
             chain,
             resident: Resident::new(config.resident_bytes),
             committing: false,
@@ -249,6 +252,7 @@ impl<D: Disk> Log<D> {
         self.synced = synced;
         self.settled = appended;
         for frame in frames {
+            self.framed += frame.bytes.len() as u64;
             if let Some(buffer) = self.resident.keep(frame) {
                 self.frames.spare_buffer = Some(buffer);
             }
@@ -279,6 +283,11 @@ impl<D: Disk> Log<D> {
     /// Bytes of records appended since the log was opened.
     pub fn appended_bytes(&self) -> u64 {
         self.appended
+    }
+
+    /// Bytes of frames, headers included, that commits have written since the log was opened.
+    pub fn written_bytes(&self) -> u64 {
+        self.framed
     }
 
     /// The largest record that may be appended.

@@ -15,7 +15,7 @@
 //! A panic between taking and giving back the lead leaves a state that nobody knows; the process
 //! aborts and recovers instead.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
@@ -23,19 +23,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use sluice_engine::{Body, EndedBy, Handover, read_content};
-use sluice_model::{
-    Answer, Carried, Client, Code, Delivery, LeaseId, Peeked, Refusal, Reply, Request, SessionId,
-    Timestamp,
-};
-use sluice_wal::{Disk, Reader, RecoveryReport, Step, WalError};
+use sluice_model::{Client, LeaseId, SessionId, Timestamp};
+use sluice_wal::{BodyRef, Disk, ReadError, Reader, RecoveryReport, Sequence, WalError};
 
-use crate::backend::{Backend, Capabilities, ClosedBy, Link};
+use crate::backend::{Backend, Capabilities, Link};
 use crate::local::driver::{Driver, Input};
-use crate::local::housekeeping::{Access, Housekeeper};
-use crate::local::journal::place;
+use crate::local::housekeeping::{Access, Housekeeper, NextStep};
+use crate::local::link::LocalLink;
 use crate::local::mailbox::Mailbox;
-use crate::local::outbox::{Parcel, ParcelContent};
 use crate::local::recovery::{Entropy, LocalConfig, StartError, start};
 use crate::{BrokerError, Stats};
 
@@ -43,6 +38,8 @@ use crate::{BrokerError, Stats};
 /// writes at most about 1 MiB, so this bounds what it takes of the disk.
 const REST: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(1);
+/// A turn that takes longer is counted: everybody else waits meanwhile.
+const TURN_MAX: Duration = Duration::from_millis(2);
 
 /// The broker of this process: a log on a disk, and threads to drive it.
 pub struct LocalBackend<D: Disk> {
@@ -51,7 +48,7 @@ pub struct LocalBackend<D: Disk> {
     durable: bool,
 }
 
-struct Shared<D: Disk> {
+pub(crate) struct Shared<D: Disk> {
     core: Mutex<Core<D>>,
     /// Tells the committer that it leads, that a deadline came nearer, or that it is over.
     committer: Condvar,
@@ -73,6 +70,10 @@ struct Core<D: Disk> {
     mailboxes: BTreeMap<SessionId, Arc<Mailbox>>,
     failure: Option<BrokerError>,
     failure_wakers: Vec<Waker>,
+    longest_turn: Duration,
+    long_turns: u64,
+    longest_image: Duration,
+    longest_move: Duration,
 }
 
 /// Wall time that runs with the monotonic clock and so never goes back.
@@ -122,6 +123,10 @@ impl<D: Disk> LocalBackend<D> {
             mailboxes: BTreeMap::new(),
             failure: None,
             failure_wakers: Vec::new(),
+            longest_turn: Duration::ZERO,
+            long_turns: 0,
+            longest_image: Duration::ZERO,
+            longest_move: Duration::ZERO,
         };
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
@@ -153,7 +158,7 @@ impl<D: Disk> LocalBackend<D> {
 
 impl<D: Disk> Shared<D> {
     /// Runs a turn, and leads a commit if there is something to commit and nobody leads.
-    fn turn(&self, session: Option<SessionId>, input: Input<'_, D>) {
+    pub(crate) fn turn(&self, session: Option<SessionId>, input: Input<'_, D>) {
         let guard = AbortOnUnwind;
         let mut core = self.core.lock();
         let now = self.clock.now();
@@ -164,6 +169,21 @@ impl<D: Disk> Shared<D> {
             drop(core);
         }
         std::mem::forget(guard);
+    }
+
+    /// The bytes of a body.
+    pub(crate) fn read(&self, at: BodyRef, sequence: Sequence) -> Result<Bytes, ReadError> {
+        self.reader.read(at, sequence)
+    }
+
+    /// Where the body of a held message is now, if the lease is still valid.
+    pub(crate) fn place_of(&self, lease: &LeaseId) -> Option<(Sequence, BodyRef)> {
+        self.core.lock().driver.place_of(lease)
+    }
+
+    /// Lets nothing more be put into a session's mailbox.
+    pub(crate) fn forget_mailbox(&self, session: SessionId) {
+        self.core.lock().mailboxes.remove(&session);
     }
 
     /// Commits until this session's replies are out or nothing is left; leaves the rest to the
@@ -246,18 +266,24 @@ impl<D: Disk> Shared<D> {
 
     fn run_housekeeper(&self, mut housekeeper: Housekeeper<D>) {
         let _guard = AbortOnUnwind;
-        let mut access = SharedAccess { shared: self };
+        let mut access = SharedAccess { shared: self, longest: Duration::ZERO };
         let mut told = 0;
         while !self.core.lock().stopping {
             let rest = match housekeeper.step(&mut access) {
-                Ok(Step::More) => PAUSE,
-                Ok(Step::Idle) => REST,
+                Ok(NextStep::Soon | NextStep::AfterSync) => PAUSE,
+                Ok(NextStep::Later) => REST,
                 Err(error) => {
                     tracing::warn!(%error, "background work on the log failed, trying again");
                     Duration::from_secs(1)
                 }
             };
             let mut core = self.core.lock();
+            let held = std::mem::take(&mut access.longest);
+            let longest = match housekeeper.is_imaging() {
+                true => &mut core.longest_image,
+                false => &mut core.longest_move,
+            };
+            *longest = held.max(*longest);
             if rest >= REST && core.driver.dropped() > told {
                 let all = core.driver.dropped();
                 let dropped = all - std::mem::replace(&mut told, all);
@@ -278,6 +304,7 @@ impl<D: Disk> Shared<D> {
 impl<D: Disk> Core<D> {
     /// Runs a turn and hands out what it released.
     fn turn(&mut self, now: Timestamp, input: Input<'_, D>) {
+        let began = Instant::now();
         if let Err(error) = self.driver.turn(now, input)
             && self.failure.is_none()
         {
@@ -291,17 +318,45 @@ impl<D: Disk> Core<D> {
                 mailbox.put(parcel);
             }
         }
+        self.wake();
+        let took = began.elapsed();
+        self.longest_turn = self.longest_turn.max(took);
+        self.long_turns += u64::from(took > TURN_MAX);
+    }
+
+    /// Wakes the sessions whose publishes waited for a checkpoint.
+    fn wake(&mut self) {
+        for session in self.driver.take_woken() {
+            if let Some(mailbox) = self.mailboxes.get(&session) {
+                mailbox.nudge();
+            }
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        Stats {
+            longest_turn: self.longest_turn,
+            long_turns: self.long_turns,
+            longest_image: self.longest_image,
+            longest_move: self.longest_move,
+            ..self.driver.stats()
+        }
     }
 }
 
 struct SharedAccess<'a, D: Disk> {
     shared: &'a Shared<D>,
+    /// The longest time that it held the core.
+    longest: Duration,
 }
 
 impl<D: Disk> Access<D> for SharedAccess<'_, D> {
     fn with<R>(&mut self, work: impl FnOnce(&mut Driver<D>, Timestamp) -> R) -> R {
         let mut core = self.shared.core.lock();
+        let began = Instant::now();
         let result = work(&mut core.driver, self.shared.clock.now());
+        core.wake();
+        self.longest = self.longest.max(began.elapsed());
         // Moved bodies and asked-for syncs have to be committed by somebody.
         if !core.led {
             self.shared.lead(core, None);
@@ -321,20 +376,11 @@ impl<D: Disk> Backend for LocalBackend<D> {
         let session = core.driver.open(client);
         core.mailboxes.insert(session, Arc::clone(&mailbox));
         drop(core);
-        Box::new(LocalLink {
-            shared: Arc::clone(&self.shared),
-            session,
-            mailbox,
-            given_back: 0,
-            taken: 0,
-            written: 0,
-            unwritten: VecDeque::new(),
-        })
+        Box::new(LocalLink::new(Arc::clone(&self.shared), session, mailbox))
     }
 
     fn stats(&self) -> Stats {
-        let core = self.shared.core.lock();
-        core.driver.stats()
+        self.shared.core.lock().stats()
     }
 
     fn poll_failure(&self, context: &mut Context<'_>) -> Poll<BrokerError> {
@@ -367,6 +413,7 @@ impl<D: Disk> Backend for LocalBackend<D> {
         if let Some(commit) = core.driver.take_close_mark(now) {
             core.turn(now, Input::Committed(commit.run()));
         }
+        tell_bounds(&core.stats());
         match &core.failure {
             Some(failure) => Err(failure.clone()),
             None => Ok(()),
@@ -374,135 +421,25 @@ impl<D: Disk> Backend for LocalBackend<D> {
     }
 }
 
-/// One client's way into the local broker.
-struct LocalLink<D: Disk> {
-    shared: Arc<Shared<D>>,
-    session: SessionId,
-    mailbox: Arc<Mailbox>,
-    /// Weight of replies that have left since the engine was last told.
-    given_back: usize,
-    /// Weight of all replies taken and of all that have left.
-    taken: u64,
-    written: u64,
-    /// Deliveries taken that have not left, by the weight taken up to them.
-    unwritten: VecDeque<(u64, LeaseId)>,
-}
-
-impl<D: Disk> LocalLink<D> {
-    /// The reply in a parcel; none where its body can't be read and nothing is to be said.
-    fn open_parcel(&mut self, parcel: Parcel) -> Reply {
-        let tag = parcel.tag;
-        let answer = match parcel.content {
-            ParcelContent::Answer(answer) => answer,
-            ParcelContent::Handover(handover) => self.deliver(handover, parcel.resident),
-            ParcelContent::Peek(info, body) => match self.carried(body, parcel.resident, None) {
-                Some(carried) => Answer::Peeked(Box::new(Peeked { info: *info, carried })),
-                None => {
-                    let text = "what the message carries can't be read back";
-                    Answer::Refused(Refusal::new(Code::Internal, text))
-                }
-            },
-        };
-        let reply = Reply { tag, answer };
-        let weight = reply.weight();
-        // The engine counted the stored form, which is never smaller.
-        self.given_back += parcel.weight.saturating_sub(weight);
-        self.taken += weight as u64;
-        if let Answer::Delivered(Delivery { lease: Some(lease), .. }) = &reply.answer {
-            self.unwritten.push_back((self.taken, *lease));
-        }
-        reply
-    }
-
-    fn deliver(&self, handover: Handover, resident: Option<Bytes>) -> Answer {
-        let Handover { subscription, lease, deadline, redelivered, attempt, .. } = handover;
-        let Handover { failures, lane, body, more, .. } = handover;
-        let Some(carried) = self.carried(body, resident, lease) else {
-            return Answer::Empty { next: None };
-        };
-        Answer::Delivered(Delivery {
-            subscription,
-            lease,
-            deadline,
-            redelivered,
-            attempt,
-            failures,
-            lane,
-            carried,
-            more,
-        })
-    }
-
-    /// What a message carries.
-    fn carried(
-        &self,
-        body: Body,
-        resident: Option<Bytes>,
-        lease: Option<LeaseId>,
-    ) -> Option<Carried> {
-        match body {
-            Body::Resident(message) => Some((*message).clone()),
-            Body::Stored(at) => {
-                let carried = resident.and_then(|bytes| read_content(&bytes).ok());
-                carried.or_else(|| self.read(at, lease))
-            }
-        }
-    }
-
-    /// Reads a body; once more at its present place if it has moved. One that can't be read goes
-    /// to the dead set, and its consumer is told that there is nothing.
-    fn read(&self, at: sluice_engine::BodyRef, lease: Option<LeaseId>) -> Option<Carried> {
-        let (sequence, body) = place(at);
-        let read = |sequence, body| {
-            let bytes = self.shared.reader.read(body, sequence).ok()?;
-            read_content(&bytes).ok()
-        };
-        if let Some(carried) = read(sequence, body) {
-            return Some(carried);
-        }
-        let lease = lease?;
-        let present = self.shared.core.lock().driver.place_of(&lease)?;
-        let again = read(present.0, present.1);
-        if again.is_none() {
-            tracing::error!(queue = lease.queue.0, seq = lease.seq.0, "a body can't be read back");
-            self.shared.turn(None, Input::Corrupt(lease));
-        }
-        again
-    }
-}
-
-impl<D: Disk> Link for LocalLink<D> {
-    fn submit(&mut self, requests: &mut VecDeque<Request>) {
-        let written = std::mem::take(&mut self.given_back);
-        let input = Input::Requests { session: self.session, written, requests };
-        self.shared.turn(Some(self.session), input);
-    }
-
-    fn take_replies(&mut self, into: &mut Vec<Reply>) {
-        for parcel in self.mailbox.take() {
-            let reply = self.open_parcel(parcel);
-            into.push(reply);
-        }
-    }
-
-    fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        self.mailbox.poll(context)
-    }
-
-    fn written(&mut self, weight: usize) {
-        self.given_back += weight;
-        self.written += weight as u64;
-        while self.unwritten.pop_front_if(|(upto, _)| *upto <= self.written).is_some() {}
-    }
-
-    fn close(self: Box<Self>, by: ClosedBy) {
-        let mut unsent: Vec<LeaseId> = self.unwritten.iter().map(|(_, lease)| *lease).collect();
-        unsent.extend(self.mailbox.take().iter().filter_map(Parcel::lease));
-        let by = match by {
-            ClosedBy::Client => EndedBy::Client,
-            ClosedBy::Broker => EndedBy::Broker,
-        };
-        self.shared.core.lock().mailboxes.remove(&self.session);
-        self.shared.turn(None, Input::Close { session: self.session, by, unsent });
-    }
+/// Says how the log kept its bounds.
+fn tell_bounds(stats: &Stats) {
+    let Stats { log_bytes, image_bytes, moved_bytes, file_bytes, live_bytes, .. } = stats;
+    let Stats { replay_bytes_max, replay_waits, long_turns, .. } = stats;
+    let longest_turn_us = stats.longest_turn.as_micros() as u64;
+    let longest_image_us = stats.longest_image.as_micros() as u64;
+    let longest_move_us = stats.longest_move.as_micros() as u64;
+    tracing::info!(
+        log_bytes,
+        image_bytes,
+        moved_bytes,
+        file_bytes,
+        live_bytes,
+        replay_bytes_max,
+        replay_waits,
+        longest_turn_us,
+        long_turns,
+        longest_image_us,
+        longest_move_us,
+        "log closed"
+    );
 }

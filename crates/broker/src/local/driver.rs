@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use sluice_engine::{Effect, Effects, EndedBy, Engine, Piece, Place, Progress, Ran, Target};
 use sluice_model::{
-    Answer, Client, Code, Command, LeaseId, Refusal, Request, SessionId, Timestamp,
+    Answer, Client, Code, Command, LeaseId, Message, Qos, Refusal, Request, SessionId, Timestamp,
 };
 use sluice_wal::{
     BodyRef, Commit, Committed, Disk, Log, Position, Reader, Sequence, SyncPolicy, WalError,
@@ -24,6 +24,7 @@ use sluice_wal::{
 use crate::Stats;
 use crate::local::journal::{LogJournal, place};
 use crate::local::outbox::{Outbox, Parcel};
+use crate::local::replay::{Admission, Replay};
 
 /// When the driver syncs and marks by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,11 +110,14 @@ pub struct Driver<D: Disk> {
     sync_to: u64,
     failure: Option<WalError>,
     commits: u64,
+    pub(crate) replay: Replay,
+    image_bytes: u64,
+    moved_bytes: u64,
 }
 
 impl<D: Disk> Driver<D> {
     /// A driver over an engine that has been started and the log that it was restored from.
-    pub fn new(engine: Engine, log: Log<D>, pace: Pace) -> Self {
+    pub(crate) fn new(engine: Engine, log: Log<D>, pace: Pace, replay: Replay) -> Self {
         Self {
             engine,
             log,
@@ -130,6 +134,9 @@ impl<D: Disk> Driver<D> {
             sync_to: 0,
             failure: None,
             commits: 0,
+            replay,
+            image_bytes: 0,
+            moved_bytes: 0,
         }
     }
 
@@ -170,6 +177,7 @@ impl<D: Disk> Driver<D> {
             Input::Close { session, by, mut unsent } => {
                 if let Some(mut outbox) = self.outboxes.remove(&session) {
                     self.holding.remove(&session);
+                    self.replay.forget(session);
                     unsent.extend(outbox.drain().filter_map(|parcel| parcel.lease()));
                 }
                 let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
@@ -182,35 +190,58 @@ impl<D: Disk> Driver<D> {
                 self.engine.corrupt(now, &lease, &mut journal, &mut self.effects);
             }
             Input::Move { targets, from, body } => {
+                let before = self.log.appended_bytes();
                 let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
                 self.engine.relocate(targets, from, body, &mut journal);
+                self.moved_bytes += self.log.appended_bytes() - before;
             }
             Input::Tick => {}
         }
         let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
         self.engine.fire(now, &mut journal, &mut self.effects);
+        self.replay.note(self.log.appended_bytes());
         self.post();
         Ok(())
     }
 
-    /// Runs requests from the front until one finds no room for its reply.
+    /// Runs requests from the front until one finds no room for its reply, or is a publish that
+    /// waits for a checkpoint.
     fn run(&mut self, now: Timestamp, session: SessionId, requests: &mut VecDeque<Request>) {
         while let Some(request) = requests.front() {
-            let publish = matches!(request.command, Command::Publish(_) | Command::PublishBatch(_));
             // Settlements go on when the disk falls behind: they are what makes room.
-            let overloaded = publish && self.log.waiting_bytes() >= self.pace.waiting_max;
+            let entrance = match published_bytes(&request.command) {
+                Some(bytes) => self.entrance(session, bytes),
+                None => Entrance::Open,
+            };
             let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
             let effects = &mut self.effects;
-            let ran = if overloaded {
-                let text = "too many bytes wait for the disk";
-                self.engine.turn_away(session, request.tag, Code::Overloaded, text, effects)
-            } else {
-                self.engine.request(now, session, request, &mut journal, effects)
+            let ran = match entrance {
+                Entrance::Open => self.engine.request(now, session, request, &mut journal, effects),
+                Entrance::Closed(text) => {
+                    self.engine.turn_away(session, request.tag, Code::Overloaded, text, effects)
+                }
+                Entrance::Later => break,
             };
             if ran == Ran::NoRoom {
                 break;
             }
             requests.pop_front();
+        }
+        if requests.is_empty() {
+            self.replay.resumed(session);
+        }
+    }
+
+    /// Whether the log takes a publish of so many bytes now; none of them for one at most once.
+    fn entrance(&mut self, session: SessionId, bytes: Option<u64>) -> Entrance {
+        if self.log.waiting_bytes() >= self.pace.waiting_max {
+            return Entrance::Closed("too many bytes wait for the disk");
+        }
+        let Some(bytes) = bytes else { return Entrance::Open };
+        match self.replay.admit(session, self.log.appended_bytes(), bytes) {
+            Admission::Taken => Entrance::Open,
+            Admission::Waits => Entrance::Later,
+            Admission::Refused => Entrance::Closed("no checkpoint can be written"),
         }
     }
 
@@ -296,6 +327,7 @@ impl<D: Disk> Driver<D> {
     /// The log has failed: whatever still waits for it is in doubt.
     fn fail(&mut self, error: &WalError) {
         self.failure = Some(error.clone());
+        self.replay.wake_all();
         for (session, outbox) in &mut self.outboxes {
             for parcel in outbox.drain() {
                 self.released.push((*session, in_doubt(parcel.tag)));
@@ -403,11 +435,23 @@ impl<D: Disk> Driver<D> {
             expired: counted.expired,
             dead: counted.dead,
             refused: counted.refused,
+            // Counted in front of every backend.
+            forbidden: 0,
+            refused_memory: 0,
             subscriptions: self.engine.subscriptions() as u64,
             sessions: self.engine.sessions() as u64,
             queued: self.engine.queued(),
             commits: self.commits,
             records: self.log.last().0,
+            log_bytes: self.log.written_bytes(),
+            image_bytes: self.image_bytes,
+            moved_bytes: self.moved_bytes,
+            file_bytes: self.log.file_bytes(),
+            live_bytes: self.engine.live_bytes(),
+            replay_bytes: self.replay.distance(self.log.appended_bytes()),
+            replay_bytes_max: self.replay.longest(),
+            replay_waits: self.replay.waits(),
+            ..Stats::default()
         }
     }
 
@@ -423,10 +467,23 @@ impl<D: Disk> Driver<D> {
         (self.engine.take_image(), position, empty)
     }
 
+    /// The image of the moment when so many bytes had been appended is published. It took `bytes`.
+    pub(crate) fn image_published(&mut self, appended: u64, bytes: u64) {
+        self.replay.cover(appended);
+        self.image_bytes += bytes;
+    }
+
+    /// Takes the sessions whose publishes waited and may be handed in again.
+    pub fn take_woken(&mut self) -> Vec<SessionId> {
+        self.replay.take_woken()
+    }
+
     /// The segment that is best cleared, if the log is so large beside what lives in it that one
-    /// has to be: it stays below twice the live bytes and four segments.
-    pub(crate) fn sparse_segment(&self, segment_bytes: u64) -> Option<u32> {
-        let bound = 2 * self.engine.live_bytes() + 3 * segment_bytes;
+    /// has to be: it stays below twice the live bytes and four segments. Those in `passed` were
+    /// read through and keep what could not be read.
+    pub(crate) fn sparse_segment(&self, segment_bytes: u64, passed: &BTreeSet<u32>) -> Option<u32> {
+        // Two less than allowed: clearing takes time, and its segment goes two checkpoints later.
+        let bound = 2 * self.engine.live_bytes() + 2 * segment_bytes;
         if self.log.file_bytes() <= bound {
             return None;
         }
@@ -435,7 +492,9 @@ impl<D: Disk> Driver<D> {
         segments
             .into_iter()
             .map(|segment| (self.engine.live_bytes_of(segment), segment))
-            .filter(|(live, _)| (1..segment_bytes / 2).contains(live))
+            .filter(|(live, segment)| {
+                (1..segment_bytes / 2).contains(live) && !passed.contains(segment)
+            })
             .min()
             .map(|(_, segment)| segment)
     }
@@ -461,6 +520,30 @@ impl<D: Disk> Driver<D> {
     pub fn is_committing(&self) -> bool {
         self.committing
     }
+}
+
+/// Bytes of the messages that a command hands in, of which those at most once have none for the
+/// log; none for a command that hands in nothing.
+fn published_bytes(command: &Command) -> Option<Option<u64>> {
+    let len = |message: &Message| message.payload.len() as u64;
+    match command {
+        Command::Publish(publish) => {
+            Some((publish.qos != Qos::AtMostOnce).then(|| len(&publish.message)))
+        }
+        Command::PublishBatch(batch) => {
+            Some(Some(batch.messages.iter().map(|(_, message)| len(message)).sum()))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the log takes a publish.
+enum Entrance {
+    Open,
+    /// Not before its session is woken.
+    Later,
+    /// It is refused, and why.
+    Closed(&'static str),
 }
 
 /// The answer to a request that the log can't vouch for any more.

@@ -4,21 +4,24 @@
 //! A thread calls [`Housekeeper::step`] again and again, or a simulator does at random. It holds
 //! the driver only for moments, through [`Access`]; all I/O happens outside.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use sluice_engine::{Piece, Record, Target};
+use sluice_engine::Piece;
 use sluice_model::Timestamp;
 use sluice_wal::{
     CheckpointWriter, Checkpoints, Disk, Maintenance, Pinned, Reader, Sequence, Step, WalError,
 };
 
-use crate::local::driver::{Driver, Input};
+use crate::local::clearing::{Clearing, Found};
+use crate::local::driver::Driver;
 
 /// Bytes of image that one step encodes.
 const ENCODE_STEP: u64 = 1 << 20;
-/// Bytes of bodies that one turn moves.
-const MOVE_STEP: usize = 256 << 10;
+/// Bytes of a segment that one step clears.
+const CLEAR_STEP: u64 = 2 << 20;
+/// The log writes so many times what images write.
+const IMAGE_SHARE: u64 = 3;
 
 /// Bytes a second that the log may grow by while segments are still zeroed beforehand: above it the
 /// zeros would take from the commits more than they save them.
@@ -41,13 +44,35 @@ pub struct Upkeep {
     pub segment_bytes: u64,
 }
 
-enum Job<D: Disk> {
-    /// Writes the pieces of an image.
-    Encode { pieces: VecDeque<Piece>, writer: CheckpointWriter<D>, empty: Vec<u32> },
-    /// Waits until the log is safe up to the image's moment.
-    Publish { writer: CheckpointWriter<D>, empty: Vec<u32> },
-    /// Copies the live bodies of a segment to the end of the log.
-    Clear { segment: Pinned<D>, offset: u32 },
+/// When [`Housekeeper::step`] has something to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextStep {
+    /// Nothing is left for a while.
+    Later,
+    /// A checkpoint waits for the next sync of the log.
+    AfterSync,
+    /// There is more.
+    Soon,
+}
+
+impl From<Step> for NextStep {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Idle => Self::Later,
+            Step::More => Self::Soon,
+        }
+    }
+}
+
+/// A checkpoint on its way: its pieces are written, then it waits until the log is safe up to its
+/// moment.
+struct Image<D: Disk> {
+    pieces: VecDeque<Piece>,
+    writer: CheckpointWriter<D>,
+    /// Segments that held nothing alive at its moment.
+    empty: Vec<u32>,
+    /// Bytes that had been appended at its moment.
+    appended: u64,
 }
 
 /// Does the background work of one driver.
@@ -56,10 +81,16 @@ pub struct Housekeeper<D: Disk> {
     checkpoints: Checkpoints<D>,
     maintenance: Maintenance<D>,
     reader: Reader<D>,
-    job: Option<Job<D>>,
+    image: Option<Image<D>>,
+    imaging: bool,
+    clearing: Option<Clearing<D>>,
+    found: Found,
+    /// Segments that were read through and not emptied: something in them can't be read.
+    passed: BTreeSet<u32>,
     /// Bytes that had been appended when the last image was taken, and when that was.
     imaged_bytes: u64,
     imaged_at: Timestamp,
+    /// What the last checkpoint took, with its manifest and what it moved.
     last_image_bytes: u64,
     /// Segments that were empty at the images of the kept generations, oldest first.
     empty: VecDeque<Vec<u32>>,
@@ -81,7 +112,11 @@ impl<D: Disk> Housekeeper<D> {
             checkpoints,
             maintenance: driver.log.maintenance(),
             reader: driver.log.reader(),
-            job: None,
+            image: None,
+            imaging: false,
+            clearing: None,
+            found: Found::default(),
+            passed: BTreeSet::new(),
             imaged_bytes: 0,
             imaged_at: Timestamp::EPOCH,
             last_image_bytes: 0,
@@ -99,25 +134,49 @@ impl<D: Disk> Housekeeper<D> {
         self.checkpoints.written_bytes()
     }
 
-    /// Does a bounded part of what there is to do.
+    /// Whether the last step was about a checkpoint.
+    pub fn is_imaging(&self) -> bool {
+        self.imaging
+    }
+
+    /// Does a bounded part of what there is to do. Checkpoints go first: publishes may wait for
+    /// them.
     ///
     /// # Errors
     /// The disk refused. What was begun is given up and tried again later; the log goes on.
-    pub fn step(&mut self, access: &mut impl Access<D>) -> Result<Step, WalError> {
-        if self.job.is_none() {
-            self.job = self.next_job(access)?;
+    pub fn step(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
+        self.imaging = self.image.is_some() || self.checkpoint_is_due(access);
+        if self.imaging {
+            let outcome = self.image_step(access);
+            if outcome.is_err() {
+                self.lost_image = true;
+                access.with(|driver, _| driver.replay.fail());
+            }
+            return outcome;
         }
-        let outcome = match self.job.take() {
+        // Removing what is empty and preparing what is next cost little, and clearing looks at
+        // how large the log is.
+        if self.clearing.is_none() {
+            if self.maintenance.step(false)? == Step::More {
+                return Ok(NextStep::Soon);
+            }
+            self.clearing = self.next_clearing(access);
+        }
+        match self.clearing.take() {
+            Some(clearing) => Ok(self.clear(access, clearing)),
             None => {
                 let zero = self.disk_has_time(access);
-                return self.maintenance.step(zero);
+                self.maintenance.step(zero).map(NextStep::from)
             }
-            Some(Job::Clear { segment, offset }) => return self.clear(access, segment, offset),
-            Some(Job::Encode { pieces, writer, empty }) => self.encode(pieces, writer, empty),
-            Some(Job::Publish { writer, empty }) => self.publish(access, writer, empty),
+        }
+    }
+
+    fn image_step(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
+        let image = match self.image.take() {
+            Some(image) => image,
+            None => self.begin_checkpoint(access)?,
         };
-        self.lost_image |= outcome.is_err();
-        outcome
+        if image.pieces.is_empty() { self.publish(access, image) } else { self.encode(image) }
     }
 
     /// Whether the log grows slowly enough to leave the disk to zeros.
@@ -137,41 +196,45 @@ impl<D: Disk> Housekeeper<D> {
     /// # Errors
     /// The disk refused; the checkpoints before stand.
     pub fn checkpoint(&mut self, access: &mut impl Access<D>) -> Result<(), WalError> {
-        while !matches!(self.job, None | Some(Job::Clear { .. })) {
-            if self.step(access)? == Step::Idle {
-                return Ok(());
-            }
-        }
-        self.job = Some(self.begin_checkpoint(access)?);
-        while self.job.is_some() {
-            if self.step(access)? == Step::Idle {
-                return Ok(());
+        // One that has begun holds less than what is there now.
+        for _ in 0..1 + u32::from(self.image.is_some()) {
+            loop {
+                if self.image_step(access)? == NextStep::AfterSync {
+                    return Ok(());
+                }
+                if self.image.is_none() {
+                    break;
+                }
             }
         }
         Ok(())
     }
 
-    fn next_job(&mut self, access: &mut impl Access<D>) -> Result<Option<Job<D>>, WalError> {
-        let upkeep = self.upkeep;
-        let (imaged_bytes, imaged_at) = (self.imaged_bytes, self.imaged_at);
-        let lowest = upkeep.replay_max / 4;
-        let trigger = (3 * self.last_image_bytes).clamp(lowest, upkeep.replay_max / 2);
-        let (due, sparse) = access.with(|driver, now| {
-            let since = driver.log.appended_bytes() - imaged_bytes;
-            let overdue = since > 0 && now.since(imaged_at) >= upkeep.checkpoint_interval;
-            let sparse = driver.sparse_segment(upkeep.segment_bytes);
-            (since >= trigger || overdue, sparse)
+    /// Whether it is time: the log has written three times what the last image took, and either
+    /// enough for an image that pays or nothing for long; or replay comes near its bound.
+    fn checkpoint_is_due(&self, access: &mut impl Access<D>) -> bool {
+        let Upkeep { replay_max, checkpoint_interval, segment_bytes } = self.upkeep;
+        let enough = replay_max.min(segment_bytes) / 4;
+        let (appended, pressing, now) = access.with(|driver, now| {
+            let appended = driver.log.appended_bytes();
+            (appended, driver.replay.is_pressing(appended), now)
         });
-        if due {
-            return self.begin_checkpoint(access).map(Some);
-        }
-        let segment = sparse.and_then(|segment| self.reader.pin(segment));
-        Ok(segment.map(|segment| Job::Clear { segment, offset: Pinned::<D>::START }))
+        let since = appended - self.imaged_bytes;
+        let affordable = since >= IMAGE_SHARE * self.last_image_bytes;
+        let overdue = since > 0 && now.since(self.imaged_at) >= checkpoint_interval;
+        pressing || affordable && (since >= enough || overdue)
     }
 
-    fn begin_checkpoint(&mut self, access: &mut impl Access<D>) -> Result<Job<D>, WalError> {
+    fn next_clearing(&self, access: &mut impl Access<D>) -> Option<Clearing<D>> {
+        let segment_bytes = self.upkeep.segment_bytes;
+        let number = access.with(|driver, _| driver.sparse_segment(segment_bytes, &self.passed))?;
+        let segment = self.reader.pin(number)?;
+        Some(Clearing { number, segment, offset: Pinned::<D>::START })
+    }
+
+    fn begin_checkpoint(&mut self, access: &mut impl Access<D>) -> Result<Image<D>, WalError> {
         let lost_image = std::mem::replace(&mut self.lost_image, true);
-        let ((pieces, position, empty), bytes, now) = access.with(|driver, now| {
+        let ((pieces, position, empty), appended, now) = access.with(|driver, now| {
             if lost_image {
                 driver.engine.forget_image();
             }
@@ -182,99 +245,83 @@ impl<D: Disk> Housekeeper<D> {
             writer.clear();
         }
         self.lost_image = false;
-        (self.imaged_bytes, self.imaged_at) = (bytes, now);
-        Ok(Job::Encode { pieces: pieces.into(), writer, empty })
+        (self.imaged_bytes, self.imaged_at) = (appended, now);
+        Ok(Image { pieces: pieces.into(), writer, empty, appended })
     }
 
-    fn encode(
-        &mut self,
-        mut pieces: VecDeque<Piece>,
-        mut writer: CheckpointWriter<D>,
-        empty: Vec<u32>,
-    ) -> Result<Step, WalError> {
-        let begun = writer.bytes();
-        while writer.bytes() - begun < ENCODE_STEP {
-            let Some(piece) = pieces.pop_front() else {
-                self.job = Some(Job::Publish { writer, empty });
-                return Ok(Step::More);
-            };
+    fn encode(&mut self, mut image: Image<D>) -> Result<NextStep, WalError> {
+        let begun = image.writer.bytes();
+        while image.writer.bytes() - begun < ENCODE_STEP {
+            let Some(piece) = image.pieces.pop_front() else { break };
             self.buffer.clear();
             if piece.encode(&mut self.buffer) {
-                writer.put(piece.key(), &self.buffer)?;
+                image.writer.put(piece.key(), &self.buffer)?;
             } else {
-                writer.remove(&piece.key());
+                image.writer.remove(&piece.key());
             }
         }
-        self.job = Some(Job::Encode { pieces, writer, empty });
-        Ok(Step::More)
+        self.image = Some(image);
+        Ok(NextStep::Soon)
     }
 
     fn publish(
         &mut self,
         access: &mut impl Access<D>,
-        writer: CheckpointWriter<D>,
-        empty: Vec<u32>,
-    ) -> Result<Step, WalError> {
-        let last = Sequence(writer.position().next.0 - 1);
+        image: Image<D>,
+    ) -> Result<NextStep, WalError> {
+        let last = Sequence(image.writer.position().next.0 - 1);
         let (synced, now) = access.with(|driver, now| (driver.log.synced(), now));
         if synced < last {
             // The driver has been told that somebody waits for it.
-            self.job = Some(Job::Publish { writer, empty });
-            return Ok(Step::Idle);
+            self.image = Some(image);
+            return Ok(NextStep::AfterSync);
         }
-        self.last_image_bytes = writer.bytes();
+        let Image { writer, empty, appended, .. } = image;
+        let before = self.checkpoints.written_bytes();
         self.checkpoints.publish(writer, synced, now.as_millis())?;
+        self.last_image_bytes = self.checkpoints.written_bytes() - before;
         self.empty.push_back(empty);
         if self.empty.len() > 2 {
             self.empty.pop_front();
         }
-        if let (Some(covered), 2) = (self.checkpoints.covered_by_both(), self.empty.len()) {
-            let empty = self.empty.front().cloned().unwrap_or_default();
-            access.with(|driver, _| {
-                for segment in empty.into_iter().filter(|segment| *segment < covered.segment) {
-                    driver.log.retire(segment);
-                }
-            });
-        }
-        Ok(Step::More)
-    }
-
-    /// Moves a bounded part of a segment's live bodies.
-    fn clear(
-        &mut self,
-        access: &mut impl Access<D>,
-        segment: Pinned<D>,
-        mut offset: u32,
-    ) -> Result<Step, WalError> {
-        let mut found: Vec<(Vec<Target>, u64, Vec<u8>)> = Vec::new();
-        let mut bytes = 0;
-        let mut more = true;
-        while more && bytes < MOVE_STEP {
-            let next = segment.bodies(offset, |sequence, head, body| {
-                if let Ok(Record::Published { targets, .. } | Record::Moved { targets, .. }) =
-                    Record::decode(head)
-                {
-                    bytes += body.len();
-                    found.push((targets.into_owned(), sequence.0, body.to_vec()));
-                }
-            });
-            match next {
-                Ok(Some(next)) => offset = next,
-                // What can't be read can't be moved; its readers find that out by themselves.
-                Ok(None) | Err(_) => more = false,
+        let retired: Vec<u32> = match (self.checkpoints.covered_by_both(), self.empty.len()) {
+            (Some(covered), 2) => {
+                let empty = self.empty.front().cloned().unwrap_or_default();
+                empty.into_iter().filter(|segment| *segment < covered.segment).collect()
             }
+            _ => Vec::new(),
+        };
+        for segment in &retired {
+            self.passed.remove(segment);
         }
-        access.with(|driver, now| {
-            for (targets, from, body) in &found {
-                let moved = driver.turn(now, Input::Move { targets, from: *from, body });
-                if moved.is_err() {
-                    break;
-                }
+        let bytes = self.last_image_bytes;
+        access.with(|driver, _| {
+            driver.image_published(appended, bytes);
+            for segment in retired {
+                driver.log.retire(segment);
             }
         });
-        if more {
-            self.job = Some(Job::Clear { segment, offset });
+        Ok(NextStep::Soon)
+    }
+
+    /// Moves the live bodies of a bounded part of a segment.
+    fn clear(&mut self, access: &mut impl Access<D>, mut clearing: Clearing<D>) -> NextStep {
+        // Copies are records to replay, too.
+        let bytes_max = (self.upkeep.replay_max / 16).min(CLEAR_STEP);
+        let next = self.found.read(&clearing.segment, clearing.offset, bytes_max);
+        let mut left = &self.found.bodies[..];
+        while !left.is_empty() {
+            left = access.with(|driver, now| self.found.move_some(left, driver, now));
         }
-        Ok(Step::More)
+        match next {
+            Some(next) => {
+                clearing.offset = next;
+                self.clearing = Some(clearing);
+            }
+            None => {
+                self.passed.insert(clearing.number);
+            }
+        }
+        NextStep::Soon
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Mailbox {
 #[derive(Debug, Default)]
 struct Inner {
     parcels: Vec<Parcel>,
+    /// There is something to do though nothing may be here to take.
+    nudged: bool,
     waker: Option<Waker>,
 }
 
@@ -32,15 +34,27 @@ impl Mailbox {
         }
     }
 
+    /// Wakes the door though no reply came: requests that it kept may be handed in again.
+    pub(crate) fn nudge(&self) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            inner.nudged = true;
+            inner.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// Takes all replies.
     pub(crate) fn take(&self) -> Vec<Parcel> {
         std::mem::take(&mut self.inner.lock().parcels)
     }
 
-    /// Ready when there is something to take.
+    /// Ready when there is something to take, or once after a nudge.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.inner.lock();
-        if !inner.parcels.is_empty() {
+        if std::mem::take(&mut inner.nudged) || !inner.parcels.is_empty() {
             return Poll::Ready(());
         }
         match &mut inner.waker {

@@ -1,15 +1,20 @@
 //! The backend in this process: an engine over a log on a disk.
 
 mod backend;
+mod clearing;
 mod driver;
 mod housekeeping;
 mod journal;
+mod link;
 mod mailbox;
 mod outbox;
 mod recovery;
+mod replay;
+mod toll;
 
 pub use backend::LocalBackend;
 pub use driver::{Driver, Input, Pace};
-pub use housekeeping::{Access, Housekeeper, Upkeep};
+pub use housekeeping::{Access, Housekeeper, NextStep, Upkeep};
 pub use outbox::{Parcel, ParcelContent};
 pub use recovery::{Entropy, LocalConfig, StartError, Started, start};
+pub use toll::Toll;

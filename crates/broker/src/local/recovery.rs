@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use sluice_engine::{Config as EngineConfig, Engine, Loader, Record, RecordError};
 use sluice_model::Timestamp;
-use sluice_wal::{Config as WalConfig, Disk, Log, RecoveryReport, Scanned, WalError};
+use sluice_wal::{
+    Config as WalConfig, Disk, Log, RECORD_OVERHEAD, RecoveryReport, Scanned, WalError,
+};
 use thiserror::Error;
 
 use crate::local::driver::{Driver, Pace};
 use crate::local::housekeeping::{Housekeeper, Upkeep};
 use crate::local::journal::{LogJournal, body_ref};
+use crate::local::replay::Replay;
 
 /// How a local broker is set up.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,15 +107,18 @@ pub fn start<D: Disk>(
     let now = check_clock(&scanned, config, wall)?;
     let opened = scanned.open(now.as_millis())?;
     let mut engine = config.engine.clone();
-    // A batch shares a frame, and that fits a segment.
+    // A record fits a frame, a batch shares one, and that fits a segment.
     engine.batch_bytes_max = engine.batch_bytes_max.min(config.wal.record_max);
+    engine.stored_max = engine.stored_max.min(config.wal.record_max - RECORD_OVERHEAD);
     let mut loader = Loader::new(Engine::new(engine, entropy.seed));
     opened.images(|key, bytes| {
         loader.add(key, bytes).map_err(|source| StartError::Record { sequence: 0, source })
     })?;
     let mut engine = loader.finish();
     let mut misunderstood = None;
+    let mut replayed = 0;
     opened.replay(|record| {
+        replayed += (record.head.len() + RECORD_OVERHEAD) as u64 + u64::from(record.body.len);
         match Record::decode(record.head) {
             Ok(head) => engine.replay(&head, body_ref(record.sequence, record.body)),
             Err(source) if misunderstood.is_none() => {
@@ -132,7 +138,8 @@ pub fn start<D: Disk>(
     if let Some(commit) = log.take_commit(true, now.as_millis()) {
         log.finish(commit.run())?;
     }
-    let mut driver = Driver::new(engine, log, config.pace);
+    let replay = Replay::new(config.replay_max, replayed);
+    let mut driver = Driver::new(engine, log, config.pace, replay);
     driver.show_recovered(now);
     let upkeep = Upkeep {
         replay_max: config.replay_max,

@@ -1,6 +1,9 @@
 //! The local broker on a simulated disk, through the handle that doors hold.
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up has failed")]
 
+mod access;
+mod steady;
+
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -10,9 +13,8 @@ use bytes::Bytes;
 use sluice_broker::local::{Entropy, LocalBackend, LocalConfig, StartError, start};
 use sluice_broker::{Backend as _, Broker, Session};
 use sluice_model::{
-    Answer, Client, Code, Command, Confirm, Destination, Message, Principal, Publish, Qos,
-    QueueSettings, Receive, Reply, Request, Source, Subscribe, SubscriptionId, Timestamp, Topic,
-    TopicPattern,
+    Answer, Client, Code, Command, Confirm, Destination, Message, Principal, Publish, Qos, Receive,
+    Reply, Request, Source, Subscribe, SubscriptionId, Timestamp, Topic, TopicPattern,
 };
 use sluice_wal::{Faults, SimulatedDisk};
 
@@ -78,8 +80,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn subscribe(session: &mut Session) -> SubscriptionId {
     let pattern = TopicPattern::new("t").unwrap();
-    let settings = QueueSettings::default();
-    let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: None, settings };
+    let subscribe = Subscribe::unnamed(pattern, Qos::AtLeastOnce);
     match ask(session, vec![Command::Subscribe(subscribe)]).remove(0) {
         Answer::Subscribed { subscription } => subscription,
         other => panic!("{other:?}"),
@@ -94,6 +95,38 @@ fn publish(payload: &'static [u8]) -> Command {
         message: Message::plain(Bytes::from_static(payload)),
         confirm: Confirm::Always,
     })
+}
+
+#[test]
+fn every_message_carries_who_published_it() {
+    let keyed =
+        |id: &str| Client { principal: Principal::Key(id.into()), peer: [127, 0, 0, 1].into() };
+    let broker = Broker::new(backend(&SimulatedDisk::with_faults(1)));
+    let mut consumer = broker.open(keyed("consumer"));
+    let stored = subscribe(&mut consumer);
+    let pattern = TopicPattern::new("t").unwrap();
+    let once = Subscribe::unnamed(pattern, Qos::AtMostOnce);
+    let Answer::Subscribed { subscription: once } =
+        ask(&mut consumer, vec![Command::Subscribe(once)]).remove(0)
+    else {
+        panic!("no subscription");
+    };
+    for qos in [Qos::AtLeastOnce, Qos::AtMostOnce] {
+        for id in ["shop", "mill"] {
+            let Command::Publish(publish) = publish(b"x") else { panic!("no publish") };
+            let publish = Command::Publish(Publish { qos, ..publish });
+            ask(&mut broker.open(keyed(id)), vec![publish]);
+            for subscription in [stored, once] {
+                let received = ask(
+                    &mut consumer,
+                    vec![Command::Receive(Receive::one(Source::Subscription(subscription)))],
+                );
+                let Answer::Delivered(delivery) = &received[0] else { panic!("{received:?}") };
+                assert_eq!(delivery.carried.sender, id.as_bytes(), "{qos:?} {subscription:?}");
+            }
+        }
+    }
+    broker.stop().unwrap();
 }
 
 #[test]
@@ -131,7 +164,7 @@ fn a_message_that_can_t_be_read_back_goes_to_the_dead_set_and_the_next_one_comes
     let at = bytes.windows(7).position(|window| window == b"damaged").unwrap();
     disk.flip_bit("00000001.seg", at as u64 * 8);
     let receive = || vec![Command::Receive(Receive::one(Source::Subscription(subscription)))];
-    assert_eq!(ask(&mut session, receive()), [Answer::Empty { next: None }]);
+    assert_eq!(ask(&mut session, receive()), [Answer::Unreadable { more: false }]);
     let [Answer::Delivered(delivery)] = &ask(&mut session, receive())[..] else {
         panic!("the sound message did not come");
     };
@@ -151,8 +184,7 @@ fn a_failed_sync_leaves_the_publish_in_doubt_and_ends_the_broker() {
     let mut link =
         backend.open(Client { principal: Principal::Anonymous, peer: [127, 0, 0, 1].into() });
     let pattern = TopicPattern::new("t").unwrap();
-    let settings = QueueSettings::default();
-    let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: None, settings };
+    let subscribe = Subscribe::unnamed(pattern, Qos::AtLeastOnce);
     disk.set_faults(Faults { sync: 10_000, ..Faults::default() });
     let request = |tag, command| Request { tag, command };
     let mut requests =
@@ -203,6 +235,36 @@ fn what_was_confirmed_is_there_after_a_crash_of_the_machine_and_what_was_acked_i
         panic!("exactly the second message was due");
     };
     assert_eq!((&second.carried.payload[..], second.redelivered), (&b"second"[..], true));
+    session.close(sluice_broker::ClosedBy::Client);
+    broker.stop().unwrap();
+}
+
+#[test]
+fn publishes_that_wait_for_a_checkpoint_are_woken_by_it() {
+    let disk = SimulatedDisk::new();
+    let config = LocalConfig { replay_max: 64 << 10, ..config() };
+    let backend = LocalBackend::open(disk, &config, noon(), ENTROPY, true).unwrap().0;
+    let broker = Broker::new(backend);
+    let mut session = open(&broker);
+    subscribe(&mut session);
+    let body = [b'.'; 4000];
+    let publish = || {
+        let Command::Publish(publish) = publish(b"") else { unreachable!() };
+        let message = Message::plain(Bytes::copy_from_slice(&body));
+        Command::Publish(Publish { message, ..publish })
+    };
+    let mut requests: VecDeque<_> =
+        (1..=1000).map(|tag| Request { tag, command: publish() }).collect();
+    let mut replies = Vec::new();
+    while replies.len() < 1000 {
+        session.submit(&mut requests);
+        block_on(session.replies());
+        let before = replies.len();
+        session.take_replies(&mut replies);
+        session.written(replies[before..].iter().map(Reply::weight).sum());
+    }
+    let stats = broker.stats();
+    assert!(stats.replay_waits > 0 && stats.replay_bytes_max <= 64 << 10, "{stats:?}");
     session.close(sluice_broker::ClosedBy::Client);
     broker.stop().unwrap();
 }

@@ -104,6 +104,8 @@ pub(crate) struct Queue {
     held: BTreeSet<u64>,
     /// No message below this may be dropped.
     droppable_from: u64,
+    /// Messages in memory only.
+    resident: u64,
     settled: VecDeque<Settled>,
 }
 
@@ -138,6 +140,7 @@ impl Queue {
             delayed: BTreeSet::new(),
             held: BTreeSet::new(),
             droppable_from: 0,
+            resident: 0,
             settled: VecDeque::new(),
         }
     }
@@ -243,6 +246,7 @@ impl Queue {
             self.slots.set_ranked(seq);
         }
         self.counters.published += 1;
+        self.resident += u64::from(slot.sequence() == 0);
         self.last_sequence = self.last_sequence.max(slot.sequence());
         self.order.pushed(seq, &slot);
         self.arrive(seq, if delayed { State::Delayed } else { State::Ready });
@@ -341,7 +345,9 @@ impl Queue {
 
     fn forget(&mut self, seq: u64) -> Option<Slot> {
         self.leave(seq);
-        self.slots.remove(seq)
+        let slot = self.slots.remove(seq)?;
+        self.resident -= u64::from(slot.sequence() == 0);
+        Some(slot)
     }
 
     /// Messages that somebody holds, in order.
@@ -518,6 +524,11 @@ impl Queue {
         self.dirty = false;
     }
 
+    /// Messages in memory only.
+    pub(crate) fn resident(&self) -> u64 {
+        self.resident
+    }
+
     /// What must hold between any two transitions; checked in tests and simulations.
     pub(crate) fn check(&self) {
         let c = self.counters;
@@ -525,7 +536,9 @@ impl Queue {
         let no = self.no();
         assert_eq!(c.published, gone + self.counts.present(), "conservation in queue {no:?}");
         let mut counts = Counts::default();
+        let mut resident = 0;
         for (seq, slot, extra) in self.slots.iter() {
+            resident += u64::from(slot.sequence() == 0);
             let state = slot.state();
             counts.add(state, slot.len());
             assert_eq!(self.held.contains(&seq), state == State::Leased, "held {seq}");
@@ -536,6 +549,7 @@ impl Queue {
             assert_eq!(self.find(self.id_of(seq, slot)), Some(seq), "the id of {seq}");
         }
         assert_eq!(counts, self.counts, "counts of queue {no:?}");
+        assert_eq!(resident, self.resident, "messages in memory of queue {no:?}");
         assert_eq!(self.delayed.len() as u64, counts.by_state.delayed, "queue {no:?}");
         assert_eq!(self.dead.len() as u64, counts.by_state.dead, "queue {no:?}");
         self.order.check(&self.slots);

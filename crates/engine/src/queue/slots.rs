@@ -16,8 +16,11 @@ use sluice_model::{
 use crate::journal::{BodyRef, Progress};
 use crate::queue::order::Place;
 
-/// Slots in a chunk.
-pub(crate) const CHUNK: u64 = 1024;
+/// Slots in a chunk. A queue that changed costs an image one chunk of 7 KiB at least, and the first
+/// change after an image a copy of 8 KiB; with larger chunks a thousand queues that get a message
+/// each would write images larger than a third of the log. With smaller ones the list of pieces
+/// would be, for ten million messages.
+pub(crate) const CHUNK: u64 = 256;
 
 /// No [`Extra`].
 const PLAIN: u32 = u32::MAX;
@@ -371,7 +374,7 @@ impl Slots {
         let slot = &mut chunk.slots[at];
         if slot.extra == PLAIN {
             slot.extra = u32::try_from(chunk.extras.insert(Extra::default()))
-                .expect("a chunk has at most 1024 extras");
+                .expect("a chunk has at most 256 extras");
         }
         chunk.extras.get_mut(slot.extra as usize)
     }

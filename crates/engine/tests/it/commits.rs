@@ -298,3 +298,19 @@ fn a_subscription_is_told_when_it_is_safe_and_what_came_before_it_is_not_its() {
     rig.commit();
     assert_eq!(rig.next(client, all), "");
 }
+
+#[test]
+fn copies_that_wait_for_no_record_stay_behind_those_that_do() {
+    let mut rig = Rig::new(config());
+    let client = rig.open(peer(1));
+    rig.unnamed(client, "stored");
+    let all = rig.ephemeral(client, ">");
+    rig = by_hand(rig);
+    rig.ask(client, publish("stored", Qos::AtLeastOnce, "first", None)).unwrap();
+    // No queue takes it, so nothing of it is in the log.
+    rig.ask(client, publish("other", Qos::AtLeastOnce, "second", None)).unwrap();
+    let out = rig.ask(client, take(all)).unwrap();
+    assert_eq!(payload(&out), "");
+    rig.commit();
+    assert_eq!(rig.payloads(client, all), ["first", "second"]);
+}

@@ -240,6 +240,32 @@ fn a_broker_that_is_full_of_subscriptions_still_gives_back_those_it_has() {
 }
 
 #[test]
+fn one_key_gets_a_quarter_of_the_subscriptions_or_what_is_set() {
+    for (set, expected) in [(0, 2), (3, 3)] {
+        let mut config = config();
+        config.subscriptions_max = 8;
+        config.subscriptions_per_principal = set;
+        let mut rig = Rig::new(config);
+        let greedy = rig.open(key("greedy", 1));
+        let again = rig.open(key("greedy", 2));
+        rig.named(greedy, "n", "t");
+        for number in 1..expected {
+            rig.ephemeral(again, &format!("t.{number}"));
+        }
+        for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+            assert_eq!(rig.subscribe_to(greedy, "new", qos, None), Err(Code::Overloaded));
+        }
+        // What it has it still gets, and others have their share.
+        rig.named(again, "n", "t");
+        let modest = rig.open(key("modest", 1));
+        rig.unnamed(modest, "t");
+        // What goes with its connection makes room.
+        rig.close(again, EndedBy::Client, &[]);
+        rig.unnamed(greedy, "new");
+    }
+}
+
+#[test]
 fn a_slow_subscriber_at_most_once_loses_its_oldest_messages_which_is_counted() {
     let mut config = config();
     // Topic, sender and payload have 13 bytes together.

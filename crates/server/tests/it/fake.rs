@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use sluice_broker::{Backend, BrokerError, Capabilities, ClosedBy, Link, Stats};
 use sluice_model::{
-    Answer, Client, Code, Command, Delivery, Generation, LeaseId, MessageId, Publish, Qos, QueueNo,
-    Refusal, Reply, Request, Seq, SubscriptionId, Timestamp, TopicPattern,
+    Answer, Carried, Client, Code, Command, Delivery, Generation, LeaseId, Publish, Qos, QueueNo,
+    Receive, Refusal, Reply, Request, Seq, Source, SubscriptionId, Timestamp, TopicPattern,
 };
 use tokio::sync::watch;
 
@@ -152,6 +152,7 @@ impl FakeLink {
             Command::Publish(publish) => publish_to_all(&mut state, publish),
             Command::Fence => Some(Answer::Fenced),
             Command::Nack { .. } => None,
+            Command::Refused(refusal) => Some(Answer::Refused(*refusal)),
             Command::Subscribe(subscribe) => {
                 state.next += 1;
                 let number = state.next;
@@ -179,7 +180,7 @@ impl FakeLink {
                 state.subscriptions.insert(number, taken);
                 Some(Answer::Subscribed { subscription: SubscriptionId(number) })
             }
-            Command::Receive { subscription } => {
+            Command::Receive(Receive { from: Source::Subscription(subscription), .. }) => {
                 state.next += 1;
                 let counter = state.next;
                 Some(receive(&mut state, self.id, subscription, counter))
@@ -192,12 +193,13 @@ impl FakeLink {
                     .any(|subscription| subscription.leased.remove(&counter).is_some());
                 (!found).then(|| Answer::Refused(Refusal::new(Code::LeaseLost, "lease lost")))
             }
+            other => Some(Answer::Refused(Refusal::new(Code::Invalid, format!("{other:?}")))),
         }
     }
 }
 
 fn publish_to_all(state: &mut State, publish: Publish) -> Option<Answer> {
-    let Publish { topic, qos, message, .. } = publish;
+    let Publish { to: topic, qos, message, .. } = publish;
     assert_ne!(topic.as_str(), PANIC_TOPIC, "a panic was asked for");
     if topic.as_str() == FULL_TOPIC {
         return Some(Answer::Refused(Refusal::new(Code::QueueFull, "queue full")));
@@ -218,21 +220,17 @@ fn receive(state: &mut State, session: u64, id: SubscriptionId, counter: u64) ->
     let Some(mine) = mine else {
         return Answer::Refused(Refusal::new(Code::NotFound, "no such subscription"));
     };
-    let Some((topic, payload, qos)) = mine.ready.pop_front() else { return Answer::Empty };
+    let Some((topic, payload, qos)) = mine.ready.pop_front() else {
+        return Answer::Empty { next: None };
+    };
     let lease = (mine.qos.min(qos) == Qos::AtLeastOnce).then(|| {
         mine.leased.insert(counter, (topic.clone(), payload.clone(), qos));
         let generation = Generation { start: 1, counter };
         LeaseId { queue: QueueNo(1), seq: Seq(counter), generation, secret: 1 }
     });
-    Answer::Delivered(Delivery {
-        subscription: id,
-        lease,
-        redelivered: false,
-        id: MessageId::default(),
-        published_at: Timestamp::EPOCH,
-        topic,
-        payload,
-    })
+    let sender = Bytes::from_static(b"anonymous");
+    let carried = Carried { topic, sender, payload, ..Carried::default() };
+    Answer::Delivered(Delivery::first(id, lease, Timestamp::EPOCH, carried))
 }
 
 impl Link for FakeLink {

@@ -1,5 +1,5 @@
 use bytes::BufMut;
-use sluice_wal::{BodyRef, Config, FileDisk, Log, Opened, Sequence};
+use sluice_wal::{BodyRef, Config, FileDisk, Log, Opened, Sequence, Step};
 
 type Record = (u64, Vec<u8>, BodyRef);
 
@@ -72,4 +72,21 @@ fn what_was_committed_is_there_after_a_crash_and_after_a_clean_end_across_segmen
     assert!(opened.log.segments().len() > 4);
     let sequences: Vec<u64> = kept(&opened).iter().map(|(n, _, _)| *n).collect();
     assert_eq!(sequences, (1..=3_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_segment_that_is_retired_twice_is_removed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path()).log;
+    while log.segments().len() < 3 {
+        append(&mut log, b"filler", &[7; 8000]);
+        commit(&mut log, true);
+    }
+    let first = log.segments()[0];
+    log.retire(first);
+    log.retire(first);
+    while log.maintenance().step(false).unwrap() == Step::More {}
+    assert!(!log.segments().contains(&first));
+    log.retire(first);
+    assert_eq!(log.maintenance().step(false).unwrap(), Step::Idle);
 }

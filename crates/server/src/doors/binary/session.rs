@@ -17,9 +17,8 @@ use std::collections::VecDeque;
 
 use bytes::{Buf, BytesMut};
 use sluice_model::{
-    Answer, Carried, Code, Command, Confirm, Delivery, Destination, Message, Publish, Qos,
-    QueueSettings, Receive, Refusal, Reply, Request, Source, Subscribe, SubscriptionId,
-    TopicPattern,
+    Answer, Carried, Code, Command, Confirm, Delivery, Destination, Message, Publish, Qos, Receive,
+    Refusal, Reply, Request, Source, Subscribe, SubscriptionId, TopicPattern,
 };
 use sluice_protocol::binary::frame::{
     FrameDecodeError, FrameRef, FrameType, HEADER_BYTES, Header, LENGTH_MAX, peek_frame,
@@ -405,8 +404,7 @@ impl Session {
             debug!(pattern = %Shown(topic), "not a pattern");
             return self.refuse(id, Code::BadRequest, "invalid topic", io);
         };
-        let settings = QueueSettings::default();
-        let subscribe = Subscribe { pattern, qos, name: None, settings };
+        let subscribe = Subscribe::unnamed(pattern, qos);
         self.push(io.requests, id, Kind::Subscribe, Command::Subscribe(subscribe));
     }
 
@@ -524,6 +522,7 @@ impl Session {
             Answer::Refused(refusal) => self.refused(id, kind, &refusal, output),
             Answer::Fenced
             | Answer::Empty { .. }
+            | Answer::Unreadable { .. }
             | Answer::Published(_)
             | Answer::Settled { .. } => {}
             // Version 1 has no request that these answer.

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use sluice_model::{
-    Answer, Code, Command, Delivery, Generation, LeaseId, MessageId, Qos, QueueNo, Refusal, Reply,
-    Request, Seq, SubscriptionId, Timestamp,
+    Answer, Carried, Code, Command, Delivery, Generation, LeaseId, MessageId, Published, Qos,
+    QueueNo, Receive, Refusal, Reply, Request, Seq, Source, SubscriptionId, Timestamp,
 };
 use sluice_protocol::FrameType::{Ack, Auth, Hello, Nack, Ping, Poll, Pong, Publish, Subscribe};
 use sluice_protocol::{
@@ -137,15 +137,9 @@ fn lease(counter: u64) -> LeaseId {
 }
 
 fn delivery(lease: Option<LeaseId>, payload: Bytes) -> Answer {
-    Answer::Delivered(Delivery {
-        subscription: SubscriptionId(42),
-        lease,
-        redelivered: false,
-        id: MessageId::default(),
-        published_at: Timestamp::EPOCH,
-        topic: Bytes::from_static(b"demo"),
-        payload,
-    })
+    let (topic, sender) = (Bytes::from_static(b"demo"), Bytes::from_static(b"anonymous"));
+    let carried = Carried { topic, sender, payload, ..Carried::default() };
+    Answer::Delivered(Delivery::first(SubscriptionId(42), lease, Timestamp::EPOCH, carried))
 }
 
 fn refused(code: Code, text: &'static str) -> Answer {
@@ -293,11 +287,11 @@ fn frames_become_requests_in_their_order() {
     let Command::Subscribe(subscribe) = &asked[0].command else { panic!("{:?}", asked[0]) };
     assert_eq!((subscribe.pattern.as_str(), subscribe.qos), ("demo.>", Qos::AtLeastOnce));
     let Command::Publish(publish) = &asked[1].command else { panic!("{:?}", asked[1]) };
-    assert_eq!((publish.topic.as_str(), publish.qos), ("demo.a", Qos::AtLeastOnce));
+    assert_eq!((publish.to.as_str(), publish.qos), ("demo.a", Qos::AtLeastOnce));
     assert_eq!(publish.message.payload, &b"hi"[..]);
     let Command::Publish(publish) = &asked[2].command else { panic!("{:?}", asked[2]) };
     assert_eq!((publish.qos, publish.message.payload.len()), (Qos::AtMostOnce, 0));
-    let receive = Command::Receive { subscription: SubscriptionId(42) };
+    let receive = Command::Receive(Receive::one(Source::Subscription(SubscriptionId(42))));
     assert_eq!(asked[3].command, receive);
 }
 
@@ -313,14 +307,14 @@ fn replies_become_frames() {
     let cases = [
         (Subscribe, subscribe("a", 1),   Answer::Subscribed { subscription: SubscriptionId(42) }, Some((Ack, 9, "42"))),
         (Subscribe, subscribe("a", 1),   refused(Code::Overloaded, "too many subscriptions"), Some((Nack, 9, "503 too many subscriptions"))),
-        (Publish,   publish("a", 1, b""), Answer::Published { id, matched: 1 }, None),
+        (Publish,   publish("a", 1, b""), Answer::Published(Published { id, matched: 1, ..Published::default() }), None),
         (Publish,   publish("a", 1, b""), refused(Code::NoSpace, "disk full"), Some((Nack, 9, "500 durable publish failed: disk full"))),
         (Publish,   publish("a", 1, b""), refused(Code::Indeterminate, "sync failed"), Some((Nack, 9, "500 durable publish failed: sync failed"))),
         (Publish,   publish("a", 0, b""), refused(Code::Internal, "oh"), Some((Nack, 9, "500 oh"))),
         (Publish,   publish("a", 1, b""), refused(Code::QueueFull, "queue full"), Some((Nack, 9, "429 queue full"))),
         (Publish,   publish("a", 1, b""), slow, Some((Nack, 9, "429 rate limited; retry after 250 ms"))),
         (Publish,   publish("a", 1, b""), refused(Code::ShuttingDown, "shutting down"), Some((Nack, 9, "503 shutting down"))),
-        (Poll,      poll(42),            Answer::Empty, None),
+        (Poll,      poll(42),            Answer::Empty { next: None }, None),
         (Poll,      poll(42),            refused(Code::NotFound, "no such"), Some((Nack, 9, "404 unknown subscription"))),
         (Poll,      poll(42),            delivery(Some(lease(7)), Bytes::from_static(b"hi")), Some((Publish, 7, "demo 1 hi"))),
         (Poll,      poll(42),            delivery(None, Bytes::from_static(b"hi")), Some((Publish, 9, "demo 0 hi"))),

@@ -1,0 +1,148 @@
+//! One session's guard: what its principal may do, as of the directory in force.
+//!
+//! ```text
+//! welcome --principal gone, or a subscription outside its grants--> revoked, for good
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use sluice_model::{
+    Action, Answer, Command, Delivery, Destination, Principal, QueueName, Receive, Reply, Request,
+    Resource, Source, TopicPattern,
+};
+
+use super::needs::needed;
+use super::{Access, Standing, authorize};
+
+/// One session's guard.
+pub(crate) struct Guard {
+    access: Arc<Access>,
+    principal: Principal,
+    /// Which directory `standing` is from.
+    version: u64,
+    standing: Standing,
+    revoked: bool,
+    /// Where a publish was allowed to last: publishers mostly stay with one.
+    last_destination: Option<Destination>,
+    /// What it listens to.
+    patterns: BTreeSet<TopicPattern>,
+    /// By its tag.
+    asked: BTreeMap<u64, Asked>,
+}
+
+impl Guard {
+    pub(crate) fn new(access: Arc<Access>, principal: Principal) -> Self {
+        // The version first: a replacement in between is noticed at the first use.
+        let version = access.version();
+        let standing = access.standing(&principal);
+        let revoked = standing == Standing::Unknown;
+        Self {
+            access,
+            principal,
+            version,
+            standing,
+            revoked,
+            last_destination: None,
+            patterns: BTreeSet::new(),
+            asked: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the session is over because its principal is gone, or may no longer hear what it
+    /// listens to.
+    pub(crate) fn is_revoked(&mut self) -> bool {
+        if self.version != self.access.version() {
+            self.renew();
+        }
+        self.revoked
+    }
+
+    fn renew(&mut self) {
+        self.version = self.access.version();
+        self.standing = self.access.standing(&self.principal);
+        self.last_destination = None;
+        let may =
+            |action, resource: Resource<'_>| authorize(&self.standing, action, resource).is_ok();
+        let may_hear = |pattern: &TopicPattern| may(Action::Subscribe, Resource::Topics(pattern));
+        let may_get = |asked: &Asked| match asked {
+            Asked::Topics(pattern) => may_hear(pattern),
+            Asked::Queue(queue) => may(Action::Consume, Resource::Name(queue.as_str())),
+        };
+        let hears_all = self.patterns.iter().all(may_hear) && self.asked.values().all(may_get);
+        self.revoked |= self.standing == Standing::Unknown || !hears_all;
+    }
+
+    /// Turns the requests that are not allowed into refusals, each in its place.
+    pub(crate) fn check(&mut self, requests: &mut VecDeque<Request>) {
+        // Nobody is asked; if that changes, every anonymous session is revoked.
+        if self.standing == Standing::Unlimited && self.principal == Principal::Anonymous {
+            return;
+        }
+        for request in requests {
+            self.check_one(request);
+        }
+    }
+
+    fn check_one(&mut self, request: &mut Request) {
+        if self.standing != Standing::Unlimited && !self.is_as_before(&request.command) {
+            let mut refused = None;
+            needed(&request.command, |(action, resource)| {
+                refused = refused.take().or(authorize(&self.standing, action, resource).err());
+            });
+            if let Some(refusal) = refused {
+                self.access.count_forbidden();
+                request.command = Command::Refused(Box::new(refusal));
+                return;
+            }
+        }
+        match &request.command {
+            Command::Publish(publish) if self.standing != Standing::Unlimited => {
+                self.last_destination = Some(publish.to.clone());
+            }
+            // One that found no room is checked again at its next try.
+            Command::Subscribe(subscribe) => {
+                self.asked.entry(request.tag).or_insert(Asked::Topics(subscribe.pattern.clone()));
+            }
+            Command::Receive(Receive { from: Source::Queue(queue), wait: Some(_), .. }) => {
+                self.asked.entry(request.tag).or_insert(Asked::Queue(queue.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it publishes to where it was allowed to last.
+    fn is_as_before(&self, command: &Command) -> bool {
+        matches!(command, Command::Publish(publish)
+            if self.last_destination.as_ref() == Some(&publish.to))
+    }
+
+    /// Learns from the replies which subscriptions there are.
+    pub(crate) fn learn(&mut self, replies: &[Reply]) {
+        if self.asked.is_empty() {
+            return;
+        }
+        for reply in replies {
+            let more = matches!(
+                reply.answer,
+                Answer::Delivered(Delivery { more: true, .. }) | Answer::Unreadable { more: true }
+            );
+            if more {
+                continue;
+            }
+            if let Some(Asked::Topics(pattern)) = self.asked.remove(&reply.tag)
+                && matches!(reply.answer, Answer::Subscribed { .. })
+            {
+                self.patterns.insert(pattern);
+            }
+        }
+    }
+}
+
+/// What the backend has not answered yet, and needs the grant still when it does.
+enum Asked {
+    /// A subscription.
+    Topics(TopicPattern),
+    /// A receive that waits.
+    Queue(QueueName),
+}

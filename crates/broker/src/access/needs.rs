@@ -1,0 +1,59 @@
+//! The one table of what each command needs.
+
+use sluice_model::{Action, Command, Destination, QueueRequest, Resource, Source};
+
+/// A grant that a command needs.
+pub(super) type Need<'a> = (Action, Resource<'a>);
+
+/// The grants that a command needs, all of them; none where having been let in is enough.
+///
+/// - A subscription is allowed for its whole pattern when it is made, and looked at again whenever
+///   the keys change, so receiving from one needs nothing more.
+/// - A lease id can't be guessed: who has it was allowed to receive.
+/// - The queue of a subscription is the broker's own (`$sub.NAME`): a key that may not do everything
+///   reaches its messages by subscribing alone, which asks for the whole pattern.
+pub(super) fn needed<'a>(command: &'a Command, mut need: impl FnMut(Need<'a>)) {
+    match command {
+        Command::Publish(publish) => need(to_publish(&publish.to)),
+        Command::PublishBatch(batch) => {
+            batch.messages.iter().for_each(|(to, _)| need(to_publish(to)));
+        }
+        Command::Subscribe(subscribe) => {
+            need((Action::Subscribe, Resource::Topics(&subscribe.pattern)));
+            if !subscribe.settings.is_empty() {
+                need((Action::Admin, Resource::Topics(&subscribe.pattern)));
+            }
+        }
+        Command::Receive(receive) => match &receive.from {
+            Source::Queue(name) => need((Action::Consume, Resource::Name(name.as_str()))),
+            Source::Subscription(_) => {}
+        },
+        Command::Queue(request) => need(to_look_after(request)),
+        Command::Unsubscribe { .. }
+        | Command::Ack { .. }
+        | Command::Nack { .. }
+        | Command::Extend { .. }
+        | Command::Fence
+        | Command::Refused(_) => {}
+    }
+}
+
+fn to_publish(to: &Destination) -> Need<'_> {
+    (Action::Publish, Resource::Name(to.as_str()))
+}
+
+fn to_look_after(request: &QueueRequest) -> Need<'_> {
+    let action = match request {
+        QueueRequest::Browse { .. } | QueueRequest::Peek { .. } => Action::Consume,
+        QueueRequest::List { .. } | QueueRequest::Stats { .. } => Action::Observe,
+        QueueRequest::Declare { .. }
+        | QueueRequest::Delete { .. }
+        | QueueRequest::Purge { .. }
+        | QueueRequest::Remove { .. }
+        | QueueRequest::Cancel { .. }
+        | QueueRequest::Reschedule { .. }
+        | QueueRequest::Redrive { .. } => Action::Admin,
+    };
+    // A list names them all.
+    (action, request.queue().map_or(Resource::Broker, |name| Resource::Name(name.as_str())))
+}

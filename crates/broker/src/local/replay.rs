@@ -1,0 +1,190 @@
+//! How much a start would have to replay, and what waits so that it stays bounded.
+//!
+//! ```text
+//! 0 ......... 1/4 .............. 1/2 .............. 3/4 ............... replay_max
+//!    any publish   those that fit     a checkpoint       publishes wait;
+//!    is taken      are taken          is forced          all else goes on
+//! ```
+//!
+//! The last quarter is for what must not wait: grants, settlements, deadlines, moves. A publish
+//! waits in its session, which is woken when a checkpoint has made room; if checkpoints fail it
+//! is refused instead, so that nobody waits for a disk that is full.
+
+use std::collections::BTreeSet;
+
+use sluice_model::SessionId;
+
+/// Whether a publish may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It may.
+    Taken,
+    /// Its session is woken when it may try again.
+    Waits,
+    /// No checkpoint can be written, so nobody knows when there will be room.
+    Refused,
+}
+
+/// Distance from the newest checkpoint to the end of the log, in bytes of records.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    max: u64,
+    /// What this start has replayed, until a checkpoint covers it.
+    inherited: u64,
+    /// Bytes that had been appended at the moment of the newest checkpoint.
+    covered: u64,
+    longest: u64,
+    waits: u64,
+    failing: bool,
+    waiting: BTreeSet<SessionId>,
+    woken: Vec<SessionId>,
+    /// Were woken and have not run all that they had kept.
+    resuming: BTreeSet<SessionId>,
+}
+
+impl Replay {
+    /// A bound of `max` bytes after a start that replayed `inherited` of them.
+    pub(crate) fn new(max: u64, inherited: u64) -> Self {
+        Self {
+            max,
+            inherited,
+            covered: 0,
+            longest: inherited,
+            waits: 0,
+            failing: false,
+            waiting: BTreeSet::new(),
+            woken: Vec::new(),
+            resuming: BTreeSet::new(),
+        }
+    }
+
+    /// Bytes to replay when `appended` have been appended since the start.
+    pub(crate) fn distance(&self, appended: u64) -> u64 {
+        self.inherited + (appended - self.covered)
+    }
+
+    /// Whether a session may publish `len` more bytes.
+    pub(crate) fn admit(&mut self, session: SessionId, appended: u64, len: u64) -> Admission {
+        let distance = self.distance(appended);
+        let quarter = self.max / 4;
+        if distance <= quarter || distance + len <= 3 * quarter {
+            return Admission::Taken;
+        }
+        if self.failing {
+            return Admission::Refused;
+        }
+        self.waits += u64::from(self.waiting.insert(session));
+        Admission::Waits
+    }
+
+    /// Whether a checkpoint is needed whatever it costs.
+    pub(crate) fn is_pressing(&self, appended: u64) -> bool {
+        !self.waiting.is_empty() || self.distance(appended) >= self.max / 2
+    }
+
+    /// Notes how far it is now.
+    pub(crate) fn note(&mut self, appended: u64) {
+        self.longest = self.longest.max(self.distance(appended));
+    }
+
+    /// A checkpoint was published that holds the first `appended` bytes.
+    pub(crate) fn cover(&mut self, appended: u64) {
+        self.inherited = 0;
+        self.covered = appended;
+        self.failing = false;
+        self.wake_all();
+    }
+
+    /// A checkpoint failed.
+    pub(crate) fn fail(&mut self) {
+        self.failing = true;
+        self.wake_all();
+    }
+
+    /// Lets those who wait try again.
+    pub(crate) fn wake_all(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.resuming.extend(&waiting);
+        self.woken.extend(waiting);
+    }
+
+    /// A session has run all that it had kept. It is woken once more: publishes may leave no reply
+    /// behind, and a door that kept requests reads on only after it was woken.
+    pub(crate) fn resumed(&mut self, session: SessionId) {
+        if self.resuming.remove(&session) {
+            self.woken.push(session);
+        }
+    }
+
+    /// A session is gone.
+    pub(crate) fn forget(&mut self, session: SessionId) {
+        self.waiting.remove(&session);
+        self.resuming.remove(&session);
+    }
+
+    /// Takes the sessions that may try again.
+    pub(crate) fn take_woken(&mut self) -> Vec<SessionId> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// The longest distance there was.
+    pub(crate) fn longest(&self) -> u64 {
+        self.longest
+    }
+
+    /// How often a session had to wait.
+    pub(crate) fn waits(&self) -> u64 {
+        self.waits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[rustfmt::skip]
+    fn publishes_wait_in_the_last_quarter() {
+        let cases = [
+            (0,  90, Admission::Taken),
+            (25, 90, Admission::Taken),
+            (26, 90, Admission::Waits),
+            (26, 49, Admission::Taken),
+            (74, 2,  Admission::Waits),
+            (99, 0,  Admission::Waits),
+        ];
+        for (appended, len, expected) in cases {
+            let mut replay = Replay::new(100, 0);
+            let admission = replay.admit(SessionId(1), appended, len);
+            assert_eq!(admission, expected, "{appended} and {len}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_wakes_those_who_wait_and_ends_what_was_inherited() {
+        let mut replay = Replay::new(100, 80);
+        assert_eq!(replay.admit(SessionId(1), 0, 10), Admission::Waits);
+        assert!(replay.is_pressing(0));
+        assert_eq!(replay.take_woken(), []);
+        replay.cover(5);
+        assert_eq!(replay.take_woken(), [SessionId(1)]);
+        replay.resumed(SessionId(1));
+        assert_eq!(replay.take_woken(), [SessionId(1)], "so that its door reads on");
+        replay.resumed(SessionId(1));
+        assert_eq!(replay.take_woken(), []);
+        assert_eq!(replay.distance(5), 0);
+        assert_eq!(replay.admit(SessionId(1), 5, 10), Admission::Taken);
+        assert!(!replay.is_pressing(5));
+    }
+
+    #[test]
+    fn nobody_waits_for_checkpoints_that_fail() {
+        let mut replay = Replay::new(100, 0);
+        assert_eq!(replay.admit(SessionId(1), 80, 1), Admission::Waits);
+        replay.fail();
+        assert_eq!(replay.take_woken(), [SessionId(1)]);
+        assert_eq!(replay.admit(SessionId(1), 80, 1), Admission::Refused);
+        replay.cover(80);
+        assert_eq!(replay.admit(SessionId(1), 160, 1), Admission::Waits);
+    }
+}

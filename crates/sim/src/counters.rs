@@ -1,0 +1,162 @@
+//! What happened in schedules, and what of it must have happened at least once.
+
+use std::fmt;
+
+use sluice_wal::FaultCounters;
+
+/// One delivery of so many at least has its place compared.
+const COMPARED_ONE_IN: u64 = 6;
+
+/// What happened in one schedule or many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Requests of clients.
+    pub operations: u64,
+    /// Messages that were confirmed.
+    pub confirmed: u64,
+    /// Deliveries.
+    pub delivered: u64,
+    /// Of these, marked as redelivered.
+    pub redelivered: u64,
+    /// Of the others, with an earlier one of the same publisher whose place was compared.
+    pub compared: u64,
+    /// Publishes at most once.
+    pub fleeting_published: u64,
+    /// Of these, handed to durable subscriptions.
+    pub fleeting_delivered: u64,
+    /// Messages handed to subscribers at most once.
+    pub copies: u64,
+    /// Deliveries to a consumer of a shared subscription after one to another.
+    pub shared: u64,
+    /// Bodies that could be read at the second attempt only.
+    pub read_again: u64,
+    /// Bodies that could not be read.
+    pub unreadable: u64,
+    /// Phases without trouble.
+    pub calm_phases: u64,
+    /// Times that publishes waited for a checkpoint.
+    pub replay_waits: u64,
+    /// Bytes of bodies moved out of sparse segments.
+    pub moved_bytes: u64,
+    /// Acks that were confirmed.
+    pub acked: u64,
+    /// Starts of the broker.
+    pub starts: u64,
+    /// Starts after a torn tail.
+    pub torn_tails: u64,
+    /// Records that were written anew by a start.
+    pub rewritten: u64,
+    /// Starts during which the process died.
+    pub died_starting: u64,
+    /// Logs that failed while serving.
+    pub poisoned: u64,
+    /// Checkpoints' bytes.
+    pub checkpoint_bytes: u64,
+    /// Logs with a flipped bit that a start refused.
+    pub flips_refused: u64,
+    /// Logs with a flipped bit that a start counted, or that lost nothing.
+    pub flips_survived: u64,
+    /// What the disk did wrong.
+    pub disk: FaultCounters,
+}
+
+/// What a schedule came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What happened.
+    pub counters: Counters,
+    /// A hash over everything that happened, in order.
+    pub trace: u64,
+}
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The schedule; run it again with `cargo xtask sim --seed N`.
+    pub seed: u64,
+    /// After so many steps.
+    pub step: u64,
+    /// Which promise.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {} step {}: {}", self.seed, self.step, self.what)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+impl Counters {
+    /// Adds what happened in another schedule.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, (_, theirs)) in self.fields_mut().into_iter().zip(other.fields()) {
+            *mine += theirs;
+        }
+    }
+
+    /// Whether the order of so many deliveries was compared that it says something: of those that
+    /// are marked as redelivered, it can't be.
+    pub fn compares_enough(&self) -> bool {
+        self.compared >= self.delivered / COMPARED_ONE_IN
+    }
+
+    /// A kind of trouble that never came up, if there is one: a run that never met it proves
+    /// nothing about it.
+    pub fn never_hit(&self) -> Option<&'static str> {
+        self.fields().into_iter().find(|(_, count)| *count == 0).map(|(name, _)| name)
+    }
+}
+
+/// Lists the counters once, for adding and for finding those that were never hit.
+macro_rules! fields {
+    ($($($field:ident).+,)+) => {
+        impl Counters {
+            fn fields(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($($field).+), self.$($field).+),)+]
+            }
+
+            fn fields_mut(&mut self) -> Vec<&mut u64> {
+                vec![$(&mut self.$($field).+,)+]
+            }
+        }
+    };
+}
+
+fields! {
+    operations,
+    confirmed,
+    delivered,
+    redelivered,
+    compared,
+    fleeting_published,
+    fleeting_delivered,
+    copies,
+    shared,
+    read_again,
+    unreadable,
+    calm_phases,
+    replay_waits,
+    moved_bytes,
+    acked,
+    starts,
+    torn_tails,
+    rewritten,
+    died_starting,
+    poisoned,
+    checkpoint_bytes,
+    flips_refused,
+    flips_survived,
+    disk.power_crashes,
+    disk.process_crashes,
+    disk.sectors_lost,
+    disk.sectors_kept,
+    disk.names_lost,
+    disk.failed_syncs,
+    disk.failed_writes,
+    disk.failed_reads,
+    disk.no_space,
+    disk.bit_flips,
+    disk.cut_operations,
+}

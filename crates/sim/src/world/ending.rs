@@ -1,0 +1,73 @@
+//! The end of a schedule: without further trouble, everything that was promised must come.
+
+use std::time::Duration;
+
+use sluice_broker::local::Input;
+use sluice_model::Confirm;
+
+use super::World;
+use crate::roles::ROLES;
+
+impl World {
+    /// Every consumer takes and acks what there is, and nothing that was promised is missing.
+    pub(super) fn bring_to_an_end(&mut self) -> Result<(), String> {
+        self.crash()?;
+        while self.disk.is_dead() {
+            self.crash()?;
+        }
+        self.disk.crash_at_operation(u64::MAX);
+        let mut idle = 0;
+        while idle < 12 {
+            self.step += 1;
+            self.now = self.now.after(Duration::from_millis(100));
+            let before = self.counters.delivered;
+            for at in 0..ROLES.len() {
+                self.take_all(at)?;
+            }
+            self.turn(Input::Tick);
+            self.keep_house();
+            for _ in 0..6 {
+                self.commit();
+                self.collect()?;
+            }
+            idle = if self.counters.delivered == before { idle + 1 } else { 0 };
+            if self.step > 1_000_000 {
+                return Err("the end does not come".into());
+            }
+        }
+        self.check_the_end()
+    }
+
+    fn take_all(&mut self, at: usize) -> Result<(), String> {
+        if self.session(true, at).is_none() {
+            return Err("the broker is gone without a crash".into());
+        }
+        let client = &mut self.consumers[at];
+        for (name, lease) in std::mem::take(&mut client.held) {
+            if let Some(subscription) = ROLES[at].subscription {
+                self.oracle.acking(subscription, name);
+            }
+            client.ack(name, lease, Confirm::Always);
+        }
+        if let Some(subscription) = client.subscription {
+            for _ in 0..20 {
+                client.receive(subscription);
+            }
+        }
+        self.submit(true, at);
+        Ok(())
+    }
+
+    fn check_the_end(&mut self) -> Result<(), String> {
+        for client in &self.consumers {
+            if !client.asked.is_empty() {
+                return Err(format!("requests were never answered: {:?}", client.asked));
+            }
+        }
+        let Some(broker) = &self.broker else { return Err("the broker is gone".into()) };
+        broker.driver.check();
+        let queued = broker.driver.stats().queued;
+        self.end_run();
+        self.oracle.missing(queued)
+    }
+}

@@ -1,0 +1,170 @@
+//! One schedule: a broker, a disk, clients, and what befalls them.
+
+mod broker;
+mod ending;
+mod replies;
+mod traffic;
+mod trouble;
+
+use std::time::Duration;
+
+use sluice_broker::local::{Input, LocalConfig};
+use sluice_model::Timestamp;
+use sluice_wal::{FaultCounters, Faults, SimulatedDisk};
+
+use crate::client::Client;
+use crate::counters::{Counters, Outcome, Violation};
+use crate::oracle::Oracle;
+use crate::random::Random;
+use crate::roles::{PUBLISHERS, ROLES, SUBSCRIPTIONS};
+use broker::Broker;
+
+/// Client operations of a schedule before it is brought to its end.
+const OPERATIONS_MIN: u64 = 240;
+const CRASHES_MIN: u64 = 2;
+/// Steps of a phase without trouble.
+const CALM_STEPS: u64 = 120;
+
+/// Runs one schedule.
+///
+/// # Errors
+/// A promise was broken.
+pub fn run(seed: u64) -> Result<Outcome, Violation> {
+    let mut world = World::new(seed);
+    let outcome = world.play();
+    outcome.map_err(|what| Violation { seed, step: world.step, what })
+}
+
+struct World {
+    random: Random,
+    config: LocalConfig,
+    disk: SimulatedDisk,
+    /// What the disk does wrong now.
+    faults: Faults,
+    now: Timestamp,
+    broker: Option<Broker>,
+    publishers: Vec<Client>,
+    consumers: Vec<Client>,
+    /// Durable subscriptions that were confirmed at least once: they get what is published.
+    subscribed: Vec<bool>,
+    last_names: [u64; PUBLISHERS],
+    oracle: Oracle,
+    counters: Counters,
+    crashes: u64,
+    step: u64,
+    /// Nothing goes wrong before this step, and consumers ack all they get in its order.
+    calm_until: u64,
+    trace: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        Self {
+            disk: SimulatedDisk::with_faults(random.next()),
+            config: config(&mut random),
+            faults: Faults::default(),
+            now: Timestamp::from_millis(1_700_000_000_000),
+            broker: None,
+            publishers: (0..PUBLISHERS).map(|_| Client::new()).collect(),
+            consumers: ROLES.iter().map(|_| Client::new()).collect(),
+            subscribed: vec![false; SUBSCRIPTIONS],
+            last_names: [0; PUBLISHERS],
+            oracle: Oracle::new(SUBSCRIPTIONS),
+            counters: Counters::default(),
+            crashes: 0,
+            step: 0,
+            calm_until: 0,
+            trace: 0xcbf2_9ce4_8422_2325,
+            random,
+        }
+    }
+
+    /// FNV-1a over everything that is observed.
+    fn note(&mut self, what: &str, numbers: &[u64]) {
+        let bytes = what.bytes().chain(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        for byte in bytes {
+            self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn play(&mut self) -> Result<Outcome, String> {
+        self.start(false)?;
+        while self.counters.operations < OPERATIONS_MIN || self.crashes < CRASHES_MIN {
+            self.step += 1;
+            self.now = self.now.after(Duration::from_millis(self.random.below(8)));
+            if self.is_calm() {
+                self.calm_step()?
+            } else {
+                self.step_once()?
+            }
+            if self.disk.is_dead() || self.broker.is_none() {
+                self.crash()?;
+            }
+        }
+        self.flip_a_bit()?;
+        self.bring_to_an_end()?;
+        let bit_flips = self.counters.disk.bit_flips;
+        self.counters.disk = FaultCounters { bit_flips, ..self.disk.counters() };
+        Ok(Outcome { counters: self.counters, trace: self.trace })
+    }
+
+    fn is_calm(&self) -> bool {
+        self.step < self.calm_until
+    }
+
+    fn step_once(&mut self) -> Result<(), String> {
+        match self.random.below(1000) {
+            0..=249 => self.publish(),
+            250..=549 => self.consume(),
+            550..=799 => self.commit(),
+            800..=869 => self.keep_house(),
+            870..=919 => self.turn(Input::Tick),
+            920..=949 => self.lose_a_connection(),
+            950..=959 => self.now = self.now.after(Duration::from_millis(self.random.below(700))),
+            960..=969 => self.disk_trouble(),
+            970..=979 => self.schedule_a_crash(30),
+            980..=985 => return self.crash(),
+            986..=989 => self.begin_calm(),
+            _ => {}
+        }
+        self.collect()
+    }
+
+    /// A step in which nothing goes wrong, so that what comes is new and has its place in order.
+    fn calm_step(&mut self) -> Result<(), String> {
+        match self.random.below(100) {
+            0..=14 => self.publish(),
+            15..=54 => self.consume(),
+            55..=94 => self.commit(),
+            95..=97 => self.keep_house(),
+            _ => self.turn(Input::Tick),
+        }
+        self.collect()
+    }
+}
+
+/// Bounds so small that a short schedule meets them all.
+fn config(random: &mut Random) -> LocalConfig {
+    let mut config = LocalConfig {
+        replay_max: 16 << 10,
+        checkpoint_interval: Duration::from_secs(5),
+        ..LocalConfig::default()
+    };
+    config.wal.segment_bytes = 64 << 10;
+    config.wal.record_max = 16 << 10;
+    config.wal.frame_bytes = 4 << 10;
+    config.wal.resident_bytes = 8 << 10;
+    config.engine.queue.max_message_bytes = 8 << 10;
+    config.engine.unnamed.max_message_bytes = 8 << 10;
+    config.engine.session_out_max = 16 << 10;
+    config.engine.lost_grace = Duration::from_millis(50);
+    let max_failures = if random.percent(30) { 3 } else { 0 };
+    for rules in [&mut config.engine.unnamed, &mut config.engine.queue] {
+        rules.lease = Duration::from_millis(400);
+        rules.backoff.min = Duration::from_millis(20);
+        rules.backoff.max = Duration::from_millis(200);
+        rules.max_failures = max_failures;
+    }
+    config
+}

@@ -1,0 +1,34 @@
+//! A few schedules, and those that failed once.
+
+use sluice_sim::{Counters, run};
+
+#[test]
+fn the_same_seed_twice_is_the_same_schedule() {
+    assert_eq!(run(7).unwrap(), run(7).unwrap());
+    assert_ne!(run(7).unwrap().trace, run(8).unwrap().trace);
+}
+
+#[test]
+fn some_schedules_keep_every_promise_and_compare_enough() {
+    let mut total = Counters::default();
+    for seed in 1..=30 {
+        total.add(&run(seed).unwrap().counters);
+    }
+    assert!(total.compares_enough(), "{} of {}", total.compared, total.delivered);
+    assert!(total.calm_phases > 0 && total.shared > 0 && total.copies > 0);
+    assert!(total.fleeting_delivered > 0 && total.read_again > 0 && total.unreadable > 0);
+}
+
+#[test]
+fn copies_to_a_subscriber_at_most_once_come_in_the_order_published() {
+    for seed in [81, 92, 94, 221, 228, 255] {
+        run(seed).unwrap();
+    }
+}
+
+#[test]
+fn a_first_grant_may_be_told_after_a_later_one_of_a_shared_subscription() {
+    for seed in [9608, 16258] {
+        run(seed).unwrap();
+    }
+}
