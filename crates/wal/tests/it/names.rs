@@ -39,6 +39,10 @@ fn whatever_names_survive_a_crash_all_that_was_acknowledged_is_there() {
                 disk.crash_power_keeping(keeps, |at| subset >> at & 1 == 1);
                 let what = format!("operation {operation}, names {subset:b}, sectors {sectors}");
                 let mut promises = promises.clone();
+                if sectors == 0 {
+                    // Whatever a crash leaves, one generation more can be lost.
+                    promises.damaged = damage_newest_image(&disk);
+                }
                 for _ in 0..2 {
                     let owner = Owner::start(&disk, &mut promises);
                     drop(owner.unwrap_or_else(|error| panic!("{what}: {error}")));
@@ -48,6 +52,16 @@ fn whatever_names_survive_a_crash_all_that_was_acknowledged_is_there() {
         }
     }
     assert!(most >= 2, "{most}");
+}
+
+/// Damages what the newest manifest names; false where there is none.
+fn damage_newest_image(disk: &SimulatedDisk) -> bool {
+    let paths = disk.paths();
+    let newest = paths.iter().rev().find_map(|path| path.strip_suffix(".manifest"));
+    if let Some(newest) = newest {
+        disk.flip_bit(&format!("{newest}.image"), 8 * 16);
+    }
+    newest.is_some()
 }
 
 /// Bodies of the first segment stay needed; a recovery cuts its tail, and the segment that says
