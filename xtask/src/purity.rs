@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("sluice-server", &["broker", "protocol", "flow", "model"]),
     ("sluice-bench", &["protocol", "model"]),
     ("sluice-sim", &["broker", "engine", "wal", "flow", "model", "protocol", "server"]),
-    ("sluice-cli", &["server", "broker", "engine", "wal", "model", "bench"]),
+    ("sluice-cli", &["server", "broker", "engine", "wal", "flow", "model", "bench"]),
     ("xtask", &["bench", "sim"]),
 ];
 

@@ -141,6 +141,14 @@ impl Broker {
         self.child.wait()
     }
 
+    /// Has it read its keys again, with SIGHUP.
+    ///
+    /// # Errors
+    /// It could not be told.
+    pub fn hang_up(&self) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::HUP)?)
+    }
+
     /// Processor time it has used, on its own behalf and in the kernel.
     ///
     /// # Errors
@@ -152,6 +160,17 @@ impl Broker {
         let ticks = after_name.split_whitespace().skip(11).take(2);
         let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
         Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+    }
+
+    /// Bytes of its memory that are resident.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn resident_bytes(&self) -> io::Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.pid()))?;
+        let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        let pages = pages.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(pages * rustix::param::page_size() as u64)
     }
 
     /// Bytes it has had the system write to disk so far.

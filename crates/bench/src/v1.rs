@@ -65,16 +65,33 @@ impl Client {
     /// # Errors
     /// The connection failed, or the server refused.
     pub fn connect(addr: impl ToSocketAddrs, key: Option<&str>) -> Result<Self, ClientError> {
-        let stream = TcpStream::connect(addr)?;
+        let mut client = Self::over(TcpStream::connect(addr)?)?;
+        if let Some(key) = key {
+            client.authenticate(key)?;
+        }
+        Ok(client)
+    }
+
+    /// Introduces itself over a connection that is there.
+    ///
+    /// # Errors
+    /// The connection failed, or the server refused.
+    pub fn over(stream: TcpStream) -> Result<Self, ClientError> {
         stream.set_nodelay(true)?;
         let (input, output) = (BytesMut::new(), BytesMut::new());
         let mut client = Self { stream, input, output, last_id: 0 };
         let hello = HelloPayload { protocol_version: PROTOCOL_VERSION }.encode();
         client.ask(FrameType::Hello, hello)?;
-        if let Some(key) = key {
-            client.ask(FrameType::Auth, AuthPayload { api_key: key.to_owned() }.encode()?)?;
-        }
         Ok(client)
+    }
+
+    /// Shows a key.
+    ///
+    /// # Errors
+    /// The connection failed, or the server refused.
+    pub fn authenticate(&mut self, key: &str) -> Result<(), ClientError> {
+        self.ask(FrameType::Auth, AuthPayload { api_key: key.to_owned() }.encode()?)?;
+        Ok(())
     }
 
     /// How long to wait for a frame before giving up; none for ever.

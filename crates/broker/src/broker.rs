@@ -3,9 +3,11 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use sluice_model::Client;
+use sluice_model::{Action, Client, Principal, Refusal, Resource};
 
+use crate::access::{Access, Directory, Guard};
 use crate::backend::{Backend, Capabilities};
+use crate::memory::Memory;
 use crate::session::Session;
 use crate::{BrokerError, Stats};
 
@@ -13,12 +15,46 @@ use crate::{BrokerError, Stats};
 #[derive(Clone)]
 pub struct Broker {
     backend: Arc<dyn Backend>,
+    access: Arc<Access>,
+    memory: Arc<Memory>,
 }
 
 impl Broker {
-    /// A broker on top of `backend`.
+    /// A broker on top of `backend`, open to everyone until [`Broker::set_directory`].
     pub fn new(backend: impl Backend) -> Self {
-        Self { backend: Arc::new(backend) }
+        let memory = Arc::new(Memory::unlimited());
+        Self { backend: Arc::new(backend), access: Arc::default(), memory }
+    }
+
+    /// The same broker, which keeps to a memory budget.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Self { memory: Arc::new(memory), ..self }
+    }
+
+    /// The memory budget.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// From now on these are let in, with these grants. Sessions of others, and those that listen
+    /// to what they no longer may, get nothing more: see [`Session::is_revoked`].
+    pub fn set_directory(&self, directory: Directory) {
+        self.access.replace(directory);
+    }
+
+    /// Whether `principal` may do this. Requests of a session are asked for by the session itself;
+    /// this is for what doors offer beside them.
+    ///
+    /// # Errors
+    /// It may not; the refusal is counted.
+    pub fn authorize(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Result<(), Refusal> {
+        self.access.authorize(principal, action, resource)
     }
 
     /// What the backend can do.
@@ -28,12 +64,14 @@ impl Broker {
 
     /// Opens a session for a client that has shown who it is.
     pub fn open(&self, client: Client) -> Session {
-        Session::new(self.backend.open(client))
+        let guard = Guard::new(Arc::clone(&self.access), client.principal.clone());
+        Session::new(self.backend.open(client), guard, Arc::clone(&self.memory))
     }
 
     /// Counters and gauges as they stand.
     pub fn stats(&self) -> Stats {
-        self.backend.stats()
+        let (forbidden, refused_memory) = (self.access.forbidden(), self.memory.refused());
+        Stats { forbidden, refused_memory, ..self.backend.stats() }
     }
 
     /// Waits until the broker can serve no more, and says why. Cancel-safe.

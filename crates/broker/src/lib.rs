@@ -2,15 +2,19 @@
 //!
 //! Doors hold a [`Broker`] and open a [`Session`] a client; a [`Backend`] does the work.
 
+mod access;
 mod backend;
 mod broker;
 mod error;
 pub mod local;
+mod memory;
 mod session;
 mod stats;
 
+pub use access::Directory;
 pub use backend::{Backend, Capabilities, ClosedBy, Link};
 pub use broker::Broker;
 pub use error::BrokerError;
+pub use memory::{Memory, Pressure};
 pub use session::Session;
 pub use stats::Stats;

@@ -2,36 +2,68 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 
-use sluice_model::{Reply, Request};
+use sluice_model::{Command, Reply, Request};
 
+use crate::access::Guard;
 use crate::backend::{ClosedBy, Link};
+use crate::memory::{Memory, Pressure};
 
 /// One client's way into the broker. Dropping it ends the session as [`ClosedBy::Client`].
 pub struct Session {
     link: Option<Box<dyn Link>>,
+    guard: Guard,
+    memory: Arc<Memory>,
 }
 
 impl Session {
-    pub(crate) fn new(link: Box<dyn Link>) -> Self {
-        Self { link: Some(link) }
+    pub(crate) fn new(link: Box<dyn Link>, guard: Guard, memory: Arc<Memory>) -> Self {
+        Self { link: Some(link), guard, memory }
+    }
+
+    /// Whether the client's key is gone, or no longer covers what it listens to. Nothing more is
+    /// taken or given then; what remains is to [`Session::close`] it.
+    pub fn is_revoked(&mut self) -> bool {
+        self.guard.is_revoked()
     }
 
     /// Runs requests from the front and removes those that ran, in order. What is left found no
     /// room for its reply, or is a publish that the log can't take yet: submit it again after
-    /// [`Session::written`] and whenever [`Session::replies`] returns.
+    /// [`Session::written`] and whenever [`Session::replies`] returns. What the client may not do,
+    /// and what there is no memory for, is answered by a refusal in its place.
     ///
     /// The calling thread may carry out one commit for itself and others before this returns.
     pub fn submit(&mut self, requests: &mut VecDeque<Request>) {
+        if self.guard.is_revoked() {
+            return;
+        }
+        self.guard.check(requests);
+        if self.memory.pressure() >= Pressure::High {
+            self.refuse_publishes(requests);
+        }
         if let Some(link) = &mut self.link {
             link.submit(requests);
         }
     }
 
+    fn refuse_publishes(&self, requests: &mut VecDeque<Request>) {
+        let publishes =
+            requests.iter_mut().filter(|request| matches!(request.command, Command::Publish(_)));
+        for request in publishes {
+            request.command = Command::Refused(Box::new(self.memory.refuse_publish()));
+        }
+    }
+
     /// Appends the replies that may leave by now, in the order of their requests.
     pub fn take_replies(&mut self, into: &mut Vec<Reply>) {
+        if self.guard.is_revoked() {
+            return;
+        }
         if let Some(link) = &mut self.link {
+            let before = into.len();
             link.take_replies(into);
+            self.guard.learn(into.get(before..).unwrap_or_default());
         }
     }
 

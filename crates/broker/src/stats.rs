@@ -21,6 +21,10 @@ pub struct Stats {
     pub dead: u64,
     /// Requests refused.
     pub refused: u64,
+    /// Of these, and of what doors asked beside requests, refused for want of a grant.
+    pub forbidden: u64,
+    /// Of these, publishes refused because memory is short.
+    pub refused_memory: u64,
     /// Live subscriptions.
     pub subscriptions: u64,
     /// Open sessions.

@@ -1,9 +1,10 @@
 //! What can be typed.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueHint};
+
+use crate::settings::{Flags, Sources};
 
 /// A durable message broker with flow control at its heart.
 #[derive(Debug, Parser)]
@@ -16,58 +17,54 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the broker
+    #[command(
+        after_help = "What is not given comes from variables (SLUICE_<KEY>), the configuration \
+        file, else a default.\nsluice config default shows all keys, sluice config show what is set."
+    )]
     Serve(ServeArgs),
     /// Publish one message, or one per line of standard input; success means that they are safe
     Publish(PublishArgs),
     /// Print messages as they arrive
     Subscribe(SubscribeArgs),
-    /// Look at a log that no broker has open
+    /// Look at a log that no broker has open, or repair it
     Log(LogArgs),
+    /// Check and show the broker's settings
+    Config(ConfigArgs),
+    /// Print what makes a shell complete commands
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands
+    #[command(hide = true)]
+    Man(ManArgs),
+    /// Make, list and revoke the keys that clients show
+    Key(KeyArgs),
 }
 
-/// Run the broker. What is not given here comes from the configuration file, else a default.
+/// Run the broker.
 #[derive(Debug, Default, Parser)]
 pub(crate) struct ServeArgs {
-    /// Configuration file (TOML); else ./sluice.toml, else /etc/sluice/sluice.toml
-    #[arg(long, env = "SLUICE_CONFIG")]
-    pub(crate) config: Option<PathBuf>,
-    /// Where the binary and the line door listen; port 0 takes a free one
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) tcp_addr: Option<SocketAddr>,
-    /// Where messages are kept
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
-    /// Keep everything in memory only
-    #[arg(long, conflicts_with = "data_dir")]
-    pub(crate) ephemeral: bool,
-    /// When messages are synced: always, every_n:N, interval_ms:N or none
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) fsync_policy: Option<String>,
-    /// Listen beyond this machine without keys
-    #[arg(long)]
-    pub(crate) insecure_no_auth: bool,
-    /// Take keys in the clear from beyond this machine
-    #[arg(long)]
-    pub(crate) insecure_plaintext: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
     /// Start although the clock is far ahead of the log
     #[arg(long)]
     pub(crate) accept_clock: bool,
-    /// Keep the log on a file system that copies on write
-    #[arg(long)]
-    pub(crate) allow_unsafe_fs: bool,
-    /// How log lines are written to standard error
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or filters such as sluice_broker=debug
-    #[arg(long, default_value = "info")]
-    pub(crate) log_level: String,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(crate) enum LogFormat {
-    #[default]
-    Text,
-    Json,
+/// Where settings come from.
+#[derive(Debug, Default, Parser)]
+pub(crate) struct SettingsArgs {
+    /// Configuration file, TOML or YAML; else the variable SLUICE_CONFIG, ./sluice.toml, or
+    /// /etc/sluice/sluice.toml
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+impl SettingsArgs {
+    /// With the process's environment.
+    pub(crate) fn sources(&self) -> Sources {
+        Sources::new(self.config.clone(), self.flags.clone())
+    }
 }
 
 /// Where the broker is and who asks.
@@ -132,6 +129,18 @@ pub(crate) enum LogCommand {
     Inspect(DirArgs),
     /// Check every frame; exit code 3 if a start would refuse
     Verify(DirArgs),
+    /// Make a corrupt log start again, without what can't be read
+    Repair(RepairArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct RepairArgs {
+    /// The data directory
+    #[arg(long, default_value = "./sluice-data", value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Do it; without this it only says what it would do
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Parser)]
@@ -142,4 +151,115 @@ pub(crate) struct DirArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Find all that is wrong with the settings that `serve` would get; exit code 78 if anything is
+    Check(SettingsArgs),
+    /// Show every setting
+    Show(ShowArgs),
+    /// Print a configuration file with every key, its meaning and its default
+    Default,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ShowArgs {
+    /// Show where each value comes from
+    #[arg(long)]
+    pub(crate) origin: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct CompletionsArgs {
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ManArgs {
+    /// Where to write a page for each command
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeyArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a key and print it; it can't be shown again
+    Create(KeyCreateArgs),
+    /// Show the keys there are and what they may do
+    List(KeyListArgs),
+    /// Take a key away
+    Revoke(KeyRevokeArgs),
+}
+
+/// Which key file: that of a broker with the same configuration.
+#[derive(Debug, Parser)]
+pub(crate) struct KeyFileArgs {
+    /// The key file; else the one that the configuration names, else keys.toml in the data directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys_file: Option<PathBuf>,
+    /// Configuration file of the broker; else as `sluice serve` finds it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Data directory of the broker; else as the configuration says
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeyCreateArgs {
+    /// What its holder is called; else something random
+    pub(crate) id: Option<String>,
+    /// What it may do, such as publish:orders.>; again for more. Actions: publish, subscribe,
+    /// consume, kv_read, kv_write, observe, admin
+    #[arg(long, value_name = "ACTION:SCOPE", required_unless_present_any = ["all", "rotate"])]
+    pub(crate) grant: Vec<String>,
+    /// It may do everything
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Give the key that there is a second secret, with its grants
+    #[arg(long, requires = "id", conflicts_with_all = ["grant", "all"])]
+    pub(crate) rotate: bool,
+    /// Print id and key as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) file: KeyFileArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeyListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) file: KeyFileArgs,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct KeyRevokeArgs {
+    /// Which key
+    pub(crate) id: String,
+    /// Only the older of its two secrets
+    #[arg(long)]
+    pub(crate) oldest: bool,
+    #[command(flatten)]
+    pub(crate) file: KeyFileArgs,
 }

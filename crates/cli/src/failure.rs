@@ -9,17 +9,23 @@ use sluice_server::ServerError;
 use sluice_wal::WalError;
 use thiserror::Error;
 
+use crate::keys::KeyFileError;
+use crate::settings::Problem;
+
 /// Why a command failed.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     /// The configuration can't be used. Shown with the place in the file.
-    #[error("{0}")]
-    Settings(miette::Report),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Settings(Vec<miette::Report>),
     /// A setting is unsafe and nobody accepted it.
     #[error("{0}")]
     Unsafe(String),
+    /// The arguments make no sense.
+    #[error("{0}")]
+    Usage(String),
     /// The log is damaged.
-    #[error("{0}\nsluice log verify shows what is damaged; nothing was changed")]
+    #[error("{0}")]
     Corrupt(String),
     /// The disk failed while the broker ran.
     #[error("the disk failed: {0}")]
@@ -36,7 +42,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Client(_) | Self::Other(_) => 1,
-            Self::Unsafe(_) => 2,
+            Self::Unsafe(_) | Self::Usage(_) => 2,
             Self::Corrupt(_) => 3,
             Self::Disk(_) => 4,
             Self::Settings(_) => 78,
@@ -47,8 +53,16 @@ impl Failure {
         Self::Other(error.to_string())
     }
 
+    pub(crate) fn usage(error: impl std::fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
     pub(crate) fn settings(error: impl std::fmt::Display) -> Self {
-        Self::Settings(miette::miette!("{error}"))
+        Self::all_settings(vec![Problem::new(error)])
+    }
+
+    pub(crate) fn all_settings(problems: Vec<Problem>) -> Self {
+        Self::Settings(problems.into_iter().map(Problem::report).collect())
     }
 }
 
@@ -60,7 +74,24 @@ fn hint(error: &ClientError) -> &'static str {
         ClientError::Refused(nack) if nack.code == 401 => {
             "\ngive the key with --key-file or SLUICE_API_KEY"
         }
+        ClientError::Refused(nack) if nack.code == 403 => {
+            "\nsluice key list shows what the key may do"
+        }
         _ => "",
+    }
+}
+
+impl From<KeyFileError> for Failure {
+    fn from(error: KeyFileError) -> Self {
+        match error {
+            KeyFileError::Io { .. } => Self::Other(error.to_string()),
+            KeyFileError::Exposed { .. } => Self::Unsafe(error.to_string()),
+            KeyFileError::Syntax { .. }
+            | KeyFileError::Id { .. }
+            | KeyFileError::Hashes { .. }
+            | KeyFileError::Twice { .. }
+            | KeyFileError::Grant { .. } => Self::settings(error),
+        }
     }
 }
 
@@ -81,7 +112,9 @@ impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
             StartError::Log(error) => error.into(),
-            StartError::Record { .. } => Self::Corrupt(error.to_string()),
+            StartError::Record { .. } => {
+                Self::Corrupt(format!("{error}\nsluice log verify shows what there is"))
+            }
             StartError::Clock { .. } => Self::settings(error),
         }
     }

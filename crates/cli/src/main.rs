@@ -6,14 +6,22 @@
 mod args;
 mod commands;
 mod failure;
+mod heap;
+mod keys;
+mod logging;
+mod machine;
+mod reload;
 mod settings;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command, LogCommand};
+use crate::args::{Args, Command, ConfigCommand, KeyCommand, LogCommand};
 use crate::failure::Failure;
+
+#[global_allocator]
+static HEAP: heap::Counting = heap::Counting;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -24,6 +32,19 @@ fn main() -> ExitCode {
         Command::Log(args) => match args.command {
             LogCommand::Inspect(args) => commands::log::inspect(&args),
             LogCommand::Verify(args) => commands::log::verify(&args),
+            LogCommand::Repair(args) => commands::repair::repair(&args),
+        },
+        Command::Config(args) => match args.command {
+            ConfigCommand::Check(args) => commands::config::check(&args),
+            ConfigCommand::Show(args) => commands::config::show(&args),
+            ConfigCommand::Default => commands::config::default(),
+        },
+        Command::Completions(args) => commands::generate::completions(&args),
+        Command::Man(args) => commands::generate::man(&args),
+        Command::Key(args) => match args.command {
+            KeyCommand::Create(args) => commands::key::create(&args),
+            KeyCommand::List(args) => commands::key::list(&args),
+            KeyCommand::Revoke(args) => commands::key::revoke(&args),
         },
     };
     match outcome {
@@ -38,7 +59,7 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "this is where a command line says why it failed")]
 fn report(failure: &Failure) {
     match failure {
-        Failure::Settings(report) => eprintln!("{report:?}"),
+        Failure::Settings(reports) => reports.iter().for_each(|report| eprintln!("{report:?}")),
         _ => eprintln!("sluice: {failure}"),
     }
 }

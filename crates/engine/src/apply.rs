@@ -67,7 +67,8 @@ impl Engine {
         }
     }
 
-    fn started(&mut self, start: u32, unclean: bool) {
+    /// A start begins: its ids and generations count from the beginning.
+    pub(crate) fn started(&mut self, start: u32, unclean: bool) {
         self.start = start;
         self.next.message = 0;
         self.next.generation = 0;
@@ -83,6 +84,7 @@ impl Engine {
         self.next.queue = self.next.queue.max(no.0);
         self.global_dirty = true;
         self.topics.insert(&queue.pattern, Listener::Queue(no));
+        self.holdings.add(&queue.owner);
         match &queue.name {
             Some(name) => {
                 self.names.insert(name.clone(), no);
@@ -98,6 +100,7 @@ impl Engine {
     fn remove_queue(&mut self, no: QueueNo) {
         let Some(queue) = self.queues.remove(&no) else { return };
         self.topics.remove(&queue.pattern, Listener::Queue(no));
+        self.holdings.remove(&queue.owner);
         match &queue.name {
             Some(name) => {
                 self.names.remove(name);

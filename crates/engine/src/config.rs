@@ -93,6 +93,8 @@ pub struct Config {
     pub recovered_lease: Duration,
     /// Most subscriptions at a time.
     pub subscriptions_max: usize,
+    /// Most of them by one key; 0 for a quarter.
+    pub subscriptions_per_principal: usize,
     /// Most unsettled deliveries that a session may hold.
     pub session_leases_max: usize,
     /// Most bytes of replies on their way out of one session.
@@ -113,6 +115,7 @@ impl Default for Config {
             lost_grace: Duration::from_secs(2),
             recovered_lease: Duration::from_secs(10),
             subscriptions_max: 100_000,
+            subscriptions_per_principal: 0,
             session_leases_max: 65_536,
             session_out_max: 1 << 20,
             deadlines_per_turn: 1_000,
@@ -139,6 +142,14 @@ pub enum ConfigError {
 }
 
 impl Config {
+    /// Most subscriptions by one key.
+    pub(crate) fn subscriptions_per_principal(&self) -> usize {
+        match self.subscriptions_per_principal {
+            0 => self.subscriptions_max.div_ceil(4),
+            given => given,
+        }
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors

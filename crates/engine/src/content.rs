@@ -65,6 +65,8 @@ pub struct Stored {
     pub id: MessageId,
     /// Where it was published to: UTF-8.
     pub topic: Bytes,
+    /// Who published it, as the broker knows: UTF-8.
+    pub sender: Bytes,
     /// The publisher's bytes.
     pub payload: Bytes,
 }
@@ -81,12 +83,12 @@ impl Stored {
         let id = MessageId { start: input.try_get_u32_le()?, counter: input.try_get_u64_le()? };
         let _flags = input.try_get_u8()?;
         let topic = body.slice_ref(str(input)?.as_bytes());
-        let _sender = str(input)?;
+        let sender = body.slice_ref(str(input)?.as_bytes());
         for _ in 0..input.try_get_u16_le()? {
             let _name = str(input)?;
             let _value = str(input)?;
         }
-        Ok(Self { published_at, id, topic, payload: body.slice_ref(input) })
+        Ok(Self { published_at, id, topic, sender, payload: body.slice_ref(input) })
     }
 }
 
@@ -111,6 +113,7 @@ mod tests {
         let stored = Stored::decode(&Bytes::from(bytes.clone())).unwrap();
         assert_eq!((stored.published_at, stored.id), (content.published_at, content.id));
         assert_eq!((&stored.topic[..], &stored.payload[..]), (&b"orders.eu"[..], &b"hello"[..]));
+        assert_eq!(&stored.sender[..], b"anonymous");
         for cut in 0..bytes.len() - content.payload.len() {
             assert!(Stored::decode(&Bytes::from(bytes[..cut].to_vec())).is_err(), "cut at {cut}");
         }

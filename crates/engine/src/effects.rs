@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sluice_model::{Answer, LeaseId, MessageId, SessionId, SubscriptionId, Timestamp, Topic};
+use sluice_model::{
+    Answer, LeaseId, MessageId, Principal, SessionId, SubscriptionId, Timestamp, Topic,
+};
 
 use crate::journal::{BodyRef, Need};
 
@@ -74,7 +76,7 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// Bytes of topic and payload; of a stored body a little more.
+    /// Bytes of topic, sender and payload; of a stored body a little more.
     pub fn bytes(&self) -> usize {
         match &self.body {
             Body::Stored(at) => at.len as usize,
@@ -101,14 +103,16 @@ pub struct Resident {
     pub published_at: Timestamp,
     /// Where it was published to.
     pub topic: Topic,
+    /// Who published it.
+    pub sender: Principal,
     /// Its bytes, in an allocation of their own.
     pub payload: Bytes,
 }
 
 impl Resident {
-    /// Bytes of topic and payload.
+    /// Bytes of topic, sender and payload.
     pub fn bytes(&self) -> usize {
-        self.topic.as_str().len() + self.payload.len()
+        self.topic.as_str().len() + self.sender.as_str().len() + self.payload.len()
     }
 }
 

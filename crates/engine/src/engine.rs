@@ -23,7 +23,7 @@ use crate::random::{LeaseKey, Random, SeededMap};
 use crate::record::{Cause, DeadReason, Record, Removal, Target};
 use crate::session::Session;
 use crate::stats::Stats;
-use crate::topic::{Ephemeral, Owner, TopicIndex};
+use crate::topic::{Ephemeral, Holdings, Owner, TopicIndex};
 use crate::usage::Usage;
 
 /// Room that any answer without a message needs.
@@ -55,6 +55,7 @@ pub struct Engine {
     pub(crate) unnamed: BTreeMap<(Owner, TopicPattern), BTreeSet<QueueNo>>,
     pub(crate) ephemerals: SeededMap<SubscriptionId, Ephemeral>,
     pub(crate) topics: TopicIndex,
+    pub(crate) holdings: Holdings,
     pub(crate) deadlines: Deadlines,
     pub(crate) usage: Usage,
     pub(crate) stats: Stats,
@@ -114,6 +115,7 @@ impl Engine {
             unnamed: BTreeMap::new(),
             ephemerals: random.map(),
             topics: TopicIndex::new(random.map()),
+            holdings: Holdings::default(),
             deadlines: Deadlines::default(),
             usage: Usage::default(),
             stats: Stats::default(),
@@ -167,6 +169,11 @@ impl Engine {
             Command::Fence => {
                 let need = state.need;
                 self.reply(turn.effects, session, tag, Answer::Fenced, need);
+            }
+            Command::Refused(refusal) => {
+                self.stats.refused += 1;
+                let answer = Answer::Refused(Refusal::clone(refusal));
+                self.reply(turn.effects, session, tag, answer, Need::NONE);
             }
         }
         Ran::Done

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_model::{
-    Answer, Code, Confirm, MessageId, Publish, Qos, QueueNo, Seq, SessionId, Timestamp,
+    Answer, Code, Confirm, MessageId, Principal, Publish, Qos, QueueNo, Seq, SessionId, Timestamp,
 };
 
 use crate::config::{Level, Overflow};
@@ -33,7 +33,7 @@ impl Engine {
         let route = self.topics.route(&publish.topic);
         let id = MessageId { start: self.start, counter: self.next.message + 1 };
         let outcome = match publish.qos {
-            Qos::AtMostOnce => Ok(self.publish_resident(turn.now, id, publish, &route)),
+            Qos::AtMostOnce => Ok(self.publish_resident(turn.now, session, id, publish, &route)),
             Qos::AtLeastOnce => self.publish_stored(turn, session, id, publish, &route),
         };
         let matched = (route.queues.len() + route.ephemerals.len()) as u32;
@@ -54,10 +54,17 @@ impl Engine {
         }
     }
 
+    /// Who publishes, as the door has found out.
+    fn sender(&self, session: SessionId) -> Principal {
+        let state = self.sessions.get(&session);
+        state.map_or(Principal::Anonymous, |state| state.client.principal.clone())
+    }
+
     /// At most once: from memory, to whoever has room.
     fn publish_resident(
         &mut self,
         now: Timestamp,
+        session: SessionId,
         id: MessageId,
         publish: &Publish,
         route: &Route,
@@ -65,7 +72,7 @@ impl Engine {
         if route.queues.is_empty() && route.ephemerals.is_empty() {
             return Need::NONE;
         }
-        let message = resident(now, id, publish);
+        let message = resident(now, id, publish, self.sender(session));
         self.spread(&route.ephemerals, &message);
         let len = message.bytes() as u64;
         for target in self.targets(now, publish, route) {
@@ -105,12 +112,12 @@ impl Engine {
         route: &Route,
     ) -> Result<Need, QueueNo> {
         let extras = publish.message.extras.as_deref();
-        let sender = self.sessions.get(&session).map(|session| session.client.principal.clone());
+        let sender = self.sender(session);
         let content = Content {
             published_at: turn.now,
             id,
             topic: publish.topic.as_str(),
-            sender: sender.as_ref().map_or("", |principal| principal.as_str()),
+            sender: sender.as_str(),
             headers: extras.map_or(&[], |extras| &extras.headers),
             payload: &publish.message.payload,
         };
@@ -141,7 +148,7 @@ impl Engine {
             }
         }
         if !route.ephemerals.is_empty() {
-            let message = resident(turn.now, id, publish);
+            let message = resident(turn.now, id, publish, sender.clone());
             // One that waits for nothing still stays behind those before it.
             if need == Need::NONE && self.hidden_copies.is_empty() {
                 self.spread(&route.ephemerals, &message);
@@ -209,11 +216,12 @@ impl Engine {
 }
 
 /// A copy in memory, in an allocation of its own so that it pins no read buffer.
-fn resident(now: Timestamp, id: MessageId, publish: &Publish) -> Arc<Resident> {
+fn resident(now: Timestamp, id: MessageId, publish: &Publish, sender: Principal) -> Arc<Resident> {
     Arc::new(Resident {
         id,
         published_at: now,
         topic: publish.topic.clone(),
+        sender,
         payload: Bytes::copy_from_slice(&publish.message.payload),
     })
 }

@@ -17,7 +17,32 @@ use crate::stats::Stats;
 impl Engine {
     /// Applies a record that the log kept.
     pub fn replay(&mut self, record: &Record<'_>, body: BodyRef) {
+        // In a repaired log the record of a start may be lost. What that start has given out must
+        // not be given out again.
+        let by = match record {
+            Record::Published { id, .. } => id.start,
+            Record::Granted { generation, .. } => generation.start,
+            _ => 0,
+        };
+        if by > self.start {
+            self.started(by, true);
+        }
         self.apply(record, body);
+    }
+
+    /// What a queue listens to and whose it is, for people.
+    pub fn queue_title(&self, no: QueueNo) -> Option<String> {
+        let queue = self.queues.get(&no)?;
+        let (pattern, owner) = (queue.pattern.as_str(), &queue.owner);
+        Some(match &queue.name {
+            Some(name) => format!("subscription `{}` to `{pattern}`", name.as_str()),
+            None => format!("`{pattern}` of {owner}"),
+        })
+    }
+
+    /// The number that a queue's next message gets.
+    pub fn next_seq(&self, no: QueueNo) -> Option<Seq> {
+        self.queues.get(&no).map(|queue| Seq(queue.slots.next()))
     }
 
     /// Ends replay: counts this start, gives recovered leases time to be settled, and lets

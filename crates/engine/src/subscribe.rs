@@ -9,9 +9,10 @@ use crate::effects::Effects;
 use crate::engine::{Engine, Turn, need_of, queue_config};
 use crate::journal::{Journal, Need};
 use crate::record::{Cause, Record};
-use crate::topic::{Ephemeral, Listener};
+use crate::topic::{Ephemeral, Listener, Owner};
 
 const FULL: &str = "the broker has as many subscriptions as subscriptions_max allows";
+const OWN_FULL: &str = "the key has as many subscriptions as subscriptions_per_principal allows";
 
 /// Whose end of a connection went away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,15 +33,12 @@ impl Engine {
     ) {
         let id = SubscriptionId(self.next.subscription + 1);
         let (listener, need) = match subscribe.qos {
-            Qos::AtMostOnce if self.is_full() => {
-                return self.refuse(turn.effects, session, tag, Code::Overloaded, FULL);
-            }
-            Qos::AtMostOnce => {
-                let listener = Listener::Ephemeral(id);
-                self.ephemerals.insert(id, Ephemeral::new(session, subscribe.pattern.clone()));
-                self.topics.insert(&subscribe.pattern, listener);
-                (listener, Need::NONE)
-            }
+            Qos::AtMostOnce => match self.room_for(session) {
+                Ok(owner) => (self.ephemeral(id, session, owner, subscribe), Need::NONE),
+                Err((code, text)) => {
+                    return self.refuse(turn.effects, session, tag, code, text);
+                }
+            },
             Qos::AtLeastOnce => match self.durable(turn, session, subscribe) {
                 Ok((queue, need)) => (Listener::Queue(queue), need),
                 Err((code, text)) => {
@@ -58,9 +56,32 @@ impl Engine {
         self.reply(turn.effects, session, tag, Answer::Subscribed { subscription: id }, need);
     }
 
-    /// Whether there is no room for a new subscription.
-    fn is_full(&self) -> bool {
-        self.subscriptions() >= self.config.subscriptions_max
+    /// Who may have one more subscription, if there is room for it.
+    fn room_for(&self, session: SessionId) -> Result<Owner, (Code, &'static str)> {
+        let Some(owner) = self.sessions.get(&session).map(|state| state.owner.clone()) else {
+            return Err((Code::NotFound, "the session has ended"));
+        };
+        if self.subscriptions() >= self.config.subscriptions_max {
+            return Err((Code::Overloaded, FULL));
+        }
+        if self.holdings.of(&owner) >= self.config.subscriptions_per_principal() {
+            return Err((Code::Overloaded, OWN_FULL));
+        }
+        Ok(owner)
+    }
+
+    fn ephemeral(
+        &mut self,
+        id: SubscriptionId,
+        session: SessionId,
+        owner: Owner,
+        subscribe: &Subscribe,
+    ) -> Listener {
+        let listener = Listener::Ephemeral(id);
+        self.holdings.add(&owner);
+        self.ephemerals.insert(id, Ephemeral::new(session, owner, subscribe.pattern.clone()));
+        self.topics.insert(&subscribe.pattern, listener);
+        listener
     }
 
     /// Finds the durable subscription that is meant, or makes it. Fails if its name is taken by
@@ -84,12 +105,7 @@ impl Engine {
             let need = self.take_over(turn, no);
             return Ok((no, need));
         }
-        let Some(owner) = self.sessions.get(&session).map(|state| state.owner.clone()) else {
-            return Err((Code::NotFound, "the session has ended"));
-        };
-        if self.is_full() {
-            return Err((Code::Overloaded, FULL));
-        }
+        let owner = self.room_for(session)?;
         let no = QueueNo(self.next.queue + 1);
         let record = Record::Subscribed {
             queue: no,
@@ -157,6 +173,7 @@ impl Engine {
                     if let Some(ephemeral) = self.ephemerals.remove(&subscription) {
                         debug_assert_eq!(ephemeral.session, id);
                         self.topics.remove(&ephemeral.pattern, listener);
+                        self.holdings.remove(&ephemeral.owner);
                     }
                 }
                 Listener::Queue(no) => self.detach(now, no, id),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{LeaseId, Message, Qos, SubscriptionId, SubscriptionName, Topic, TopicPattern};
+use crate::{
+    LeaseId, Message, Qos, Refusal, SubscriptionId, SubscriptionName, Topic, TopicPattern,
+};
 
 /// A command with the number under which its session wants the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +45,8 @@ pub enum Command {
     },
     /// Answer when everything before it on this session has reached its level.
     Fence,
+    /// Nothing any more: it was refused on its way. What is left is its place among the replies.
+    Refused(Box<Refusal>),
 }
 
 /// Hand a message to every subscription that matches its topic.

@@ -5,6 +5,7 @@
 
 mod code;
 mod command;
+mod grants;
 mod ids;
 mod message;
 mod names;
@@ -13,6 +14,7 @@ mod time;
 
 pub use code::Code;
 pub use command::{Command, Confirm, Outcome, Publish, Request, Subscribe};
+pub use grants::{Action, Grant, GrantError, Grants, Resource, Scope};
 pub use ids::{Generation, LeaseId, MessageId, QueueNo, Seq, SessionId, SubscriptionId};
 pub use message::{Extras, Message, Qos};
 pub use names::{

@@ -61,6 +61,8 @@ pub struct Delivery {
     pub published_at: Timestamp,
     /// The topic that it was published to: UTF-8, checked when it was published.
     pub topic: Bytes,
+    /// Who published it, as the broker knows and no client can choose: UTF-8.
+    pub sender: Bytes,
     /// The bytes as they were handed in.
     pub payload: Bytes,
 }
@@ -89,7 +91,8 @@ impl Reply {
     pub fn weight(&self) -> usize {
         match &self.answer {
             Answer::Delivered(delivery) => {
-                Self::delivery_weight(delivery.topic.len() + delivery.payload.len())
+                let Delivery { topic, sender, payload, .. } = delivery;
+                Self::delivery_weight(topic.len() + sender.len() + payload.len())
             }
             Answer::Refused(refusal) => Self::WEIGHT_MIN + refusal.message.len(),
             _ => Self::WEIGHT_MIN,
@@ -99,7 +102,7 @@ impl Reply {
     /// The weight of a reply that carries no message.
     pub const WEIGHT_MIN: usize = 128;
 
-    /// The weight of a delivery whose topic and payload have so many bytes together.
+    /// The weight of a delivery whose topic, sender and payload have so many bytes together.
     pub const fn delivery_weight(bytes: usize) -> usize {
         Self::WEIGHT_MIN + bytes
     }

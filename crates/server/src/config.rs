@@ -8,13 +8,18 @@ use sluice_model::NAME_BYTES_MAX;
 use sluice_protocol::binary::frame::{LENGTH_MAX, LENGTH_MIN};
 use thiserror::Error;
 
+use crate::auth::ApiKey;
+
 /// Settings of the doors.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the binary and the line door listen; port 0 takes a free one.
     pub tcp_addr: SocketAddr,
-    /// The keys that clients may show; none means that everyone on this machine is let in.
+    /// The keys that clients may show and do everything with. Without these and a key file everyone
+    /// on this machine is let in.
     pub allowed_api_keys: Vec<SecretString>,
+    /// The keys of a key file; an empty one lets nobody in.
+    pub keys: Option<Vec<ApiKey>>,
     /// Lets a listener that others can reach go without keys.
     pub insecure_no_auth: bool,
     /// Lets a listener that others can reach take keys in the clear.
@@ -54,6 +59,7 @@ impl Default for Config {
         Self {
             tcp_addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5555),
             allowed_api_keys: Vec::new(),
+            keys: None,
             insecure_no_auth: false,
             insecure_plaintext: false,
             connections_max: 0,
@@ -90,7 +96,8 @@ pub enum ConfigError {
     /// Anyone who reaches the listener could use it.
     #[error(
         "{addr} can be reached from other machines and no keys are configured; \
-         set allowed_api_keys, listen on loopback, or accept it with --insecure-no-auth"
+         create one with `sluice key create`, listen on loopback, or accept it with \
+         --insecure-no-auth"
     )]
     OpenToNetwork {
         /// The listener.
@@ -112,9 +119,9 @@ pub enum ConfigError {
         bytes: usize,
     },
     /// Two different keys would be taken for one client.
-    #[error("two of allowed_api_keys have the same id {id}; replace one of them")]
+    #[error("two keys have the same id {id} or the same secret; replace one of them")]
     KeyIdTaken {
-        /// The id that is derived from both.
+        /// The id of both.
         id: String,
     },
 }
@@ -129,7 +136,7 @@ impl ConfigError {
 impl Config {
     /// Whether everyone is let in.
     pub fn is_open(&self) -> bool {
-        self.allowed_api_keys.is_empty()
+        self.allowed_api_keys.is_empty() && self.keys.is_none()
     }
 
     /// Checks every setting.

@@ -60,6 +60,8 @@ counters! {
     rejected_address,
     /// Connections closed at once: they come too fast.
     rejected_rate,
+    /// Connections closed at once: memory is short.
+    rejected_memory,
     /// Connections closed when they authenticated: too many with their key.
     rejected_principal,
     /// Connections closed for a first byte that no door takes.
@@ -92,6 +94,10 @@ counters! {
     auth_failures,
     /// Authentications that had to wait after too many wrong keys.
     auth_delays,
+    /// Times that the keys were replaced.
+    key_reloads,
+    /// Connections closed because their key is gone or covers less.
+    revoked,
     /// Connections ended by a panic.
     panics,
 }

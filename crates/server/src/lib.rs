@@ -18,6 +18,7 @@ mod log;
 mod places;
 mod server;
 
+pub use auth::{ApiKey, KeyHash, KeyRing};
 pub use config::{Config, ConfigError};
 pub use counters::{Counters, CountersSnapshot};
 pub use server::{Server, ServerError};

@@ -10,12 +10,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustix::net::sockopt;
+use sluice_broker::Pressure;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::config::is_loopback;
-use crate::doors::{Drain, Ended, Fill, Peer, Shared, Wire, binary, line, until};
+use crate::doors::{Ended, Fill, Notices, Peer, Shared, Wire, binary, line, until};
 use crate::places::{Place, PlaceBy, peer_group};
 use crate::server::Caps;
 
@@ -92,6 +93,9 @@ impl Pace {
 
 /// The places that an open connection takes.
 pub(crate) struct Places {
+    /// It was let in when memory was short, and gets small buffers.
+    pub(crate) lean: bool,
+    _lean: Option<Place>,
     _in_all: Place,
     _by_address: Option<PlaceBy<IpAddr>>,
 }
@@ -108,19 +112,25 @@ pub(crate) fn take_places(
         counters.rejected_rate.one();
         return None;
     }
+    let lean = shared.broker.memory().pressure() == Pressure::Critical;
+    let lean_place = if lean { caps.lean.take() } else { None };
+    if lean && lean_place.is_none() {
+        counters.rejected_memory.one();
+        return None;
+    }
     let Some(in_all) = caps.connections.take() else {
         counters.rejected_connections.one();
         return None;
     };
     if is_loopback(peer) {
-        return Some(Places { _in_all: in_all, _by_address: None });
+        return Some(Places { lean, _lean: lean_place, _in_all: in_all, _by_address: None });
     }
     let by_address = caps.addresses.take(peer_group(peer));
     if by_address.is_none() {
         counters.rejected_address.one();
         return None;
     }
-    Some(Places { _in_all: in_all, _by_address: by_address })
+    Some(Places { lean, _lean: lean_place, _in_all: in_all, _by_address: by_address })
 }
 
 /// Which door a connection's first byte asks for.
@@ -142,33 +152,34 @@ const fn door_of(first: u8) -> Door {
 }
 
 /// Serves one connection from its first byte to its end.
-pub(crate) async fn serve(stream: TcpStream, peer: Peer, shared: &Shared, drain: Drain) {
+pub(crate) async fn serve(stream: TcpStream, peer: Peer, shared: &Shared, notices: Notices) {
     if let Err(error) = set_options(&stream) {
         debug!(%error, "socket options could not be set");
     }
     let config = &shared.config;
-    let ready_by = (!config.is_open()).then(|| Instant::now() + config.first_frame_timeout);
-    let ended = match first_byte(Wire::new(stream), shared, ready_by, drain.clone()).await {
-        Ok((wire, first)) => match door_of(first) {
-            Door::Binary => {
-                shared.counters.binary_connections.one();
-                binary::serve(wire, peer, shared, ready_by, drain).await
-            }
-            Door::Line => {
-                shared.counters.line_connections.one();
-                line::serve(wire, shared, ready_by, drain).await
-            }
-            Door::Tls => {
-                shared.counters.rejected_tls.one();
-                Ended::Refused
-            }
-            Door::None => {
-                shared.counters.rejected_first_byte.one();
-                Ended::Refused
-            }
-        },
-        Err(ended) => ended,
-    };
+    let ready_by = (!shared.keys().is_open()).then(|| Instant::now() + config.first_frame_timeout);
+    let ended =
+        match first_byte(Wire::new(stream, peer.lean), shared, ready_by, notices.clone()).await {
+            Ok((wire, first)) => match door_of(first) {
+                Door::Binary => {
+                    shared.counters.binary_connections.one();
+                    binary::serve(wire, peer, shared, ready_by, notices).await
+                }
+                Door::Line => {
+                    shared.counters.line_connections.one();
+                    line::serve(wire, shared, ready_by, notices).await
+                }
+                Door::Tls => {
+                    shared.counters.rejected_tls.one();
+                    Ended::Refused
+                }
+                Door::None => {
+                    shared.counters.rejected_first_byte.one();
+                    Ended::Refused
+                }
+            },
+            Err(ended) => ended,
+        };
     debug!(?ended, "connection closed");
 }
 
@@ -177,7 +188,7 @@ async fn first_byte(
     mut wire: Wire,
     shared: &Shared,
     ready_by: Option<Instant>,
-    mut drain: Drain,
+    mut notices: Notices,
 ) -> Result<(Wire, u8), Ended> {
     let idle = shared.config.idle_timeout;
     let idle_by = (!idle.is_zero()).then(|| Instant::now() + idle);
@@ -185,7 +196,7 @@ async fn first_byte(
         tokio::select! {
             biased;
             readable = wire.stream.readable() => readable.map_err(|_| Ended::Broken)?,
-            () = drain.begun() => return Err(Ended::Drained { idle: true }),
+            () = notices.drain() => return Err(Ended::Drained { idle: true }),
             () = until(ready_by), if ready_by.is_some() => {
                 shared.counters.first_frame_timeouts.one();
                 return Err(Ended::FirstFrameTimeout);

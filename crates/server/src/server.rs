@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug_span, error, info, warn};
 
-use crate::auth::{FailureTable, Keys};
+use crate::auth::{KeyRing, Keys};
 use crate::config::{Config, ConfigError, is_loopback};
 use crate::counters::Counters;
-use crate::doors::{BufferPool, Drain, Peer, Shared};
+use crate::doors::{Notice, Notices, Peer, Shared};
 use crate::listener::{self, Pace, Places};
 use crate::places::{Cap, CapBy};
 
@@ -30,6 +30,8 @@ use crate::places::{Cap, CapBy};
 const DESCRIPTORS_KEPT: usize = 256;
 /// Below this many descriptors a warning is due.
 const DESCRIPTORS_FEW: u64 = 10_000;
+/// Connections let in while memory is short, so that consumers can make room.
+const LEAN_CONNECTIONS: usize = 256;
 /// How long the replies of a broker that has failed may take to leave.
 const FAILURE_DRAIN: Duration = Duration::from_millis(300);
 
@@ -56,6 +58,8 @@ pub enum ServerError {
 pub(crate) struct Caps {
     pub(crate) connections: Arc<Cap>,
     pub(crate) addresses: Arc<CapBy<IpAddr>>,
+    /// Those that are let in while memory is short.
+    pub(crate) lean: Arc<Cap>,
 }
 
 /// The doors, bound and not yet open: connections wait until [`Server::run`].
@@ -64,6 +68,7 @@ pub struct Server {
     tcp_addr: SocketAddr,
     caps: Caps,
     shared: Arc<Shared>,
+    notices: watch::Sender<Notice>,
 }
 
 impl Server {
@@ -73,31 +78,29 @@ impl Server {
     /// The settings are invalid or unsafe, or the address can't be listened on.
     pub async fn bind(config: Config, broker: Broker) -> Result<Self, ServerError> {
         config.validate()?;
-        let keys = Keys::load(&config.allowed_api_keys)?;
+        let keys = Keys::load(&config)?;
         let addr = config.tcp_addr;
         let listening = |source| ServerError::Bind { addr, source };
         let listener = listener::listen(addr).map_err(listening)?;
         let tcp_addr = listener.local_addr().map_err(listening)?;
+        let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1);
         let connections_max = match config.connections_max {
-            0 => raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1),
+            0 => room,
             given => given,
         };
+        if connections_max > room {
+            warn!(connections_max, room, "connections_max is more than there are descriptors for");
+        }
         warn_if_exposed(&config, tcp_addr);
         let caps = Caps {
             connections: Cap::new(connections_max),
             addresses: CapBy::new(config.per_address_max),
+            lean: Cap::new(LEAN_CONNECTIONS),
         };
-        let shared = Arc::new(Shared {
-            principals: CapBy::new(config.per_principal_max),
-            config,
-            broker,
-            keys,
-            failures: FailureTable::new(),
-            counters: Arc::new(Counters::default()),
-            pool: BufferPool::default(),
-        });
+        let shared = Arc::new(Shared::new(config, broker, keys));
+        let notices = watch::Sender::default();
         info!(%tcp_addr, connections_max, open = shared.config.is_open(), "doors bound");
-        Ok(Self { listener, tcp_addr, caps, shared })
+        Ok(Self { listener, tcp_addr, caps, shared, notices })
     }
 
     /// Where the binary and the line door listen.
@@ -110,6 +113,11 @@ impl Server {
         Arc::clone(&self.shared.counters)
     }
 
+    /// A handle with which the keys can be replaced while the server runs.
+    pub fn key_ring(&self) -> KeyRing {
+        KeyRing::new(Arc::clone(&self.shared), self.notices.clone())
+    }
+
     /// Serves until `shutdown` is ready, then drains: takes no new connection and no new work, lets
     /// replies in flight leave, and closes what is left after `drain_timeout`. Stopping the broker
     /// is the caller's next step.
@@ -117,16 +125,15 @@ impl Server {
     /// # Errors
     /// The broker failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, caps, shared, .. } = self;
-        let (drain, draining) = watch::channel(false);
-        let draining = Drain(draining);
+        let Self { listener, caps, shared, notices, .. } = self;
+        let heard = Notices(notices.subscribe());
         let mut tasks = JoinSet::new();
-        let failure = serve(&listener, &caps, &shared, &draining, &mut tasks, shutdown).await.err();
+        let failure = serve(&listener, &caps, &shared, &heard, &mut tasks, shutdown).await.err();
         drop(listener);
 
         let patience = if failure.is_some() { FAILURE_DRAIN } else { shared.config.drain_timeout };
         info!(connections = caps.connections.taken(), "draining");
-        drain.send_replace(true);
+        notices.send_modify(|notice| notice.draining = true);
         if timeout_at(Instant::now() + patience, finish(&mut tasks)).await.is_err() {
             warn!(connections = tasks.len(), "connections closed before they were drained");
             tasks.shutdown().await;
@@ -140,7 +147,7 @@ async fn serve(
     listener: &TcpListener,
     caps: &Caps,
     shared: &Arc<Shared>,
-    draining: &Drain,
+    notices: &Notices,
     tasks: &mut JoinSet<()>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), BrokerError> {
@@ -158,8 +165,8 @@ async fn serve(
                 shared.counters.accepted.one();
                 last_id += 1;
                 if let Some(places) = listener::take_places(peer.ip(), pace.as_mut(), caps, shared) {
-                    let (shared, draining) = (Arc::clone(shared), draining.clone());
-                    tasks.spawn(connection(last_id, stream, peer, places, shared, draining));
+                    let (shared, notices) = (Arc::clone(shared), notices.clone());
+                    tasks.spawn(connection(last_id, stream, peer, places, shared, notices));
                 }
             }
         }
@@ -176,12 +183,12 @@ async fn connection(
     peer: SocketAddr,
     places: Places,
     shared: Arc<Shared>,
-    draining: Drain,
+    notices: Notices,
 ) {
     let span = debug_span!("connection", id, %peer);
     let _watch = PanicWatch { id, counters: &shared.counters };
-    let peer = Peer { connection: id, ip: peer.ip().to_canonical() };
-    listener::serve(stream, peer, &shared, draining).instrument(span).await;
+    let peer = Peer { connection: id, ip: peer.ip().to_canonical(), lean: places.lean };
+    listener::serve(stream, peer, &shared, notices).instrument(span).await;
     drop(places);
 }
 

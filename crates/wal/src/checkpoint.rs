@@ -3,7 +3,7 @@
 //! have to be replayed.
 //!
 //! ```text
-//! checkpoints/00000007.image      chunks written for generation 7
+//! checkpoints/00000007.image      magic and version, then chunks written for generation 7
 //! checkpoints/00000007.manifest   all chunks of generation 7, in this and older images
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! generations are kept; an image goes when neither refers to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
@@ -18,8 +19,11 @@ use crate::error::WalError;
 use crate::format::{FORMAT_MAJOR, Position, Sequence, crc, u32_at, u64_at};
 use crate::history::damaged;
 
-const FOLDER: &str = "checkpoints";
-const MAGIC: &[u8; 8] = b"SLUICECP";
+pub(crate) const FOLDER: &str = "checkpoints";
+pub(crate) const MANIFEST_MAGIC: &[u8; 8] = b"SLUICECP";
+/// Images of the first programs begin without it; a manifest says where each chunk lies.
+pub(crate) const IMAGE_MAGIC: &[u8; 8] = b"SLUICEIM";
+const IMAGE_HEADER: usize = 16;
 const HEADER: usize = 64;
 const ENTRY: usize = 36;
 /// Bytes gathered before they are written to an image.
@@ -55,7 +59,7 @@ pub(crate) struct Manifest {
 impl Manifest {
     fn encode(&self, log_id: u64) -> Vec<u8> {
         let mut out = vec![0; HEADER];
-        out[..8].copy_from_slice(MAGIC);
+        out[..8].copy_from_slice(MANIFEST_MAGIC);
         out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
         out[12..16].copy_from_slice(&self.generation.to_le_bytes());
         out[16..24].copy_from_slice(&log_id.to_le_bytes());
@@ -81,7 +85,7 @@ impl Manifest {
     fn decode(bytes: &[u8], log_id: u64) -> Option<Self> {
         let (content, checksum) = bytes.split_last_chunk::<4>()?;
         let sound = content.len() >= HEADER
-            && content[..8] == *MAGIC
+            && content[..8] == *MANIFEST_MAGIC
             && crc(&[content]) == u32::from_le_bytes(*checksum)
             && u64_at(content, 16) == log_id;
         if !sound {
@@ -125,8 +129,12 @@ fn image_path(generation: u32) -> String {
 pub struct Checkpoints<D: Disk> {
     disk: D,
     log_id: u64,
-    /// The kept generations, oldest first; at most two.
+    /// The kept generations, oldest first; more than two only where a crash came before the
+    /// removal of an older one.
     kept: Vec<Manifest>,
+    /// The highest record that any whole manifest shows to have been safe: what it says of the log
+    /// stands, whatever became of its image.
+    durable: Sequence,
     /// Highest generation number ever seen, damaged ones included.
     newest: u32,
     /// Bytes written for checkpoints since they were opened.
@@ -145,20 +153,20 @@ impl<D: Disk> Checkpoints<D> {
             newest = newest.max(generation);
             let path = manifest_path(generation);
             let bytes = read_whole(&disk, &path)?;
-            if bytes.len() > 10 && bytes[..8] == *MAGIC {
+            if bytes.len() > 10 && bytes[..8] == *MANIFEST_MAGIC {
                 let found = u16::from_le_bytes([bytes[8], bytes[9]]);
                 if found > FORMAT_MAJOR {
                     return Err(WalError::Version { file: path, found, known: FORMAT_MAJOR });
                 }
             }
             match Manifest::decode(&bytes, log_id) {
-                Some(manifest) => kept.push(manifest),
-                None => damaged += 1,
+                Some(manifest) if manifest.generation == generation => kept.push(manifest),
+                _ => damaged += 1,
             }
         }
-        kept.sort_by_key(|manifest| manifest.generation);
-        let kept = kept.split_off(kept.len().saturating_sub(2));
-        Ok((Self { disk, log_id, kept, newest, written_bytes: 0 }, damaged))
+        kept.sort_by_key(|manifest: &Manifest| manifest.generation);
+        let durable = kept.iter().map(|manifest| manifest.durable).max().unwrap_or_default();
+        Ok((Self { disk, log_id, kept, durable, newest, written_bytes: 0 }, damaged))
     }
 
     pub(crate) fn latest(&self) -> Option<&Manifest> {
@@ -172,7 +180,7 @@ impl<D: Disk> Checkpoints<D> {
 
     /// The highest record that a checkpoint shows to have been safe.
     pub(crate) fn durable(&self) -> Sequence {
-        self.kept.iter().map(|manifest| manifest.durable).max().unwrap_or_default()
+        self.durable
     }
 
     /// Where replay starts from the older of the two kept generations: what ended before is
@@ -184,6 +192,11 @@ impl<D: Disk> Checkpoints<D> {
     /// Where replay starts from the newest generation.
     pub fn position(&self) -> Option<Position> {
         self.latest().map(|manifest| manifest.position)
+    }
+
+    /// Where replay starts from each of the kept generations.
+    pub(crate) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.kept.iter().map(|manifest| manifest.position)
     }
 
     /// Bytes written for checkpoints since the log was opened.
@@ -203,7 +216,7 @@ impl<D: Disk> Checkpoints<D> {
         let image = self.disk.create(&path).map_err(WalError::io("create", &*path))?;
         let chunks = self.latest().map(|manifest| manifest.chunks.clone()).unwrap_or_default();
         let manifest = Manifest { generation, position, durable: Sequence(0), time_ms: 0, chunks };
-        Ok(CheckpointWriter { image, buffer: Vec::new(), flushed: 0, manifest })
+        Ok(CheckpointWriter { image, buffer: image_header(), flushed: 0, manifest })
     }
 
     /// Makes a finished generation the newest, and removes what neither kept one needs.
@@ -244,7 +257,8 @@ impl<D: Disk> Checkpoints<D> {
         self.disk.sync_folder(FOLDER).map_err(WalError::io("sync", FOLDER))?;
         self.written_bytes += writer.flushed + bytes.len() as u64;
         self.kept.push(writer.manifest);
-        if self.kept.len() > 2 {
+        self.durable = self.durable.max(synced);
+        while self.kept.len() > 2 {
             self.kept.remove(0);
         }
         self.remove_unneeded()
@@ -277,26 +291,35 @@ impl<D: Disk> Checkpoints<D> {
         Ok(())
     }
 
+    /// Removes what no kept generation needs: manifests first, and for good before their images,
+    /// so that none is left that names an image which is gone. A generation that was given up goes
+    /// too, or it would stand for one of the two that a start may fall back to.
     fn remove_unneeded(&self) -> Result<(), WalError> {
-        let needed: BTreeSet<u32> = self
-            .kept
-            .iter()
-            .flat_map(|manifest| manifest.chunks.values().map(|place| place.image))
-            .collect();
-        let oldest = self.kept.first().map_or(0, |manifest| manifest.generation);
-        for name in self.disk.list(FOLDER).map_err(WalError::io("list", FOLDER))? {
-            let number = |suffix| name.strip_suffix(suffix).and_then(|n| n.parse::<u32>().ok());
-            let unneeded = match (number(".image"), number(".manifest")) {
-                (Some(image), _) => image <= self.newest && !needed.contains(&image),
-                (_, Some(manifest)) => manifest < oldest,
-                _ => name.ends_with(".tmp"),
-            };
-            if unneeded {
-                let path = format!("{FOLDER}/{name}");
-                self.disk.remove(&path).map_err(WalError::io("remove", &*path))?;
+        let kept: BTreeSet<u32> = self.kept.iter().map(|manifest| manifest.generation).collect();
+        let places = self.kept.iter().flat_map(|manifest| manifest.chunks.values());
+        let needed: BTreeSet<u32> = places.map(|place| place.image).collect();
+        let names = self.disk.list(FOLDER).map_err(WalError::io("list", FOLDER))?;
+        let (images, others): (Vec<_>, Vec<_>) =
+            names.into_iter().partition(|name| name.ends_with(".image"));
+        let unneeded = |name: &str, suffix: &str, needed: &BTreeSet<u32>| {
+            let number = name.strip_suffix(suffix).and_then(|number| number.parse::<u32>().ok());
+            number.is_some_and(|number| number <= self.newest && !needed.contains(&number))
+        };
+        for name in others {
+            if name.ends_with(".tmp") || unneeded(&name, ".manifest", &kept) {
+                self.remove(&name)?;
             }
         }
+        self.disk.sync_folder(FOLDER).map_err(WalError::io("sync", FOLDER))?;
+        for name in images.iter().filter(|name| unneeded(name, ".image", &needed)) {
+            self.remove(name)?;
+        }
         Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<(), WalError> {
+        let path = format!("{FOLDER}/{name}");
+        self.disk.remove(&path).map_err(WalError::io("remove", &*path))
     }
 
     /// Visits every chunk of the newest generation in the order of the keys.
@@ -326,7 +349,13 @@ impl<D: Disk> Checkpoints<D> {
         let file = match open.get(&place.image) {
             Some(file) => Arc::clone(file),
             None => {
-                let file = self.disk.open(&path).map_err(WalError::io("open", &*path))?;
+                let file = match self.disk.open(&path) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        return Err(damaged(&path, 0, Sequence(0), "a missing image"));
+                    }
+                    Err(error) => return Err(WalError::io("open", &*path)(error)),
+                };
                 open.insert(place.image, Arc::clone(&file));
                 file
             }
@@ -396,6 +425,31 @@ impl<D: Disk> CheckpointWriter<D> {
         }
         Ok(())
     }
+}
+
+/// The log's id, as whole manifests tell it.
+pub(crate) fn log_id_of_manifests<D: Disk>(disk: &D) -> Result<Option<u64>, WalError> {
+    for name in disk.list(FOLDER).map_err(WalError::io("list", FOLDER))? {
+        if !name.ends_with(".manifest") {
+            continue;
+        }
+        let bytes = read_whole(disk, &format!("{FOLDER}/{name}"))?;
+        if bytes.len() < HEADER {
+            continue;
+        }
+        let log_id = u64_at(&bytes, 16);
+        if Manifest::decode(&bytes, log_id).is_some() {
+            return Ok(Some(log_id));
+        }
+    }
+    Ok(None)
+}
+
+fn image_header() -> Vec<u8> {
+    let mut out = vec![0; IMAGE_HEADER];
+    out[..8].copy_from_slice(IMAGE_MAGIC);
+    out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
+    out
 }
 
 fn read_whole<D: Disk>(disk: &D, path: &str) -> Result<Vec<u8>, WalError> {

@@ -69,7 +69,7 @@ impl<D: Disk> Commit<D> {
         for frame in &mut frames {
             if frame.segment != active.number {
                 // All of a segment is safe before the first frame of the next is written.
-                sync(&active)?;
+                active.sync()?;
                 synced = written;
                 active = store.begin(frame.segment)?;
             }
@@ -101,13 +101,9 @@ impl<D: Disk> Commit<D> {
             written = Sequence(header.next().0 - 1);
         }
         if self.sync {
-            sync(&active)?;
+            active.sync()?;
             synced = written;
         }
         Ok(Outcome { active, chain, frames, written, synced, appended: self.appended })
     }
-}
-
-fn sync<F: DiskFile>(segment: &Segment<F>) -> Result<(), WalError> {
-    segment.file.sync().map_err(WalError::io("sync", segment_name(segment.number)))
 }

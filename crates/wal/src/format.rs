@@ -31,7 +31,7 @@ pub(crate) const SECTOR: u64 = 512;
 pub const FORMAT_MAJOR: u16 = 1;
 const FORMAT_MINOR: u16 = 0;
 
-const SEGMENT_MAGIC: &[u8; 8] = b"SLUICSEG";
+pub(crate) const SEGMENT_MAGIC: &[u8; 8] = b"SLUICSEG";
 const FRAME_MAGIC: u32 = 0x6d72_4653;
 
 /// Dense number of a record, from 1; 0 stands for "before all records".
@@ -75,6 +75,8 @@ pub struct Damage {
     pub offset: u64,
     /// The first record that is missing.
     pub sequence: Sequence,
+    /// The last record that can't be read, where that is known.
+    pub last: Option<Sequence>,
     /// The highest record that something intact shows to have been safe.
     pub durable: Sequence,
     /// What was found there.
@@ -83,8 +85,15 @@ pub struct Damage {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, offset, sequence, durable, what } = self;
-        write!(f, "{what} in {file} at byte {offset}, record {sequence}")?;
+        let Self { file, offset, sequence, last, durable, what } = self;
+        write!(f, "{what} in {file} at byte {offset}")?;
+        match last {
+            // Not about records.
+            _ if *sequence == Sequence(0) => return Ok(()),
+            Some(last) if last == sequence => write!(f, ", record {sequence}")?,
+            Some(last) => write!(f, ", records {sequence} to {last}")?,
+            None => write!(f, ", records from {sequence} on")?,
+        }
         if durable >= sequence {
             write!(f, "; records up to {durable} were acknowledged")?;
         }
@@ -147,6 +156,8 @@ pub enum FrameKind {
     SyncMark,
     /// Says that the log was closed in order; all before it is safe.
     CloseMark,
+    /// Stands for records that a repair gave up; has a count and holds none.
+    Lost,
 }
 
 impl FrameKind {
@@ -155,6 +166,7 @@ impl FrameKind {
             0 => Some(Self::Records),
             1 => Some(Self::SyncMark),
             2 => Some(Self::CloseMark),
+            3 => Some(Self::Lost),
             _ => None,
         }
     }
@@ -219,7 +231,7 @@ impl FrameHeader {
 
     /// The number of the record after this frame.
     pub(crate) fn next(&self) -> Sequence {
-        Sequence(self.first.0 + u64::from(self.count))
+        Sequence(self.first.0.saturating_add(self.count.into()))
     }
 }
 
@@ -245,6 +257,9 @@ pub(crate) struct SegmentHeader {
     pub(crate) recovery: u32,
     /// Only in the segment that a recovery began.
     pub(crate) cut: Option<Cut>,
+    /// Records up to this were safe when the segment got its name, those that a recovery wrote
+    /// anew into it included; 0 where nothing is said of that.
+    pub(crate) safe: Sequence,
 }
 
 /// Why bytes are no header of a segment.
@@ -269,6 +284,7 @@ impl SegmentHeader {
             out[36..40].copy_from_slice(&cut.offset.to_le_bytes());
             out[40..48].copy_from_slice(&cut.next.0.to_le_bytes());
         }
+        out[48..56].copy_from_slice(&self.safe.0.to_le_bytes());
         let checksum = crc(&[&out[..SEGMENT_HEADER as usize - 4]]);
         out[SEGMENT_HEADER as usize - 4..].copy_from_slice(&checksum.to_le_bytes());
         out
@@ -298,6 +314,7 @@ impl SegmentHeader {
             segment: u32_at(bytes, 20),
             recovery: u32_at(bytes, 24),
             cut: (bytes[28] == 1).then_some(cut),
+            safe: Sequence(u64_at(bytes, 48)),
         })
     }
 }
@@ -430,7 +447,8 @@ mod tests {
     fn segment_headers_come_back_and_tell_a_later_version_from_damage() {
         let cut = Cut { segment: 2, offset: 700, next: Sequence(9) };
         for cut in [None, Some(cut)] {
-            let header = SegmentHeader { log_id: 77, segment: 3, recovery: 4, cut };
+            let header =
+                SegmentHeader { log_id: 77, segment: 3, recovery: 4, cut, safe: Sequence(12) };
             let bytes = header.encode();
             assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
             for bit in 0..bytes.len() * 8 {
@@ -439,7 +457,9 @@ mod tests {
                 assert!(SegmentHeader::decode(&damaged).is_err(), "bit {bit}");
             }
         }
-        let mut later = SegmentHeader { log_id: 1, segment: 1, recovery: 0, cut: None }.encode();
+        let safe = Sequence(0);
+        let mut later =
+            SegmentHeader { log_id: 1, segment: 1, recovery: 0, cut: None, safe }.encode();
         later[8] = 2;
         assert_eq!(SegmentHeader::decode(&later), Err(HeaderError::Version(2)));
     }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{
-    Damage, FORMAT_MAJOR, FRAME_HEADER, FrameHeader, HeaderError, Position, SEGMENT_HEADER, Seed,
-    SegmentHeader, Sequence, has_frame_magic, segment_name, segment_number,
+    Cut, Damage, FORMAT_MAJOR, FRAME_HEADER, FrameHeader, HeaderError, Position, SEGMENT_HEADER,
+    Seed, SegmentHeader, Sequence, has_frame_magic, segment_name, segment_number,
 };
+use crate::headers::Headless;
 
 /// Bytes read at a time.
 const WINDOW: usize = 1 << 20;
@@ -31,6 +32,9 @@ pub(crate) struct Entry<F> {
 pub(crate) struct History<D: Disk> {
     pub(crate) segments: BTreeMap<u32, Entry<D::File>>,
 }
+
+/// Segments with sound headers, and those without.
+type Sound<D> = (History<D>, Vec<Headless<<D as Disk>::File>>);
 
 /// A frame that was found whole.
 pub(crate) struct FrameView<'a> {
@@ -62,6 +66,19 @@ impl<D: Disk> History<D> {
     /// # Errors
     /// A header is damaged, or of a later version.
     pub(crate) fn read(disk: &D) -> Result<Self, WalError> {
+        let (history, headless) = Self::read_what_is_sound(disk)?;
+        match headless.first() {
+            Some(Headless { number, .. }) => {
+                let name = segment_name(*number);
+                Err(damaged(&name, 0, Sequence(0), "a damaged segment header"))
+            }
+            None => Ok(history),
+        }
+    }
+
+    /// As [`History::read`], with the segments whose headers are damaged apart.
+    pub(crate) fn read_what_is_sound(disk: &D) -> Result<Sound<D>, WalError> {
+        let mut headless = Vec::new();
         let mut segments = BTreeMap::new();
         for name in disk.list("").map_err(WalError::io("list", "the data directory"))? {
             let Some(number) = segment_number(&name) else { continue };
@@ -74,13 +91,22 @@ impl<D: Disk> History<D> {
                 Err(HeaderError::Version(found)) => {
                     return Err(WalError::Version { file: name, found, known: FORMAT_MAJOR });
                 }
-                _ => return Err(damaged(&name, 0, Sequence(0), "a damaged segment header")),
+                _ => {
+                    headless.push(Headless { number, file, len });
+                    continue;
+                }
             };
             segments.insert(number, Entry { header, file, len, limit: len });
         }
         let mut history = Self { segments };
         history.apply_cuts();
-        Ok(history)
+        Ok((history, headless))
+    }
+
+    /// Adds a segment that was made since.
+    pub(crate) fn add(&mut self, header: SegmentHeader, file: Arc<D::File>, len: u64) {
+        self.segments.insert(header.segment, Entry { header, file, len, limit: len });
+        self.apply_cuts();
     }
 
     fn apply_cuts(&mut self) {
@@ -112,6 +138,18 @@ impl<D: Disk> History<D> {
     /// Segments that hold nothing but what a later cut has made void.
     pub(crate) fn is_void(entry: &Entry<D::File>) -> bool {
         entry.limit <= SEGMENT_HEADER.into()
+    }
+
+    /// Where a cut has to be so that no earlier one is needed: one at the very start of a segment
+    /// that a recovery began leaves nothing of that segment, so it takes that recovery's cut over.
+    pub(crate) fn first_cut(&self, mut cut: Cut) -> Cut {
+        while cut.offset == SEGMENT_HEADER
+            && let Some(entry) = self.segments.get(&cut.segment)
+            && let Some(earlier) = entry.header.cut
+        {
+            cut = earlier;
+        }
+        cut
     }
 
     /// The next segment after `number` that is not void.
@@ -147,6 +185,11 @@ impl<D: Disk> History<D> {
                     let mut window = Window::default();
                     let first = read_frame(next, seed, &mut window, position.next, end.chain)?;
                     if first.is_none() {
+                        if self.ends_at(position)? && extent(next, SEGMENT_HEADER)?.is_some() {
+                            // What was begun there is where the log ends, however it looks.
+                            end.position.segment = next.header.segment;
+                            end.position.offset = SEGMENT_HEADER;
+                        }
                         return Ok(end);
                     }
                 }
@@ -156,13 +199,23 @@ impl<D: Disk> History<D> {
         }
     }
 
+    /// Whether nothing was written to its segment behind `position`.
+    fn ends_at(&self, position: Position) -> Result<bool, WalError> {
+        match self.segments.get(&position.segment) {
+            Some(entry) => Ok(extent(entry, position.offset)?.is_none()),
+            None => Ok(false),
+        }
+    }
+
     /// As [`History::walk`], but not beyond the segment of `start`.
     pub(crate) fn walk_within(
         &self,
         start: Position,
         mut visit: impl FnMut(FrameView<'_>) -> Result<(), WalError>,
-    ) -> Result<(), WalError> {
-        self.walk_segment(&mut End { position: start, chain: None }, &mut visit)
+    ) -> Result<End, WalError> {
+        let mut end = End { position: start, chain: None };
+        self.walk_segment(&mut end, &mut visit)?;
+        Ok(end)
     }
 
     fn walk_segment(
@@ -188,6 +241,16 @@ impl<D: Disk> History<D> {
         }
     }
 
+    /// Whether anything was written to a segment after `number` that no cut made void.
+    pub(crate) fn is_begun_after(&self, number: u32) -> Result<bool, WalError> {
+        for entry in self.segments.range(number + 1..).map(|(_, entry)| entry) {
+            if entry.header.cut.is_none() && extent(entry, SEGMENT_HEADER)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The highest record that anything valid at or behind `from` shows to have been safe.
     pub(crate) fn evidence_after(&self, from: Position) -> Result<Sequence, WalError> {
         let mut durable = Sequence(0);
@@ -195,11 +258,12 @@ impl<D: Disk> History<D> {
             if Self::is_void(entry) {
                 continue;
             }
+            durable = durable.max(entry.header.safe);
             if let Some(cut) = entry.header.cut
                 && *number > from.segment
             {
                 // Whoever cut there had everything before.
-                durable = durable.max(Sequence(cut.next.0 - 1));
+                durable = durable.max(Sequence(cut.next.0.saturating_sub(1)));
             }
             let start = if *number == from.segment { from.offset } else { SEGMENT_HEADER };
             let mut at = u64::from(start);
@@ -227,7 +291,7 @@ impl<D: Disk> History<D> {
 }
 
 /// Places in `bytes` where a frame could begin; passes over zeros quickly.
-fn magics(bytes: &[u8]) -> impl Iterator<Item = usize> {
+pub(crate) fn magics(bytes: &[u8]) -> impl Iterator<Item = usize> {
     const BLOCK: usize = 512;
     let blocks = bytes.chunks(BLOCK).enumerate().filter(|(_, block)| !is_zero(block));
     blocks.flat_map(move |(number, block)| {
@@ -237,7 +301,8 @@ fn magics(bytes: &[u8]) -> impl Iterator<Item = usize> {
 
 /// Whether all bytes are zero.
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    // Without a branch a byte, which the compiler makes vector instructions of.
+    bytes.chunks(64).all(|part| part.iter().fold(0, |all, byte| all | byte) == 0)
 }
 
 pub(crate) fn seed_at(header: &SegmentHeader, offset: u32) -> Seed {
@@ -246,7 +311,26 @@ pub(crate) fn seed_at(header: &SegmentHeader, offset: u32) -> Seed {
 
 pub(crate) fn damaged(file: &str, offset: u64, sequence: Sequence, what: &'static str) -> WalError {
     let file = file.to_owned();
-    WalError::Corrupt(Damage { file, offset, sequence, durable: sequence, what })
+    WalError::Corrupt(Damage { file, offset, sequence, last: None, durable: sequence, what })
+}
+
+/// Where the last byte that is not zero ends, behind `from`; none where all is zero.
+pub(crate) fn extent<F: DiskFile>(entry: &Entry<F>, from: u32) -> Result<Option<u64>, WalError> {
+    let mut window = Window::default();
+    let mut at = u64::from(from);
+    let mut end = None;
+    while at < entry.limit {
+        let bytes = window.read(entry, at, 1 << 20)?;
+        if bytes.is_empty() {
+            break;
+        }
+        if !is_zero(bytes) {
+            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+            end = Some(at + last as u64 + 1);
+        }
+        at += bytes.len() as u64;
+    }
+    Ok(end)
 }
 
 /// The frame at the seed's place, if it is whole, has the expected first record and continues

@@ -21,9 +21,9 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{
     BodyRef, Cut, Damage, FRAME_HEADER, FrameHeader, FrameKind, Position, Records, SECTOR,
-    SEGMENT_HEADER, Seed, Sequence, segment_name,
+    SEGMENT_HEADER, Seed, SegmentHeader, Sequence, segment_name,
 };
-use crate::history::{End, Entry, History, Window, is_zero};
+use crate::history::{End, Entry, History, Window, damaged, extent, is_zero, seed_at};
 use crate::log::Log;
 use crate::store::{Segment, Store};
 
@@ -73,6 +73,9 @@ pub struct Scanned<D: Disk> {
     last_time_ms: u64,
 }
 
+/// A log, the first damage to its frames, and headers to replace damaged ones.
+pub(crate) type Surveyed<D> = (Scanned<D>, Option<Damage>, Vec<SegmentHeader>);
+
 /// A tail that a crash cut short.
 #[derive(Clone, Copy, Debug)]
 struct Torn {
@@ -97,12 +100,7 @@ impl<D: Disk> Log<D> {
     /// The directory is in use or unsuitable, a file is of a later version, or something that was
     /// safe is damaged.
     pub fn scan(disk: D, config: Config, new_id: u64) -> Result<Scanned<D>, WalError> {
-        if let Err(error) = disk.lock() {
-            return Err(match error.kind() {
-                std::io::ErrorKind::WouldBlock => WalError::Locked { holder: disk.holder() },
-                _ => WalError::io("lock", "the data directory")(error),
-            });
-        }
+        lock(&disk)?;
         let unsafe_fs =
             disk.copies_on_write().map_err(WalError::io("inspect", "the file system"))?;
         if let (Some(kind), false) = (unsafe_fs, config.allow_unsafe_fs) {
@@ -112,20 +110,57 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// Takes the directory, unless it holds what this program must not touch.
+pub(crate) fn lock<D: Disk>(disk: &D) -> Result<(), WalError> {
+    crate::versions::check(disk)?;
+    disk.lock().map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => WalError::Locked { holder: disk.holder() },
+        _ => WalError::io("lock", "the data directory")(error),
+    })
+}
+
 impl<D: Disk> Scanned<D> {
     /// Reads without taking the directory.
     pub(crate) fn read(disk: D, config: Config, new_id: u64) -> Result<Self, WalError> {
         let history = History::read(&disk)?;
+        let mut scanned = Self::gather(disk, history, config, new_id)?;
+        if !scanned.is_new() {
+            scanned.examine()?;
+        }
+        Ok(scanned)
+    }
+
+    /// Reads what a start may refuse: with the first damage to frames, and with the headers that
+    /// damaged ones have to be replaced by.
+    pub(crate) fn read_damaged(disk: D) -> Result<Surveyed<D>, WalError> {
+        let (history, headers) = History::read_headless(&disk)?;
+        let mut scanned = Self::gather(disk, history, Config::default(), 0)?;
+        if scanned.is_new() {
+            return Ok((scanned, None, headers));
+        }
+        scanned.check_beginning()?;
+        match scanned.examine() {
+            Ok(()) => Ok((scanned, None, headers)),
+            Err(WalError::Corrupt(damage)) => Ok((scanned, Some(damage), headers)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Finds the segments and a checkpoint that can be used.
+    fn gather(disk: D, history: History<D>, config: Config, new_id: u64) -> Result<Self, WalError> {
         let log_id = history.log_id().unwrap_or(new_id);
         let (mut checkpoints, mut damaged_checkpoints) = Checkpoints::open(disk.clone(), log_id)?;
         // Chunks are read twice, here to be sure of them; a damaged one costs a generation.
-        while checkpoints.latest().is_some()
-            && checkpoints.for_each(|_, _| Ok::<_, WalError>(())).is_err()
-        {
-            checkpoints.fall_back();
+        while checkpoints.latest().is_some() {
+            match checkpoints.for_each(|_, _| Ok::<_, WalError>(())) {
+                Ok(()) => break,
+                Err(WalError::Corrupt(_)) => checkpoints.fall_back(),
+                // A disk that can't be read now is no reason to give anything up.
+                Err(error) => return Err(error),
+            }
             damaged_checkpoints += 1;
         }
-        let mut scanned = Self {
+        Ok(Self {
             disk,
             config,
             log_id,
@@ -137,11 +172,7 @@ impl<D: Disk> Scanned<D> {
             torn: None,
             unproven: VecDeque::new(),
             last_time_ms: 0,
-        };
-        if !scanned.history.segments.is_empty() {
-            scanned.examine()?;
-        }
-        Ok(scanned)
+        })
     }
 
     /// The owner's clock at the last commit; 0 for a log that is new.
@@ -164,6 +195,11 @@ impl<D: Disk> Scanned<D> {
         self.torn.map_or(0, |torn| torn.end - torn.start)
     }
 
+    /// Where a torn tail begins.
+    pub(crate) fn torn_at(&self) -> Option<(String, u64)> {
+        self.torn.map(|torn| (segment_name(torn.segment), torn.start))
+    }
+
     /// Records that are whole but not proven safe.
     pub fn unproven(&self) -> u64 {
         self.unproven.iter().map(|frame| u64::from(frame.header.count)).sum()
@@ -172,6 +208,23 @@ impl<D: Disk> Scanned<D> {
     /// The number of the last record that is kept.
     pub fn last(&self) -> Sequence {
         Sequence(self.end.position.next.0.saturating_sub(1))
+    }
+
+    pub(crate) fn disk(&self) -> &D {
+        &self.disk
+    }
+
+    pub(crate) fn log_id(&self) -> u64 {
+        self.log_id
+    }
+
+    pub(crate) fn history(&self) -> &History<D> {
+        &self.history
+    }
+
+    /// Behind the last whole frame.
+    pub(crate) fn end(&self) -> Position {
+        self.end.position
     }
 
     pub(crate) fn checkpoints(&self) -> &Checkpoints<D> {
@@ -189,8 +242,30 @@ impl<D: Disk> Scanned<D> {
         self.checkpoints.position().unwrap_or(beginning)
     }
 
+    /// Without a checkpoint everything has to be there from the first record on.
+    fn check_beginning(&self) -> Result<(), WalError> {
+        let (None, Some((number, entry))) =
+            (self.checkpoints.position(), self.history.segments.first_key_value())
+        else {
+            return Ok(());
+        };
+        let begins = match entry.header.cut {
+            Some(cut) => cut.next <= Sequence(1),
+            None => *number == 1,
+        };
+        if begins {
+            return Ok(());
+        }
+        let durable = self.history.evidence_after(self.start())?.max(Sequence(1));
+        let (file, offset, sequence) = (segment_name(*number), SEGMENT_HEADER.into(), Sequence(1));
+        let what = "no usable checkpoint of what came before";
+        let last = Some(durable);
+        Err(WalError::Corrupt(Damage { file, offset, sequence, last, durable, what }))
+    }
+
     /// Walks over the frames, and judges what comes after the last whole one.
     fn examine(&mut self) -> Result<(), WalError> {
+        self.check_beginning()?;
         let mut unproven = VecDeque::new();
         let mut durable = self.checkpoints.durable();
         let mut last_kind = FrameKind::Records;
@@ -213,6 +288,8 @@ impl<D: Disk> Scanned<D> {
             last_time_ms = last_time_ms.max(header.time_ms);
             Ok(())
         })?;
+        let named = self.history.segments.values().filter(|entry| !History::<D>::is_void(entry));
+        durable = durable.max(named.map(|entry| entry.header.safe).max().unwrap_or_default());
         settle(&mut unproven, durable);
         self.end = end;
         self.last_time_ms = last_time_ms;
@@ -224,22 +301,42 @@ impl<D: Disk> Scanned<D> {
     /// Decides between the log's end, a torn tail and corruption.
     fn judge_tail(&mut self, durable: Sequence) -> Result<(), WalError> {
         let at = self.end.position;
-        let durable = durable.max(self.history.evidence_after(at)?);
+        let mut durable = durable.max(self.history.evidence_after(at)?);
+        if self.history.is_begun_after(at.segment)? {
+            // Nothing is written to a segment before all of the one before it is safe.
+            durable = durable.max(at.next);
+        }
         let Some(entry) = self.history.segments.get(&at.segment) else {
-            let file = segment_name(at.segment);
-            return Err(corrupt(file, at, durable, "a missing segment"));
+            return Err(self.refusal(at, durable, "a missing segment")?);
         };
-        let file = segment_name(at.segment);
         if durable >= at.next {
-            return Err(corrupt(file, at, durable, "a damaged or missing frame"));
+            return Err(self.refusal(at, durable, "a damaged or missing frame")?);
         }
         let Some(damage) = extent(entry, at.offset)? else { return Ok(()) };
         self.clean = false;
         if !looks_torn(entry, at.offset, damage)? {
-            return Err(corrupt(file, at, durable, "a damaged frame"));
+            return Err(self.refusal(at, durable, "a damaged frame")?);
         }
         self.torn = Some(Torn { segment: at.segment, start: at.offset.into(), end: damage });
         Ok(())
+    }
+
+    /// Says where a start has to be refused, and how far the damage goes.
+    fn refusal(
+        &self,
+        at: Position,
+        durable: Sequence,
+        what: &'static str,
+    ) -> Result<WalError, WalError> {
+        let behind = self.history.intact_after(at)?;
+        let next = match behind.first() {
+            Some(frame) => Some(frame.header.first),
+            None => self.history.header_at(at)?.map(|header| header.next()),
+        };
+        let proven = Some(durable).filter(|durable| *durable >= at.next);
+        let last = next.map(|next| Sequence(next.0 - 1)).or(proven);
+        let (file, offset, sequence) = (segment_name(at.segment), at.offset.into(), at.next);
+        Ok(WalError::Corrupt(Damage { file, offset, sequence, last, durable, what }))
     }
 
     /// Makes the log ready to go on. `time_ms` is the owner's clock.
@@ -247,6 +344,9 @@ impl<D: Disk> Scanned<D> {
     /// # Errors
     /// The disk refused; nothing has changed, except that a torn tail may have been copied.
     pub fn open(mut self, time_ms: u64) -> Result<Opened<D>, WalError> {
+        // All that is read is read before anything is written: a disk that can't be read leaves
+        // everything as it was.
+        let payloads = self.unproven_payloads()?;
         let quarantined = self.quarantine()?;
         let recovery = self.history.recovery();
         let mut report = RecoveryReport {
@@ -263,7 +363,7 @@ impl<D: Disk> Scanned<D> {
             // After a clean end too: nothing proves that its own mark is on the disk, so nothing
             // may be chained to it.
             report.recovery = recovery + 1;
-            self.rewrite(recovery + 1, time_ms)?
+            self.rewrite(recovery + 1, time_ms, &payloads)?
         };
         self.remove_unfinished()?;
         let active = store.pin(position.segment).ok_or(WalError::Poisoned)?;
@@ -285,9 +385,8 @@ impl<D: Disk> Scanned<D> {
         let (disk, config) = (self.disk.clone(), self.config.clone());
         let store = Store::new(disk, config, self.log_id, recovery, newest);
         for (number, entry) in &self.history.segments {
-            let (recovery, file) = (entry.header.recovery, Arc::clone(&entry.file));
             let limit = if entry.limit < entry.len { entry.limit } else { u64::MAX };
-            store.add(Segment { number: *number, recovery, file, limit });
+            store.add(Segment::new(&entry.header, Arc::clone(&entry.file), limit));
             if History::<D>::is_void(entry) {
                 store.retire(*number);
             }
@@ -309,23 +408,40 @@ impl<D: Disk> Scanned<D> {
     fn quarantine(&self) -> Result<Vec<String>, WalError> {
         let Some(torn) = self.torn else { return Ok(Vec::new()) };
         let Some(entry) = self.history.segments.get(&torn.segment) else { return Ok(Vec::new()) };
+        let mut window = Window::default();
+        let bytes = window.read(entry, torn.start, (torn.end - torn.start) as usize)?;
+        let bytes = &bytes[..bytes.len().min((torn.end - torn.start) as usize)];
         let path = format!("quarantine/{:08}-{}.torn", torn.segment, torn.start);
         let copy = self.disk.create(&path).map_err(WalError::io("create", &*path))?;
-        let mut window = Window::default();
-        let mut at = torn.start;
-        while at < torn.end {
-            let len = (torn.end - at).min(1 << 20) as usize;
-            let bytes = window.read(entry, at, len)?;
-            let part = &bytes[..len.min(bytes.len())];
-            if part.is_empty() {
-                break;
-            }
-            copy.write_at(at - torn.start, part).map_err(WalError::io("write", &*path))?;
-            at += part.len() as u64;
-        }
+        copy.write_at(0, bytes).map_err(WalError::io("write", &*path))?;
         copy.sync().map_err(WalError::io("sync", &*path))?;
         self.disk.sync_folder("quarantine").map_err(WalError::io("sync", "quarantine"))?;
         Ok(vec![path])
+    }
+
+    /// What the unproven frames hold; together they fit one segment.
+    fn unproven_payloads(&self) -> Result<Vec<Vec<u8>>, WalError> {
+        let mut window = Window::default();
+        let mut payloads = Vec::new();
+        for frame in &self.unproven {
+            let Unproven { segment, offset, header } = *frame;
+            let file = segment_name(segment);
+            let Some(entry) = self.history.segments.get(&segment) else {
+                return Err(damaged(&file, offset.into(), header.first, "a missing segment"));
+            };
+            let len = header.len as usize;
+            let bytes = window.read(entry, u64::from(offset) + FRAME_HEADER as u64, len)?;
+            // What is read a second time is checked a second time: it gets a new checksum next.
+            let payload = bytes.get(..len).filter(|payload| {
+                seed_at(&entry.header, offset).payload_crc(payload) == header.payload_crc
+            });
+            let Some(payload) = payload else {
+                let what = "a frame that reads differently each time";
+                return Err(damaged(&file, offset.into(), header.first, what));
+            };
+            payloads.push(payload.to_vec());
+        }
+        Ok(payloads)
     }
 
     /// Writes the whole frames that nothing proves safe into a new segment: their bytes may have
@@ -334,6 +450,7 @@ impl<D: Disk> Scanned<D> {
         &mut self,
         recovery: u32,
         time_ms: u64,
+        payloads: &[Vec<u8>],
     ) -> Result<(Store<D>, Position, u32), WalError> {
         let newest = self.history.segments.keys().next_back().copied().unwrap_or_default();
         let number = newest + 1;
@@ -344,18 +461,13 @@ impl<D: Disk> Scanned<D> {
             .map_or(Cut { segment: end.segment, offset: end.offset, next: end.next }, |first| {
                 Cut { segment: first.segment, offset: first.offset, next: first.header.first }
             });
-        let cut = self.first_cut(cut);
+        let cut = self.history.first_cut(cut);
         let maker =
             Store::new(self.disk.clone(), self.config.clone(), self.log_id, recovery, newest);
         let mut offset = SEGMENT_HEADER;
         let mut chain = 0;
-        let mut window = Window::default();
-        maker.make(number, Some(cut), |file| {
-            for frame in &self.unproven {
-                let Some(entry) = self.history.segments.get(&frame.segment) else { continue };
-                let len = frame.header.len as usize;
-                let from = u64::from(frame.offset) + FRAME_HEADER as u64;
-                let payload = &window.read(entry, from, len)?[..len];
+        let made = maker.make(number, Some(cut), self.last(), |file| {
+            for (frame, payload) in self.unproven.iter().zip(payloads) {
                 let seed = Seed { log_id: self.log_id, recovery, segment: number, offset };
                 let header = FrameHeader {
                     previous: chain,
@@ -374,66 +486,35 @@ impl<D: Disk> Scanned<D> {
             }
             Ok(())
         })?;
-        self.history = History::read(&self.disk)?;
+        let (log_id, safe) = (self.log_id, self.last());
+        let header = SegmentHeader { log_id, segment: number, recovery, cut: Some(cut), safe };
+        let len = self.config.segment_bytes.max(offset.into());
+        self.history.add(header, made.file, len);
         let store = self.store(recovery, number);
         Ok((store, Position { segment: number, offset, next: end.next }, chain))
     }
-
-    /// Where a cut has to be so that no earlier one is needed: one at the very start of a segment
-    /// that a recovery began leaves nothing of that segment, so it takes that recovery's cut over.
-    fn first_cut(&self, mut cut: Cut) -> Cut {
-        while cut.offset == SEGMENT_HEADER
-            && let Some(entry) = self.history.segments.get(&cut.segment)
-            && let Some(earlier) = entry.header.cut
-        {
-            cut = earlier;
-        }
-        cut
-    }
 }
 
-fn corrupt(file: String, at: Position, durable: Sequence, what: &'static str) -> WalError {
-    let (offset, sequence) = (at.offset.into(), at.next);
-    WalError::Corrupt(Damage { file, offset, sequence, durable, what })
-}
-
-/// Where the last byte that is not zero ends, behind `from`; none where all is zero.
-pub(crate) fn extent<F: DiskFile>(entry: &Entry<F>, from: u32) -> Result<Option<u64>, WalError> {
-    let mut window = Window::default();
-    let mut at = u64::from(from);
-    let mut end = None;
-    while at < entry.limit {
-        let bytes = window.read(entry, at, 1 << 20)?;
-        if bytes.is_empty() {
-            break;
-        }
-        if !is_zero(bytes) {
-            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or_default();
-            end = Some(at + last as u64 + 1);
-        }
-        at += bytes.len() as u64;
-    }
-    Ok(end)
-}
-
-/// Whether the damage from `from` to `end` can be a write that a crash cut short: a sector of it
-/// was never written, or the file ends inside it.
+/// Whether the frame at `from`, in damage that goes to `end`, can be a write that a crash cut
+/// short: a sector of it was never written, or nothing was from some byte in it on.
+///
+/// Only its own sectors count. A crash leaves each old, which is zero from here on, or new; were
+/// all new the frame would be whole, so zeros further behind say nothing about it.
 fn looks_torn<F: DiskFile>(entry: &Entry<F>, from: u32, end: u64) -> Result<bool, WalError> {
     let mut window = Window::default();
-    let seed = crate::history::seed_at(&entry.header, from);
+    let seed = seed_at(&entry.header, from);
     let bytes = window.read(entry, from.into(), FRAME_HEADER)?;
-    let announced = FrameHeader::decode(bytes, seed)
-        .map(|(header, _)| u64::from(from) + FRAME_HEADER as u64 + u64::from(header.len));
     // Whatever was written there, a whole header was meant to be.
-    let least = announced.unwrap_or(u64::from(from) + FRAME_HEADER as u64);
-    let end = end.max(least);
-    if end > entry.limit || entry.limit < u64::from(from) + FRAME_HEADER as u64 {
+    let len = FrameHeader::decode(bytes, seed).map_or(0, |(header, _)| u64::from(header.len));
+    let frame_end = u64::from(from) + FRAME_HEADER as u64 + len;
+    if end < frame_end {
+        // A limit, a quota or a full disk ends a write at any byte, not only between sectors.
         return Ok(true);
     }
     let mut at = u64::from(from);
-    while at < end {
+    while at < frame_end {
         let next = (at / SECTOR + 1) * SECTOR;
-        let part = (next.min(end) - at) as usize;
+        let part = (next - at) as usize;
         let bytes = window.read(entry, at, part)?;
         if is_zero(&bytes[..part.min(bytes.len())]) {
             return Ok(true);
@@ -489,20 +570,27 @@ pub(crate) fn replay<D: Disk>(
     mut visit: impl FnMut(Replayed<'_>) -> Result<(), WalError>,
 ) -> Result<(), WalError> {
     history.walk(start, |frame| {
-        let payload_at = frame.offset + FRAME_HEADER as u32;
-        let mut sequence = frame.header.first;
-        for record in Records::new(frame.payload) {
-            let body = BodyRef {
-                segment: frame.segment,
-                offset: payload_at + record.body_at as u32,
-                len: record.body.len() as u32,
-            };
-            let body = if record.body.is_empty() { BodyRef::default() } else { body };
-            let time_ms = frame.header.time_ms;
-            visit(Replayed { sequence, head: record.head, body, time_ms })?;
-            sequence = Sequence(sequence.0 + 1);
-        }
-        Ok(())
+        replay_frame(frame.segment, frame.offset, &frame.header, frame.payload, &mut visit)
     })?;
+    Ok(())
+}
+
+/// Visits the records of a whole frame.
+pub(crate) fn replay_frame(
+    segment: u32,
+    offset: u32,
+    header: &FrameHeader,
+    payload: &[u8],
+    visit: &mut impl FnMut(Replayed<'_>) -> Result<(), WalError>,
+) -> Result<(), WalError> {
+    let payload_at = offset + FRAME_HEADER as u32;
+    let mut sequence = header.first;
+    for record in Records::new(payload) {
+        let len = record.body.len() as u32;
+        let body = BodyRef { segment, offset: payload_at + record.body_at as u32, len };
+        let body = if record.body.is_empty() { BodyRef::default() } else { body };
+        visit(Replayed { sequence, head: record.head, body, time_ms: header.time_ms })?;
+        sequence = Sequence(sequence.0 + 1);
+    }
     Ok(())
 }

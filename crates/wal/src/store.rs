@@ -10,6 +10,7 @@
 //! once (zeros) commits about twice as fast as appending.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ use parking_lot::Mutex;
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
-use crate::format::{Cut, SEGMENT_HEADER, SegmentHeader, segment_name};
+use crate::format::{Cut, SEGMENT_HEADER, SegmentHeader, Sequence, segment_name};
 
 /// Bytes of zeros that one step of preparation writes.
 const ZERO_STEP: usize = 1 << 20;
@@ -30,6 +31,32 @@ pub(crate) struct Segment<F> {
     pub(crate) file: Arc<F>,
     /// Bytes from here on are void; the largest number where nothing is.
     pub(crate) limit: u64,
+    /// What it makes void in segments before it.
+    pub(crate) cut: Option<Cut>,
+    /// A sync has failed.
+    failed: Mutex<bool>,
+}
+
+impl<F: DiskFile> Segment<F> {
+    pub(crate) fn new(header: &SegmentHeader, file: Arc<F>, limit: u64) -> Self {
+        let SegmentHeader { segment: number, recovery, cut, .. } = *header;
+        Self { number, recovery, file, limit, cut, failed: Mutex::new(false) }
+    }
+
+    /// Makes what was written safe. Fails for good once it has failed: the kernel tells of a
+    /// failure once, to whichever thread asks next, and that may be the one that writes zeros.
+    pub(crate) fn sync(&self) -> Result<(), WalError> {
+        let mut failed = self.failed.lock();
+        let failure = match *failed {
+            true => io::Error::other("an earlier sync failed"),
+            false => match self.file.sync() {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            },
+        };
+        *failed = true;
+        Err(WalError::io("sync", segment_name(self.number))(failure))
+    }
 }
 
 /// The next segment, on its way to being ready.
@@ -97,7 +124,7 @@ impl<D: Disk> Store<D> {
         if let Some(segment) = self.begin_spare(number) {
             return Ok(segment);
         }
-        let segment = Arc::new(self.make(number, None, |_| Ok(()))?);
+        let segment = Arc::new(self.make(number, None, Sequence(0), |_| Ok(()))?);
         let mut files = self.files.lock();
         files.open.insert(number, Arc::clone(&segment));
         files.newest = number;
@@ -113,11 +140,13 @@ impl<D: Disk> Store<D> {
     }
 
     /// Makes a segment: temporary file, header, space, what `fill` writes, sync, rename, sync of
-    /// the folder. There is no such segment before the last step and a whole one after it.
+    /// the folder. There is no such segment before the last step and a whole one after it; then
+    /// records up to `safe` are safe.
     pub(crate) fn make(
         &self,
         number: u32,
         cut: Option<Cut>,
+        safe: Sequence,
         fill: impl FnOnce(&D::File) -> Result<(), WalError>,
     ) -> Result<Segment<D::File>, WalError> {
         let name = segment_name(number);
@@ -125,13 +154,13 @@ impl<D: Disk> Store<D> {
         let file = self.disk.create(&temporary).map_err(WalError::io("create", &*temporary))?;
         file.allocate(self.config.segment_bytes).map_err(WalError::io("allocate", &*temporary))?;
         let recovery = self.recovery;
-        let header = SegmentHeader { log_id: self.log_id, segment: number, recovery, cut };
+        let header = SegmentHeader { log_id: self.log_id, segment: number, recovery, cut, safe };
         file.write_at(0, &header.encode()).map_err(WalError::io("write", &*temporary))?;
         fill(&file)?;
         file.sync().map_err(WalError::io("sync", &*temporary))?;
         self.disk.rename(&temporary, &name).map_err(WalError::io("rename", &*temporary))?;
         self.disk.sync_folder("").map_err(WalError::io("sync the folder of", &*name))?;
-        Ok(Segment { number, recovery, file, limit: u64::MAX })
+        Ok(Segment::new(&header, file, u64::MAX))
     }
 
     /// Notes that nothing in a segment is needed any more; once is enough.
@@ -146,16 +175,27 @@ impl<D: Disk> Store<D> {
     /// Does a bounded part of the background work: removes one retired segment, makes the next
     /// one, or, if `zero` says so, writes zeros to a part of it.
     pub(crate) fn step(&self, zero: bool) -> Result<Step, WalError> {
-        if let Some(number) = self.take_retired() {
-            let name = segment_name(number);
-            self.disk.remove(&name).map_err(WalError::io("remove", &*name))?;
+        if let Some(segment) = self.take_retired() {
+            if let Err(error) = self.remove(&segment) {
+                let mut files = self.files.lock();
+                files.retired.push(segment.number);
+                files.open.insert(segment.number, segment);
+                return Err(error);
+            }
             return Ok(Step::More);
         }
         if self.files.lock().spare.is_none() {
             let _making = self.making.lock();
-            // Only a holder of `making` begins a segment that is not the spare.
-            let number = self.files.lock().newest + 1;
-            let segment = Arc::new(self.make(number, None, |_| Ok(()))?);
+            // Only a holder of `making` begins a segment that is not the spare. Another thread
+            // may just have made one: a second of that name would take the place of the first.
+            let number = {
+                let files = self.files.lock();
+                if files.spare.is_some() {
+                    return Ok(Step::More);
+                }
+                files.newest + 1
+            };
+            let segment = Arc::new(self.make(number, None, Sequence(0), |_| Ok(()))?);
             let zeroed = SEGMENT_HEADER.into();
             self.files.lock().spare = Some(Spare { segment, zeroed });
             return Ok(Step::More);
@@ -165,7 +205,7 @@ impl<D: Disk> Store<D> {
 
     /// Writes zeros to the next part of the spare.
     fn zero(&self) -> Result<Step, WalError> {
-        let file = {
+        let segment = {
             let mut files = self.files.lock();
             let Some(spare) = &mut files.spare else { return Ok(Step::More) };
             let left = self.config.segment_bytes.saturating_sub(spare.zeroed);
@@ -182,23 +222,36 @@ impl<D: Disk> Store<D> {
                 .write_at(spare.zeroed, &zeros)
                 .map_err(WalError::io("zero", name))?;
             spare.zeroed += len as u64;
-            Arc::clone(&spare.segment.file)
+            Arc::clone(&spare.segment)
         };
         // Synced as it goes, or the first commit in the segment would wait for all of it.
-        file.sync().map_err(WalError::io("sync", "a spare segment"))?;
+        if let Err(error) = segment.sync() {
+            // While nobody has begun it another one can be made in its place.
+            self.files.lock().spare.take_if(|spare| Arc::ptr_eq(&spare.segment, &segment));
+            return Err(error);
+        }
         Ok(Step::More)
     }
 
-    /// Takes a retired segment that nobody reads.
-    fn take_retired(&self) -> Option<u32> {
+    /// Takes a retired segment that nobody reads and whose cut nothing needs.
+    fn take_retired(&self) -> Option<Arc<Segment<D::File>>> {
         let mut files = self.files.lock();
-        let unpinned = |number: &u32| {
-            files.open.get(number).is_none_or(|segment| Arc::strong_count(segment) == 1)
-        };
-        let at = files.retired.iter().position(unpinned)?;
+        let at = files.retired.iter().position(|number| {
+            files.open.get(number).is_none_or(|segment| {
+                Arc::strong_count(segment) == 1 && !is_cut_needed(&files.open, segment)
+            })
+        })?;
         let number = files.retired.swap_remove(at);
-        files.open.remove(&number);
-        Some(number)
+        files.open.remove(&number)
+    }
+
+    fn remove(&self, segment: &Segment<D::File>) -> Result<(), WalError> {
+        if segment.cut.is_some() {
+            // What it has made void must be gone for good before it goes.
+            self.disk.sync_folder("").map_err(WalError::io("sync", "the data directory"))?;
+        }
+        let name = segment_name(segment.number);
+        self.disk.remove(&name).map_err(WalError::io("remove", name))
     }
 
     /// Bytes of the files of the segments in use, the spare included.
@@ -213,4 +266,12 @@ impl<D: Disk> Store<D> {
         let files = self.files.lock();
         files.open.keys().copied().filter(|number| !files.retired.contains(number)).collect()
     }
+}
+
+/// Whether a segment before this one holds bytes that nothing else makes void.
+fn is_cut_needed<F>(open: &BTreeMap<u32, Arc<Segment<F>>>, segment: &Segment<F>) -> bool {
+    let Some(cut) = segment.cut else { return false };
+    let covers = |other: Cut| (other.segment, other.offset) <= (cut.segment, cut.offset);
+    open.range(cut.segment..segment.number).next().is_some()
+        && !open.range(segment.number + 1..).any(|(_, later)| later.cut.is_some_and(covers))
 }

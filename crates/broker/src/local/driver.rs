@@ -439,6 +439,9 @@ impl<D: Disk> Driver<D> {
             expired: counted.expired,
             dead: counted.dead,
             refused: counted.refused,
+            // Counted in front of every backend.
+            forbidden: 0,
+            refused_memory: 0,
             subscriptions: self.engine.subscriptions() as u64,
             sessions: self.engine.sessions() as u64,
             queued: self.engine.queued(),

@@ -57,17 +57,18 @@ impl<D: Disk> LocalLink<D> {
 
     fn deliver(&self, handover: Handover, resident: Option<Bytes>) -> Answer {
         let Handover { subscription, lease, redelivered, body } = handover;
-        let (id, published_at, topic, payload) = match body {
+        let (id, published_at, topic, sender, payload) = match body {
             Body::Resident(message) => {
                 let topic = Bytes::copy_from_slice(message.topic.as_str().as_bytes());
-                (message.id, message.published_at, topic, message.payload.clone())
+                let sender = Bytes::copy_from_slice(message.sender.as_str().as_bytes());
+                (message.id, message.published_at, topic, sender, message.payload.clone())
             }
             Body::Stored(at) => {
                 let stored = resident.and_then(|bytes| Stored::decode(&bytes).ok());
                 let Some(stored) = stored.or_else(|| self.read(at, lease)) else {
                     return Answer::Empty;
                 };
-                (stored.id, stored.published_at, stored.topic, stored.payload)
+                (stored.id, stored.published_at, stored.topic, stored.sender, stored.payload)
             }
         };
         Answer::Delivered(Delivery {
@@ -77,6 +78,7 @@ impl<D: Disk> LocalLink<D> {
             id,
             published_at,
             topic,
+            sender,
             payload,
         })
     }

@@ -10,9 +10,11 @@ mod mailbox;
 mod outbox;
 mod recovery;
 mod replay;
+mod toll;
 
 pub use backend::LocalBackend;
 pub use driver::{Driver, Input, Pace};
 pub use housekeeping::{Access, Housekeeper, NextStep, Upkeep};
 pub use outbox::{Parcel, ParcelContent};
 pub use recovery::{Entropy, LocalConfig, StartError, Started, start};
+pub use toll::Toll;

@@ -1,6 +1,7 @@
 //! The local broker on a simulated disk, through the handle that doors hold.
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up has failed")]
 
+mod access;
 mod steady;
 
 use std::collections::VecDeque;
@@ -92,6 +93,35 @@ fn publish(payload: &'static [u8]) -> Command {
         message: Message::plain(Bytes::from_static(payload)),
         confirm: Confirm::Always,
     })
+}
+
+#[test]
+fn every_message_carries_who_published_it() {
+    let keyed =
+        |id: &str| Client { principal: Principal::Key(id.into()), peer: [127, 0, 0, 1].into() };
+    let broker = Broker::new(backend(&SimulatedDisk::with_faults(1)));
+    let mut consumer = broker.open(keyed("consumer"));
+    let stored = subscribe(&mut consumer);
+    let pattern = TopicPattern::new("t").unwrap();
+    let once = Subscribe { pattern, qos: Qos::AtMostOnce, name: None };
+    let Answer::Subscribed { subscription: once } =
+        ask(&mut consumer, vec![Command::Subscribe(once)]).remove(0)
+    else {
+        panic!("no subscription");
+    };
+    for qos in [Qos::AtLeastOnce, Qos::AtMostOnce] {
+        for id in ["shop", "mill"] {
+            let Command::Publish(publish) = publish(b"x") else { panic!("no publish") };
+            let publish = Command::Publish(Publish { qos, ..publish });
+            ask(&mut broker.open(keyed(id)), vec![publish]);
+            for subscription in [stored, once] {
+                let received = ask(&mut consumer, vec![Command::Receive { subscription }]);
+                let Answer::Delivered(delivery) = &received[0] else { panic!("{received:?}") };
+                assert_eq!(delivery.sender, id.as_bytes(), "{qos:?} {subscription:?}");
+            }
+        }
+    }
+    broker.stop().unwrap();
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! `sluice log`: looks at a log without changing it.
 
+use std::path::Path;
+
 use serde_json::json;
 use sluice_wal::{FileDisk, Inspection, SegmentSummary, WalError, inspect as inspect_log};
 
 use crate::args::DirArgs;
+use crate::commands::repair::advice;
 use crate::failure::Failure;
 
 /// Shows what is there and what a start would do.
@@ -39,15 +42,16 @@ pub(crate) fn verify(args: &DirArgs) -> Result<(), Failure> {
         println!("{}", summary(&found));
     }
     match found.problem {
+        Some(problem @ WalError::Corrupt(_)) => {
+            Err(Failure::Corrupt(format!("{problem}\n{}", advice(&args.data_dir))))
+        }
         Some(problem) => Err(problem.into()),
         None => Ok(()),
     }
 }
 
 fn look(args: &DirArgs) -> Result<Inspection, Failure> {
-    if !args.data_dir.is_dir() {
-        return Err(Failure::Other(format!("there is no directory {}", args.data_dir.display())));
-    }
+    check_directory(&args.data_dir)?;
     let found = inspect_log(FileDisk::new(&args.data_dir))?;
     if let Some(pid) = found.holder {
         let error = WalError::Locked { holder: Some(pid) };
@@ -56,14 +60,26 @@ fn look(args: &DirArgs) -> Result<Inspection, Failure> {
     Ok(found)
 }
 
+/// An offline tool makes no directory.
+pub(crate) fn check_directory(path: &Path) -> Result<(), Failure> {
+    match path.is_dir() {
+        true => Ok(()),
+        false => Err(Failure::Other(format!("there is no directory {}", path.display()))),
+    }
+}
+
 fn range(segment: &SegmentSummary) -> String {
     let records = match (segment.first, segment.last) {
         (Some(first), Some(last)) => format!("{first} .. {last}"),
         _ => "none".to_owned(),
     };
+    let lost = match segment.lost {
+        0 => String::new(),
+        lost => format!(", {lost} lost in a repair"),
+    };
     match segment.void_from {
-        Some(from) => format!("{records} (void from byte {from})"),
-        None => records,
+        Some(from) => format!("{records}{lost} (void from byte {from})"),
+        None => format!("{records}{lost}"),
     }
 }
 
@@ -84,6 +100,7 @@ fn to_json(found: &Inspection) -> serde_json::Value {
             "used_bytes": segment.used,
             "frames": segment.frames,
             "records": segment.records,
+            "lost": segment.lost,
             "first": segment.first.map(|first| first.0),
             "last": segment.last.map(|last| last.0),
             "void_from": segment.void_from,

@@ -1,9 +1,15 @@
 //! One file a command.
 
+pub(crate) mod config;
+pub(crate) mod generate;
+pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod publish;
+pub(crate) mod repair;
 pub(crate) mod serve;
 pub(crate) mod subscribe;
+
+use std::io::{ErrorKind, Write};
 
 use crate::args::ServerArgs;
 use crate::failure::Failure;
@@ -25,4 +31,12 @@ pub(crate) fn api_key(args: &ServerArgs) -> Result<Option<String>, Failure> {
 /// Connects as the arguments say.
 pub(crate) fn connect(args: &ServerArgs, key: Option<&str>) -> Result<Client, ClientError> {
     Client::connect(&args.server, key)
+}
+
+/// Writes to standard output. A reader that has seen enough is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::other(error)),
+        _ => Ok(()),
+    }
 }

@@ -1,49 +1,85 @@
 //! `sluice serve`: the broker.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
-use sluice_broker::{Broker, Stats};
+use sluice_broker::{Broker, Memory, Stats};
 use sluice_model::Timestamp;
-use sluice_server::Server;
+use sluice_server::{ApiKey, KeyRing, Server};
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
-use crate::args::{LogFormat, ServeArgs};
+use crate::args::ServeArgs;
+use crate::commands::repair::advice;
 use crate::failure::Failure;
-use crate::settings::Settings;
+use crate::reload::Reload;
+use crate::settings::{Loaded, Settings};
+use crate::{heap, keys, logging};
 
 /// How long a data directory that somebody has is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
-    start_log(args)?;
-    let settings = Settings::load(args)?;
-    for note in &settings.notes {
+    let sources = args.settings.sources();
+    let loaded = Loaded::read(&sources).accept()?;
+    let log_level = logging::start(&loaded.settings)?;
+    if let Some(path) = &loaded.file {
+        tracing::info!("configuration from {}", path.display());
+    }
+    for note in loaded.notes() {
         tracing::warn!("{note}");
     }
+    let mut settings = loaded.settings.clone();
+    settings.local.accept_clock = args.accept_clock;
+    settings.server.keys = keys_at_start(&settings)?;
     // Refused before anything is touched on disk.
     settings
         .server
         .validate()
         .map_err(|error| Failure::from(sluice_server::ServerError::from(error)))?;
-    let broker = match &settings.data_dir {
-        Some(path) => open(FileDisk::new(path), &settings, true)?,
-        None => open(sluice_wal::MemoryDisk::new(), &settings, false)?,
-    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("worker")
         .build()
         .map_err(Failure::other)?;
+    reload_on_hangup(&runtime, Reload::new(sources, &loaded, log_level))?;
+    let broker = match settings.ephemeral {
+        false => open(FileDisk::new(&settings.data_dir), &settings, true)?,
+        true => open(sluice_wal::MemoryDisk::new(), &settings, false)?,
+    };
+    let memory_max = settings.memory_budget();
+    let broker = broker.with_memory(Memory::new(memory_max, heap::used));
+    tracing::info!(memory_max, used = heap::used(), "memory budget");
     let served = runtime.block_on(serve(&settings, broker.clone()));
     tell_stats(&broker.stats());
     // Connections are gone by now; what they were told is made safe and the log closed.
     let stopped = if served.is_ok() { broker.stop().map_err(Failure::from) } else { Ok(()) };
     runtime.shutdown_background();
     served.and(stopped)
+}
+
+/// Reloads at every SIGHUP, from before the log is opened: until somebody listens for it, the signal
+/// ends the process.
+fn reload_on_hangup(runtime: &Runtime, mut reload: Reload) -> Result<(), Failure> {
+    let _entered = runtime.enter();
+    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::other)?;
+    runtime.spawn(async move {
+        while hangup.recv().await.is_some() {
+            // A slow disk must not keep a worker from its connections.
+            let read = tokio::task::spawn_blocking(move || {
+                reload.run();
+                reload
+            });
+            match read.await {
+                Ok(back) => reload = back,
+                Err(error) => return tracing::error!("settings are reloaded no more: {error}"),
+            }
+        }
+    });
+    Ok(())
 }
 
 fn open<D: Disk>(disk: D, settings: &Settings, durable: bool) -> Result<Broker, Failure> {
@@ -59,11 +95,21 @@ fn open<D: Disk>(disk: D, settings: &Settings, durable: bool) -> Result<Broker, 
                 std::thread::sleep(LOCK_PATIENCE / 20);
             }
             outcome => {
-                let (backend, report) = outcome?;
+                let (backend, report) = outcome.map_err(|error| refused(error, settings))?;
                 tell(&report);
                 return Ok(Broker::new(backend));
             }
         }
+    }
+}
+
+/// Says of damage what it costs and what can be done.
+fn refused(error: StartError, settings: &Settings) -> Failure {
+    match error {
+        StartError::Log(error @ WalError::Corrupt(_)) if !settings.ephemeral => {
+            Failure::Corrupt(format!("{error}\n{}", advice(&settings.data_dir)))
+        }
+        error => error.into(),
     }
 }
 
@@ -79,7 +125,7 @@ fn tell(report: &RecoveryReport) {
 fn tell_stats(stats: &Stats) {
     let Stats { published, delivered, acked, unroutable, dropped, expired, dead, refused, .. } =
         stats;
-    let Stats { subscriptions, queued, commits, records, .. } = stats;
+    let Stats { forbidden, refused_memory, subscriptions, queued, commits, records, .. } = stats;
     tracing::info!(
         published,
         delivered,
@@ -89,6 +135,8 @@ fn tell_stats(stats: &Stats) {
         expired,
         dead,
         refused,
+        forbidden,
+        refused_memory,
         subscriptions,
         queued,
         commits,
@@ -97,10 +145,41 @@ fn tell_stats(stats: &Stats) {
     );
 }
 
+/// The keys in the key file; none where nobody has made one.
+fn keys_at_start(settings: &Settings) -> Result<Option<Vec<ApiKey>>, Failure> {
+    let Some(path) = settings.keys_path() else { return Ok(None) };
+    let keys = keys::load(&path)?;
+    if keys.is_none() && settings.names_keys_file() {
+        let (path, hint) = (path.display(), "sluice key create makes one");
+        return Err(Failure::settings(format!("there is no keys_file {path}; {hint}")));
+    }
+    Ok(keys)
+}
+
+/// Reads the key file again at every SIGHUP. One that is gone or damaged changes nothing.
+fn reload_keys_on_hangup(ring: KeyRing, path: Option<PathBuf>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let Some(path) = &path else { continue };
+            let outcome = match keys::load(path) {
+                Ok(Some(keys)) => ring.replace(keys).map_err(|error| error.to_string()),
+                Ok(None) => Err(format!("there is no file {}", path.display())),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(error) = outcome {
+                tracing::error!(%error, "the keys could not be reloaded, those before stay in force");
+            }
+        }
+    });
+    Ok(())
+}
+
 async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let server = Server::bind(settings.server.clone(), broker).await?;
+    reload_keys_on_hangup(server.key_ring(), settings.keys_path()).map_err(Failure::other)?;
     say_ready(&server).map_err(Failure::other)?;
     let mut asked = async || {
         tokio::select! {
@@ -129,17 +208,4 @@ async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
 fn say_ready(server: &Server) -> std::io::Result<()> {
     println!("sluice ready tcp={}", server.tcp_addr());
     std::io::stdout().flush()
-}
-
-fn start_log(args: &ServeArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log_level).map_err(Failure::settings)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
 }

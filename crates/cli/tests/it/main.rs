@@ -1,9 +1,14 @@
 //! The real binary: processes, signals, exit codes.
 #![expect(clippy::unwrap_used, reason = "a test says by it what must hold")]
 
+mod keys;
 mod kills;
 mod lifecycle;
 mod messages;
 mod offline;
+mod overload;
 mod refusals;
+mod reload;
+mod repair;
+mod settings;
 mod setup;

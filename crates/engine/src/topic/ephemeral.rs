@@ -6,19 +6,25 @@ use std::sync::Arc;
 use sluice_model::SessionId;
 
 use crate::effects::Resident;
+use crate::topic::Owner;
 
 /// A subscription at most once. It loses its oldest messages when it can't keep up.
 #[derive(Debug)]
 pub(crate) struct Ephemeral {
     pub(crate) session: SessionId,
+    pub(crate) owner: Owner,
     pub(crate) pattern: sluice_model::TopicPattern,
     waiting: VecDeque<Arc<Resident>>,
     bytes: usize,
 }
 
 impl Ephemeral {
-    pub(crate) fn new(session: SessionId, pattern: sluice_model::TopicPattern) -> Self {
-        Self { session, pattern, waiting: VecDeque::new(), bytes: 0 }
+    pub(crate) fn new(
+        session: SessionId,
+        owner: Owner,
+        pattern: sluice_model::TopicPattern,
+    ) -> Self {
+        Self { session, owner, pattern, waiting: VecDeque::new(), bytes: 0 }
     }
 
     /// Adds a message and drops the oldest ones past `bytes_max`, but never the new one. Says how

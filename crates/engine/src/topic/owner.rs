@@ -24,6 +24,11 @@ impl Owner {
         Self(text.into())
     }
 
+    /// Whether it is the holder of a key.
+    pub(crate) fn is_key(&self) -> bool {
+        self.0.starts_with("key:")
+    }
+
     /// As records name it: `@ADDRESS` or `key:ID`.
     pub fn as_str(&self) -> &str {
         &self.0

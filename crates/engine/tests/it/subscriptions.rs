@@ -240,10 +240,36 @@ fn a_broker_that_is_full_of_subscriptions_still_gives_back_those_it_has() {
 }
 
 #[test]
+fn one_key_gets_a_quarter_of_the_subscriptions_or_what_is_set() {
+    for (set, expected) in [(0, 2), (3, 3)] {
+        let mut config = config();
+        config.subscriptions_max = 8;
+        config.subscriptions_per_principal = set;
+        let mut rig = Rig::new(config);
+        let greedy = rig.open(key("greedy", 1));
+        let again = rig.open(key("greedy", 2));
+        rig.named(greedy, "n", "t");
+        for number in 1..expected {
+            rig.ephemeral(again, &format!("t.{number}"));
+        }
+        for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+            assert_eq!(rig.subscribe_to(greedy, "new", qos, None), Err(Code::Overloaded));
+        }
+        // What it has it still gets, and others have their share.
+        rig.named(again, "n", "t");
+        let modest = rig.open(key("modest", 1));
+        rig.unnamed(modest, "t");
+        // What goes with its connection makes room.
+        rig.close(again, EndedBy::Client, &[]);
+        rig.unnamed(greedy, "new");
+    }
+}
+
+#[test]
 fn a_slow_subscriber_at_most_once_loses_its_oldest_messages_which_is_counted() {
     let mut config = config();
-    // Topic and payload have four bytes together.
-    config.subscriber_buffer_bytes = 12;
+    // Topic and payload have four bytes together, and `anonymous` is the sender.
+    config.subscriber_buffer_bytes = 3 * (4 + 9);
     let mut rig = Rig::new(config);
     let (slow, fast) = (rig.open(peer(1)), rig.open(peer(2)));
     let (from_slow, from_fast) = (rig.ephemeral(slow, "t"), rig.ephemeral(fast, "t"));

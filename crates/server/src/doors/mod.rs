@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use sluice_broker::{Broker, ClosedBy};
 use sluice_model::Principal;
 use tokio::sync::watch;
@@ -25,11 +26,36 @@ pub(crate) use wire::{BufferPool, Fill, Wire, until};
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) broker: Broker,
-    pub(crate) keys: Keys,
+    keys: RwLock<Arc<Keys>>,
     pub(crate) failures: FailureTable,
     pub(crate) principals: Arc<CapBy<Principal>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) pool: BufferPool,
+}
+
+impl Shared {
+    /// What the connections of a server share, of which `keys` are let in at first.
+    pub(crate) fn new(config: Config, broker: Broker, keys: Keys) -> Self {
+        broker.set_directory(keys.directory());
+        Self {
+            principals: CapBy::new(config.per_principal_max),
+            config,
+            broker,
+            keys: RwLock::new(Arc::new(keys)),
+            failures: FailureTable::new(),
+            counters: Arc::new(Counters::default()),
+            pool: BufferPool::default(),
+        }
+    }
+
+    /// The keys in force.
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read())
+    }
+
+    pub(crate) fn set_keys(&self, keys: Keys) {
+        *self.keys.write() = Arc::new(keys);
+    }
 }
 
 /// Whose connection it is.
@@ -38,23 +64,46 @@ pub(crate) struct Peer {
     /// The connection's number, which every log line about it shows.
     pub(crate) connection: u64,
     pub(crate) ip: IpAddr,
+    /// It gets small buffers only.
+    pub(crate) lean: bool,
 }
 
-/// Tells a connection that the server drains.
-#[derive(Clone)]
-pub(crate) struct Drain(pub(crate) watch::Receiver<bool>);
+/// What connections are told while they live.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Notice {
+    /// The server drains.
+    pub(crate) draining: bool,
+    /// How many times the keys were replaced.
+    pub(crate) keys: u64,
+}
 
-impl Drain {
-    /// Waits until it does. Cancel-safe.
-    pub(crate) async fn begun(&mut self) {
+/// Where a connection hears what it is told.
+#[derive(Clone)]
+pub(crate) struct Notices(pub(crate) watch::Receiver<Notice>);
+
+impl Notices {
+    /// Waits until the server drains. Cancel-safe.
+    pub(crate) async fn drain(&mut self) {
         // Without a sender the server is gone, which is no different here.
-        let _ = self.0.wait_for(|begun| *begun).await;
+        let _ = self.0.wait_for(|notice| notice.draining).await;
     }
 
-    /// Whether it does: also for connections that never wait, because their client never stops
+    /// What is so now: also for connections that never wait, because their client never stops
     /// sending.
-    pub(crate) fn has_begun(&self) -> bool {
-        *self.0.borrow() || self.0.has_changed().is_err()
+    pub(crate) fn now(&self) -> Notice {
+        let mut notice = *self.0.borrow();
+        notice.draining |= self.0.has_changed().is_err();
+        notice
+    }
+
+    /// Waits until the keys are not those of `seen`, or until the server drains if that is news.
+    /// Cancel-safe.
+    pub(crate) async fn news(&mut self, seen: u64, drain: bool) {
+        let told = |notice: &Notice| notice.keys != seen || drain && notice.draining;
+        let gone = self.0.wait_for(told).await.is_err();
+        if gone && !drain {
+            std::future::pending().await
+        }
     }
 }
 
@@ -78,6 +127,8 @@ pub(crate) enum Ended {
         /// Nothing was in flight.
         idle: bool,
     },
+    /// Its key is gone, or no longer covers what it listens to.
+    Revoked,
     /// The broker can serve no more.
     BrokerFailed,
 }
@@ -92,6 +143,7 @@ impl Ended {
             | Self::IdleTimeout
             | Self::WriteTimeout
             | Self::Drained { .. }
+            | Self::Revoked
             | Self::BrokerFailed => ClosedBy::Broker,
         }
     }
@@ -100,7 +152,11 @@ impl Ended {
     pub(crate) const fn answers_may_be_unread(self) -> bool {
         matches!(
             self,
-            Self::Refused | Self::IdleTimeout | Self::Drained { idle: false } | Self::BrokerFailed
+            Self::Refused
+                | Self::IdleTimeout
+                | Self::Drained { idle: false }
+                | Self::Revoked
+                | Self::BrokerFailed
         )
     }
 }

@@ -60,16 +60,18 @@ pub(crate) struct Wire {
     pub(crate) stream: TcpStream,
     pub(crate) input: BytesMut,
     pub(crate) output: Output,
+    lean: bool,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, input: BytesMut::new(), output: Output::default() }
+    /// One of a `lean` connection is read in small parts only.
+    pub(crate) fn new(stream: TcpStream, lean: bool) -> Self {
+        Self { stream, input: BytesMut::new(), output: Output::default(), lean }
     }
 
     /// Reads once, without waiting. An `early` read stays small.
     pub(crate) async fn fill(&mut self, pool: &BufferPool, early: bool) -> io::Result<Fill> {
-        self.make_space(pool, early);
+        self.make_space(pool, early || self.lean);
         let Self { stream, input, .. } = self;
         let mut read = pin!(stream.read_buf(input));
         let polled = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;

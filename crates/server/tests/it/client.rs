@@ -1,6 +1,6 @@
 //! A client of version 1 for tests.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use sluice_protocol::{
@@ -8,7 +8,7 @@ use sluice_protocol::{
     PollPayload, PublishPayload, SubscribePayload, encode_frame, try_decode_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::running::PATIENCE;
@@ -24,9 +24,21 @@ impl Client {
         Self { stream, buffer: BytesMut::new() }
     }
 
+    /// One that comes from another address of this machine, and has said HELLO.
+    pub(crate) async fn greeted_from(from: IpAddr, addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        let stream = socket.connect(addr).await.unwrap();
+        Self { stream, buffer: BytesMut::new() }.greets().await
+    }
+
     /// One that has said HELLO.
     pub(crate) async fn greeted(addr: SocketAddr) -> Self {
-        let mut client = Self::connect(addr).await;
+        Self::connect(addr).await.greets().await
+    }
+
+    async fn greets(self) -> Self {
+        let mut client = self;
         client.say(FrameType::Hello, 1, hello()).await;
         client.hears_ack(1, 0).await;
         client

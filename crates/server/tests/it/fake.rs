@@ -152,6 +152,7 @@ impl FakeLink {
             Command::Publish(publish) => publish_to_all(&mut state, publish),
             Command::Fence => Some(Answer::Fenced),
             Command::Nack { .. } => None,
+            Command::Refused(refusal) => Some(Answer::Refused(*refusal)),
             Command::Subscribe(subscribe) => {
                 state.next += 1;
                 let number = state.next;
@@ -231,6 +232,7 @@ fn receive(state: &mut State, session: u64, id: SubscriptionId, counter: u64) ->
         id: MessageId::default(),
         published_at: Timestamp::EPOCH,
         topic,
+        sender: Bytes::from_static(b"anonymous"),
         payload,
     })
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_broker::Broker;
-use sluice_server::{Config, CountersSnapshot, Server, ServerError};
+use sluice_server::{Config, CountersSnapshot, KeyRing, Server, ServerError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -18,6 +18,7 @@ pub(crate) struct Running<B = Fake> {
     pub(crate) addr: SocketAddr,
     /// The broker behind it.
     pub(crate) fake: B,
+    pub(crate) ring: KeyRing,
     stop: Option<oneshot::Sender<()>>,
     counters: std::sync::Arc<sluice_server::Counters>,
     task: JoinHandle<Result<(), ServerError>>,
@@ -42,13 +43,13 @@ pub(crate) async fn start_with(config: Config, fake: Fake) -> Running {
 
 pub(crate) async fn start_on<B>(config: Config, broker: Broker, fake: B) -> Running<B> {
     let server = Server::bind(config, broker).await.unwrap();
-    let (addr, counters) = (server.tcp_addr(), server.counters());
+    let (addr, counters, ring) = (server.tcp_addr(), server.counters(), server.key_ring());
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run(async {
         // A dropped sender stops the server as well.
         let _ = stopped.await;
     }));
-    Running { addr, fake, stop: Some(stop), counters, task }
+    Running { addr, fake, ring, stop: Some(stop), counters, task }
 }
 
 impl<B> Running<B> {

@@ -10,8 +10,7 @@ use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation};
 
 use super::{Disk, DiskFile};
-
-const LOCK_FILE: &str = "lock";
+use crate::versions::{LOCK_FILE, lock_pid, lock_text};
 
 /// Magic numbers of file systems that write changed blocks elsewhere, from `statfs(2)` and the
 /// sources of OpenZFS.
@@ -62,7 +61,7 @@ impl Disk for FileDisk {
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
-        writeln!(file, "{}", std::process::id())?;
+        file.write_all(lock_text(std::process::id()).as_bytes())?;
         *self.lock.lock() = Some(file);
         Ok(())
     }
@@ -77,7 +76,7 @@ impl Disk for FileDisk {
         }
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
-        text.trim().parse().ok()
+        lock_pid(&text)
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {

@@ -5,12 +5,18 @@
 //! it is the simulator's: everything it does wrong comes from a seed and is counted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::{Disk, DiskFile};
+
+mod injection;
+
+use injection::injected;
 
 const PAGE: usize = 4096;
 const SECTOR: usize = 512;
@@ -49,6 +55,8 @@ pub struct FaultCounters {
     pub failed_reads: u64,
     /// Allocations refused.
     pub no_space: u64,
+    /// Lists, opens and changes of names that failed.
+    pub failed_names: u64,
     /// Bits flipped.
     pub bit_flips: u64,
     /// Operations that were cut in the middle by a crash.
@@ -70,7 +78,8 @@ struct FileState {
 #[derive(Clone, Debug)]
 enum NameChange {
     Create(String, u64),
-    Rename(String, String),
+    /// From, to, and which file: its last name may survive where its first one did not.
+    Rename(String, String, u64),
     Remove(String),
 }
 
@@ -91,14 +100,24 @@ struct State {
     counters: FaultCounters,
     operations: u64,
     crash_at: Option<u64>,
+    fail_at: Option<Range<u64>>,
+    /// Files whose path ends so can't be read.
+    unreadable: Option<String>,
     /// The process is dead until a crash has been taken.
     dead: bool,
 }
 
 /// A disk in memory. A clone works on the same files.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
+}
+
+impl fmt::Debug for SimulatedDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not its bytes.
+        f.debug_struct("SimulatedDisk").finish_non_exhaustive()
+    }
 }
 
 /// All of a disk at one moment.
@@ -140,6 +159,8 @@ impl SimulatedDisk {
             counters: FaultCounters::default(),
             operations: 0,
             crash_at: None,
+            fail_at: None,
+            unreadable: None,
             dead: false,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -212,23 +233,8 @@ impl SimulatedDisk {
 
     /// The machine dies; `keeps` says of each unsynced sector of a file whether it is there. All
     /// names are.
-    pub fn crash_power_with(&self, keeps: impl Fn(&str, u64) -> bool) {
-        let mut state = self.state.lock();
-        let State { files, names, .. } = &mut *state;
-        for (name, id) in names.iter() {
-            let Some(file) = files.get_mut(id) else { continue };
-            for sector in std::mem::take(&mut file.dirty) {
-                if keeps(name, sector) {
-                    file.save(sector);
-                }
-            }
-            file.media_len = file.len;
-        }
-        state.media_names = state.names.clone();
-        state.unsynced_names.clear();
-        state.counters.power_crashes += 1;
-        state.fall_back_to_media();
-        state.revive();
+    pub fn crash_power_with(&self, keeps: impl FnMut(&str, u64) -> bool) {
+        self.crash_power_keeping(keeps, |_| true);
     }
 
     /// Sectors of a file that are not synced.
@@ -336,8 +342,25 @@ impl State {
         }
     }
 
+    /// As [`State::operate_whole`], for what works on names.
+    fn operate_names(&mut self) -> io::Result<()> {
+        self.operate_whole()?;
+        if self.fails(0) {
+            self.counters.failed_names += 1;
+            return Err(injected());
+        }
+        Ok(())
+    }
+
     fn fails(&mut self, rate: u32) -> bool {
-        rate > 0 && draw(&mut self.random) % 10_000 < u64::from(rate)
+        self.fail_at.as_ref().is_some_and(|at| at.contains(&self.operations))
+            || rate > 0 && draw(&mut self.random) % 10_000 < u64::from(rate)
+    }
+
+    fn is_unreadable(&self, id: u64) -> bool {
+        self.unreadable.as_ref().is_some_and(|suffix| {
+            self.names.iter().any(|(name, file)| *file == id && name.ends_with(suffix.as_str()))
+        })
     }
 
     fn change_name(&mut self, change: NameChange) {
@@ -356,10 +379,9 @@ fn apply(change: &NameChange, names: &mut BTreeMap<String, u64>) {
         NameChange::Create(path, id) => {
             names.insert(path.clone(), *id);
         }
-        NameChange::Rename(from, to) => {
-            if let Some(id) = names.remove(from) {
-                names.insert(to.clone(), id);
-            }
+        NameChange::Rename(from, to, id) => {
+            names.remove(from);
+            names.insert(to.clone(), *id);
         }
         NameChange::Remove(path) => {
             names.remove(path);
@@ -376,10 +398,12 @@ fn draw(state: &mut u64) -> u64 {
     z ^ z >> 31
 }
 
-/// How many of `len` bytes from `offset` on fill their sectors: a write is cut between sectors.
-fn whole_sectors(offset: u64, len: usize) -> usize {
-    let end = (offset + len as u64) / SECTOR as u64 * SECTOR as u64;
-    end.saturating_sub(offset) as usize
+/// How much of a write of `len` bytes at `offset` is done when it is cut: up to the end of a
+/// sector, as by a crash, or up to any byte, as by a limit or a quota.
+fn cut_write(offset: u64, len: usize, random: &mut u64) -> usize {
+    let done = draw(random) as usize % (len + 1);
+    let end = (offset + done as u64) / SECTOR as u64 * SECTOR as u64;
+    if toss(random) { end.saturating_sub(offset) as usize } else { done }
 }
 
 /// True every other time.
@@ -456,7 +480,7 @@ impl Disk for SimulatedDisk {
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         let mut state = self.state.lock();
-        state.operate_whole()?;
+        state.operate_names()?;
         let name = |path: &String| match (folder, path.split_once('/')) {
             ("", None) => Some(path.clone()),
             (folder, Some((parent, name))) if folder == parent => Some(name.to_owned()),
@@ -467,7 +491,7 @@ impl Disk for SimulatedDisk {
 
     fn create(&self, path: &str) -> io::Result<Arc<SimulatedFile>> {
         let mut state = self.state.lock();
-        state.operate_whole()?;
+        state.operate_names()?;
         let id = state.next_file;
         state.next_file += 1;
         state.files.insert(id, FileState::default());
@@ -478,7 +502,7 @@ impl Disk for SimulatedDisk {
 
     fn open(&self, path: &str) -> io::Result<Arc<SimulatedFile>> {
         let mut state = self.state.lock();
-        state.operate_whole()?;
+        state.operate_names()?;
         let id = *state.names.get(path).ok_or_else(not_found)?;
         let incarnation = state.incarnation;
         Ok(Arc::new(SimulatedFile { state: Arc::clone(&self.state), id, incarnation }))
@@ -486,17 +510,15 @@ impl Disk for SimulatedDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.operate_whole()?;
-        if !state.names.contains_key(from) {
-            return Err(not_found());
-        }
-        state.change_name(NameChange::Rename(from.to_owned(), to.to_owned()));
+        state.operate_names()?;
+        let id = *state.names.get(from).ok_or_else(not_found)?;
+        state.change_name(NameChange::Rename(from.to_owned(), to.to_owned(), id));
         Ok(())
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.operate_whole()?;
+        state.operate_names()?;
         if !state.names.contains_key(path) {
             return Err(not_found());
         }
@@ -506,11 +528,11 @@ impl Disk for SimulatedDisk {
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.operate_whole()?;
+        state.operate_names()?;
         let changes = std::mem::take(&mut state.unsynced_names);
         let (here, elsewhere): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| {
             let (NameChange::Create(path, _)
-            | NameChange::Rename(path, _)
+            | NameChange::Rename(path, ..)
             | NameChange::Remove(path)) = change;
             path.rsplit_once('/').map_or("", |(parent, _)| parent) == folder
         });
@@ -527,11 +549,16 @@ impl Disk for SimulatedDisk {
 }
 
 /// An open file of a [`SimulatedDisk`].
-#[derive(Debug)]
 pub struct SimulatedFile {
     state: Arc<Mutex<State>>,
     id: u64,
     incarnation: u64,
+}
+
+impl fmt::Debug for SimulatedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedFile").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl SimulatedFile {
@@ -548,9 +575,9 @@ impl DiskFile for SimulatedFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.with(|state, id| {
             state.operate_whole()?;
-            if state.fails(state.faults.read) {
+            if state.fails(state.faults.read) || state.is_unreadable(id) {
                 state.counters.failed_reads += 1;
-                return Err(io::Error::other("injected read error"));
+                return Err(injected());
             }
             let Some(file) = state.files.get(&id) else { return Err(not_found()) };
             let there = file.len.saturating_sub(offset).min(buffer.len() as u64) as usize;
@@ -564,7 +591,7 @@ impl DiskFile for SimulatedFile {
             let dies = state.operate()?;
             let fails = dies || state.fails(state.faults.write);
             let part = match fails {
-                true => whole_sectors(offset, draw(&mut state.random) as usize % (bytes.len() + 1)),
+                true => cut_write(offset, bytes.len(), &mut state.random),
                 false => bytes.len(),
             };
             let tracks = state.tracks;
@@ -615,7 +642,7 @@ impl DiskFile for SimulatedFile {
 
     fn size(&self) -> io::Result<u64> {
         self.with(|state, id| {
-            state.operate_whole()?;
+            state.operate_names()?;
             state.files.get(&id).map(|file| file.len).ok_or_else(not_found)
         })
     }

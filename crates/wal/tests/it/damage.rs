@@ -9,7 +9,7 @@ const SECTOR: u64 = 512;
 const FLIP_KIB: &str = "SLUICE_FLIP_KIB";
 
 fn config() -> Config {
-    let segment_bytes = flip_kib().max(32) as u64 * 2048;
+    let segment_bytes = flip_kib().max(16) as u64 * 2048;
     Config { segment_bytes, record_max: 16 << 10, resident_bytes: 0, ..Config::default() }
 }
 

@@ -2,4 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up has failed")]
 
 mod damage;
+mod errors;
 mod files;
+mod marks;
+mod names;
+mod owner;
+mod reads;
+mod repair;
+mod shared_sync;
+mod torn_frames;
+mod versions;

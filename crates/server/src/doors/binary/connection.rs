@@ -7,18 +7,20 @@
 //! A submit may carry out a commit on this thread. Other tasks that it woke wait for this worker,
 //! so the connection lets them run before it submits again.
 
+mod admission;
+
 use std::collections::VecDeque;
 use std::io;
 
 use sluice_broker::{ClosedBy, Session as BrokerSession};
-use sluice_model::{Client, Code, Principal, Refusal, Reply, Request};
+use sluice_model::{Client, Principal, Reply, Request};
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::session::{Io, Limits, Session, Tally, Wants};
 use crate::auth::KeyHash;
 use crate::doors::wire::{Fill, noting_wait, until};
-use crate::doors::{Drain, Ended, Peer, Shared, Wire};
+use crate::doors::{Ended, Notices, Peer, Shared, Wire};
 use crate::places::PlaceBy;
 
 /// Requests or replies that an idle connection keeps room for.
@@ -33,7 +35,7 @@ enum Event {
     Readable,
     Replies,
     Writable,
-    Drain,
+    News,
     Timeout,
 }
 
@@ -52,17 +54,31 @@ impl Drop for Link {
     }
 }
 
+/// On what ground a client is served.
+#[derive(Clone, Copy)]
+enum LetIn {
+    /// None yet: its key is still to come.
+    NotYet,
+    /// No keys were configured.
+    Anyone,
+    /// It has shown this key.
+    Shown(KeyHash),
+}
+
 struct Connection<'a> {
     shared: &'a Shared,
     peer: Peer,
     wire: Wire,
     session: Session,
     link: Link,
+    /// The keys by which that was decided: how many times they had been replaced.
+    keys_seen: u64,
+    let_in: LetIn,
     principal: Principal,
     place: Option<PlaceBy<Principal>>,
     requests: VecDeque<Request>,
     replies: Vec<Reply>,
-    drain: Drain,
+    notices: Notices,
     /// Why it takes nothing more, once it doesn't.
     leaving: Option<Ended>,
     ready_by: Option<Instant>,
@@ -76,7 +92,7 @@ pub(crate) async fn serve(
     peer: Peer,
     shared: &Shared,
     ready_by: Option<Instant>,
-    drain: Drain,
+    notices: Notices,
 ) -> Ended {
     let config = &shared.config;
     let limits = Limits {
@@ -85,17 +101,22 @@ pub(crate) async fn serve(
         in_flight_max: config.v1_max_in_flight,
         out_max: config.out_max_bytes,
     };
+    // Before the keys: if they are replaced in between, that is noticed.
+    let keys_seen = notices.now().keys;
+    let open = shared.keys().is_open();
     let mut connection = Connection {
         shared,
         peer,
         wire,
-        session: Session::new(limits, config.is_open()),
+        session: Session::new(limits, open),
         link: Link { session: None, by: ClosedBy::Broker },
+        keys_seen,
+        let_in: if open { LetIn::Anyone } else { LetIn::NotYet },
         principal: Principal::Anonymous,
         place: None,
         requests: VecDeque::new(),
         replies: Vec::new(),
-        drain,
+        notices,
         leaving: None,
         ready_by,
         stalled_since: None,
@@ -119,7 +140,11 @@ impl Connection<'_> {
     async fn talk(&mut self) -> io::Result<Ended> {
         let (mut led, mut woken, mut empty_wakes) = (false, false, 0);
         loop {
-            if self.leaving.is_none() && self.drain.has_begun() {
+            let notice = self.notices.now();
+            if !self.is_welcome(notice) {
+                return Ok(Ended::Revoked);
+            }
+            if self.leaving.is_none() && notice.draining {
                 self.drain().await?;
             }
             let wants = self.decode();
@@ -160,7 +185,7 @@ impl Connection<'_> {
             match event? {
                 Event::Readable => self.read().await?,
                 Event::Timeout => return Ok(self.timed_out()),
-                Event::Writable | Event::Drain => {}
+                Event::Writable | Event::News => {}
                 Event::Replies => woken = true,
             }
         }
@@ -241,7 +266,7 @@ impl Connection<'_> {
         let reads = room && self.leaving.is_none() && !self.session.is_over();
         let writes = self.wire.output.unsent() > 0;
         let deadline = self.deadline();
-        let Self { wire, link, drain, leaving, .. } = self;
+        let Self { wire, link, notices, leaving, keys_seen, .. } = self;
         let replies = async {
             match &mut link.session {
                 Some(session) => session.replies().await,
@@ -255,7 +280,7 @@ impl Connection<'_> {
             readable = wire.stream.readable(), if reads => readable.map(|()| Event::Readable),
             () = replies => Ok(Event::Replies),
             writable = wire.stream.writable(), if writes => writable.map(|()| Event::Writable),
-            () = drain.begun(), if leaving.is_none() => Ok(Event::Drain),
+            () = notices.news(*keys_seen, leaving.is_none()) => Ok(Event::News),
         }
     }
 
@@ -301,50 +326,6 @@ impl Connection<'_> {
             idle = false;
         }
         self.leave(Ended::Drained { idle });
-        Ok(())
-    }
-
-    /// Finds out whose key this is. After many wrong ones from its address that takes a while.
-    async fn authenticate(&mut self, key: KeyHash) -> Option<Ended> {
-        let shared = self.shared;
-        while let Some(blocked_until) =
-            shared.failures.blocked_until(self.peer.ip, Instant::now().into_std())
-        {
-            shared.counters.auth_delays.one();
-            let ended = tokio::select! {
-                () = until(Some(blocked_until.into())) => None,
-                () = until(self.ready_by) => Some(Ended::FirstFrameTimeout),
-                () = self.drain.begun() => Some(Ended::Drained { idle: false }),
-            };
-            if let Some(ended) = ended {
-                let late = ended == Ended::FirstFrameTimeout;
-                shared.counters.first_frame_timeouts.add(u64::from(late));
-                return Some(ended);
-            }
-        }
-        let answer = self.admit(key);
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
-        self.session.authenticated(answer, &mut io);
-        None
-    }
-
-    fn admit(&mut self, key: KeyHash) -> Result<(), Refusal> {
-        let Some(principal) = self.shared.keys.find(key) else {
-            self.shared.failures.failed(self.peer.ip, Instant::now().into_std());
-            self.shared.counters.auth_failures.one();
-            let Peer { connection, ip } = self.peer;
-            info!(connection, %ip, "wrong API key");
-            return Err(Refusal::new(Code::Unauthenticated, "invalid API key"));
-        };
-        let Some(place) = self.shared.principals.take(principal.clone()) else {
-            self.shared.counters.rejected_principal.one();
-            let (connection, principal) = (self.peer.connection, principal.as_str());
-            info!(connection, principal, "too many connections with one key");
-            return Err(Refusal::new(Code::Overloaded, "too many connections"));
-        };
-        debug!(principal = principal.as_str(), "authenticated");
-        self.place = Some(place);
-        self.principal = principal;
         Ok(())
     }
 

@@ -144,6 +144,7 @@ fn delivery(lease: Option<LeaseId>, payload: Bytes) -> Answer {
         id: MessageId::default(),
         published_at: Timestamp::EPOCH,
         topic: Bytes::from_static(b"demo"),
+        sender: Bytes::from_static(b"anonymous"),
         payload,
     })
 }

@@ -7,7 +7,7 @@ use tracing::debug;
 
 use super::session::{Session, Tally, Wants};
 use crate::doors::wire::{Fill, until};
-use crate::doors::{Drain, Ended, Shared, Wire};
+use crate::doors::{Ended, Notices, Shared, Wire};
 
 struct Connection<'a> {
     shared: &'a Shared,
@@ -24,7 +24,7 @@ pub(crate) async fn serve(
     wire: Wire,
     shared: &Shared,
     ready_by: Option<Instant>,
-    mut drain: Drain,
+    mut notices: Notices,
 ) -> Ended {
     let config = &shared.config;
     let mut connection = Connection {
@@ -36,7 +36,7 @@ pub(crate) async fn serve(
         stalled_since: None,
         leaving: None,
     };
-    let ended = connection.talk(&mut drain).await.unwrap_or_else(|error| {
+    let ended = connection.talk(&mut notices).await.unwrap_or_else(|error| {
         debug!(%error, "connection broke");
         Ended::Broken
     });
@@ -48,9 +48,9 @@ pub(crate) async fn serve(
 }
 
 impl Connection<'_> {
-    async fn talk(&mut self, drain: &mut Drain) -> io::Result<Ended> {
+    async fn talk(&mut self, notices: &mut Notices) -> io::Result<Ended> {
         loop {
-            if self.leaving.is_none() && drain.has_begun() {
+            if self.leaving.is_none() && notices.now().draining {
                 let idle = self.read().await? != Fill::Bytes && self.wire.output.unsent() == 0;
                 self.leaving.get_or_insert(Ended::Drained { idle });
             }
@@ -80,7 +80,7 @@ impl Connection<'_> {
                     self.read().await?;
                 }
                 writable = self.wire.stream.writable(), if writes => writable?,
-                () = drain.begun(), if self.leaving.is_none() => {}
+                () = notices.drain(), if self.leaving.is_none() => {}
             }
         }
     }

@@ -1,0 +1,57 @@
+//! SIGHUP: the settings are read again, and what can change while the broker runs does.
+
+use crate::failure::Failure;
+use crate::logging::LogLevel;
+use crate::settings::{Loaded, Settings, Sources};
+
+/// What it takes to read settings again and to apply them.
+pub(crate) struct Reload {
+    sources: Sources,
+    /// What the broker goes by: what waits for a restart is not in it.
+    running: Settings,
+    log_level: LogLevel,
+}
+
+impl Reload {
+    pub(crate) fn new(mut sources: Sources, loaded: &Loaded, log_level: LogLevel) -> Self {
+        // A file that was read and is gone is a mistake, not a wish for the defaults.
+        sources.config = sources.config.or_else(|| loaded.file.clone());
+        Self { sources, running: loaded.settings.clone(), log_level }
+    }
+
+    /// Reads and applies. Settings that are wrong change nothing.
+    pub(crate) fn run(&mut self) {
+        let loaded = Loaded::read(&self.sources);
+        if !loaded.problems.is_empty() {
+            for problem in &loaded.problems {
+                tracing::error!("{}", problem.line());
+            }
+            tracing::error!("the settings were not reloaded");
+            return;
+        }
+        let difference = self.running.difference(&loaded.settings);
+        for change in &difference.restart {
+            tracing::warn!("{change} waits for a restart");
+        }
+        // Before it is done: the new level may let less through.
+        for change in &difference.live {
+            tracing::warn!("changes {change}");
+        }
+        if let Err(failure) = self.apply(&loaded.settings) {
+            tracing::error!("the settings were not reloaded: {failure}");
+            return;
+        }
+        let (applied, waiting) = (difference.live.len(), difference.restart.len());
+        tracing::info!(applied, waiting, "settings reloaded");
+    }
+
+    /// Takes over what is declared as live in the table of keys.
+    fn apply(&mut self, new: &Settings) -> Result<(), Failure> {
+        if self.running.log_level != new.log_level {
+            self.log_level.set(&new.log_level)?;
+            self.running.log_level.clone_from(&new.log_level);
+        }
+        debug_assert!(self.running.difference(new).live.is_empty(), "a live key is not applied");
+        Ok(())
+    }
+}

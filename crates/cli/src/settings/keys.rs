@@ -1,0 +1,208 @@
+//! The table of settings. Everything that knows them by name is made from it: the parsers of
+//! files, variables and flags, suggestions, `sluice config`, the default file, and the table in
+//! `docs/operations.md`.
+//!
+//! An entry is a doc comment, the name, what the key takes, the fields of the configs that it is
+//! written to (the first is read), and in brackets what else there is to it. Defaults are those of
+//! the configs. A listener that comes gets its flag by `[flag("HOST:PORT")]`.
+
+use super::key::{Key, Section, Traits};
+use super::kind::Kind::{
+    Bytes, Count, Endpoint, Fraction, LogFilter, Path, PathOrNone, Policy, Secrets, Switch, Time,
+    Word,
+};
+use super::kind::Reading::{EveryN, FileOfOld, Interval, Port, Same};
+use super::value::{Field, LEVELS, LOG_FORMATS, ON_EXPIRE, OVERFLOW};
+
+macro_rules! sections {
+    ($([$section:ident] $title:literal {$(
+        $(#[doc = $doc:literal])+
+        $name:ident: $kind:expr
+            => $($field:ident).+ $(& $($more:ident).+)*
+            $([$($attribute:ident($($argument:expr)?)),+])?;
+    )+})+) => {
+        /// Every section with its keys.
+        pub(crate) static SECTIONS: &[Section] = &[$(
+            Section {
+                name: stringify!($section),
+                title: $title,
+                keys: &[$(
+                    Key {
+                        section: stringify!($section),
+                        name: stringify!($name),
+                        doc: &[$($doc),+],
+                        kind: $kind,
+                        get: |settings| settings.$($field).+.value(),
+                        set: |settings, value| {
+                            settings.$($field).+.set(value)?;
+                            $(settings.$($more).+.set(value)?;)*
+                            Ok(())
+                        },
+                        traits: Traits::NONE$($(.$attribute($($argument)?))+)?,
+                    },
+                )+],
+            },
+        )+];
+    };
+}
+
+sections! {
+    [server] "Where the broker listens, and how it ends" {
+        /// Where the binary and the line door listen: HOST or HOST:PORT; port 0 takes a free one
+        tcp_addr: Endpoint => server.tcp_addr [
+            flag("HOST:PORT"),
+            also(&[("bind_addr", Same), ("port", Port)]),
+            variables(&[("RATELIMMQ_HOST", Same), ("RATELIMMQ_PORT", Port)])
+        ];
+        /// Where metrics are served; read, but without effect in this build
+        metrics_addr: Endpoint => metrics_addr [also(&[("metrics_port", Port)])];
+        /// Memory in use near which the broker refuses publishes, then connections; 0 for half of
+        /// what there is
+        memory_max: Bytes => memory_max;
+        /// How long connections get to finish when the broker drains
+        drain_timeout: Time => server.drain_timeout;
+        /// Serves tokio-console; read, but without effect in this build
+        enable_tokio_console: Switch => enable_tokio_console;
+    }
+
+    [security] "Who is let in" {
+        /// The keys that clients may show; none lets in everyone on this machine
+        allowed_api_keys: Secrets => server.allowed_api_keys;
+        /// The file of keys with grants; else `keys.toml` in `data_dir`, if it is there
+        keys_file: PathOrNone => keys_file [flag("FILE")];
+        /// Listen beyond this machine without keys
+        insecure_no_auth: Switch => server.insecure_no_auth [flag("")];
+        /// Take keys in the clear from beyond this machine
+        insecure_plaintext: Switch => server.insecure_plaintext [flag("")];
+        /// Where keys are configured: how long a client may take to authenticate
+        first_frame_timeout: Time => server.first_frame_timeout;
+    }
+
+    [connections] "Bounds of connections" {
+        /// Most connections at once; 0 derives it: the limit on descriptors less 256
+        connections_max: Count => server.connections_max;
+        /// Of these, most by one address (of IPv6, one /64) other than loopback
+        per_address: Count => server.per_address_max;
+        /// Of these, most with one key
+        per_principal: Count => server.per_principal_max;
+        /// Connections accepted a second; 0 for no limit
+        accept_rate: Count => server.accept_rate;
+        /// Connections accepted at once before `accept_rate` counts
+        accept_burst: Count => server.accept_burst;
+        /// How long a line client, or one that has sent nothing yet, may be silent; 0 for ever
+        idle_timeout: Time => server.idle_timeout;
+        /// How long a client may take none of the replies that wait for it
+        write_timeout: Time => server.write_timeout;
+        /// Replies that may wait for a slow reader
+        out_max_bytes: Bytes => server.out_max_bytes & local.engine.session_out_max;
+        /// Longest frame of the binary protocol
+        frame_max: Bytes => server.frame_max;
+        /// Longest line of the line door
+        max_line_bytes: Bytes => server.max_line_bytes;
+        /// Most unsettled deliveries of one connection
+        v1_max_in_flight: Count
+            => server.v1_max_in_flight & local.engine.session_leases_max;
+    }
+
+    [storage] "The log on disk" {
+        /// Where messages are kept
+        data_dir: Path => data_dir [flag("DIR"), also(&[("wal_path", FileOfOld)])];
+        /// Keep everything in memory only
+        ephemeral: Switch => ephemeral [flag("")];
+        /// When messages are synced: `always`, `every_n:N`, `interval_ms:N` or `none`;
+        /// only `always` waits for the disk before it confirms
+        fsync_policy: Policy => local.pace.policy [
+            flag("POLICY"),
+            also(&[("fsync_every_n", EveryN), ("fsync_interval", Interval)])
+        ];
+        /// Size of a log file
+        segment_bytes: Bytes => local.wal.segment_bytes;
+        /// About how much of the log a start replays
+        replay_max: Bytes => local.replay_max;
+        /// A checkpoint is made at least so often, if there was anything since the last
+        checkpoint_interval: Time => local.checkpoint_interval;
+        /// Messages that may wait to be written; past it publishes are refused
+        waiting_max: Bytes => local.pace.waiting_max;
+        /// How much of what was written last is kept in memory for readers
+        resident_bytes: Bytes => local.wal.resident_bytes;
+        /// Messages are written together until they are more than this
+        commit_bytes: Bytes => local.wal.frame_bytes;
+        /// What nobody waits for is synced within this time; at most 1s
+        sync_lazy: Time => local.pace.sync_lazy;
+        /// After so long without a commit the log notes what is synced
+        sync_mark_after: Time => local.pace.mark_after;
+        /// A start refuses a clock that is further ahead of the log
+        clock_ahead_max: Time => local.clock_ahead_max;
+        /// Keep the log on a file system that copies on write
+        allow_unsafe_fs: Switch => local.wal.allow_unsafe_fs [flag("")];
+    }
+
+    [queues] "What queues and subscriptions start with" {
+        /// Deliveries of a message in all before it goes to the dead set; 0 for no limit
+        max_retries: Count
+            => local.engine.queue.max_failures & local.engine.unnamed.max_failures;
+        /// Times that a message may be given back before it goes to the dead set
+        max_releases: Count
+            => local.engine.queue.max_releases & local.engine.unnamed.max_releases;
+        /// Delay after the first failure
+        retry_backoff: Time
+            => local.engine.queue.backoff.min & local.engine.unnamed.backoff.min;
+        /// No delay is longer; raised to `retry_backoff` where only that is given
+        retry_backoff_max: Time
+            => local.engine.queue.backoff.max & local.engine.unnamed.backoff.max;
+        /// By what each further failure multiplies the delay; at least 1
+        retry_factor: Fraction
+            => local.engine.queue.backoff.factor & local.engine.unnamed.backoff.factor;
+        /// Which part of a delay is left to chance, from 0 to 1
+        retry_jitter: Fraction
+            => local.engine.queue.backoff.jitter & local.engine.unnamed.backoff.jitter;
+        /// Time to settle a delivery of a queue or a named subscription; 1ms to 12h
+        lease: Time => local.engine.queue.lease;
+        /// Time to acknowledge a delivery over version 1 of the binary protocol; from 50ms
+        v1_ack_timeout: Time => local.engine.unnamed.lease;
+        /// How long a message may wait; 0 for ever
+        ttl: Time => local.engine.queue.ttl & local.engine.unnamed.ttl;
+        /// What happens then: `drop`, or `dead` to park it in the dead set
+        on_expire: Word(ON_EXPIRE)
+            => local.engine.queue.on_expire & local.engine.unnamed.on_expire;
+        /// Largest message
+        max_message_bytes: Bytes => server.max_message_bytes & local.engine.max_message_bytes;
+        /// Most messages of one queue or subscription
+        max_messages: Count
+            => local.engine.queue.max_messages & local.engine.unnamed.max_messages
+            [variables(&[("QUEUE_MAX_MSGS", Same)])];
+        /// Most bytes of one queue's or subscription's messages
+        max_bytes: Bytes
+            => local.engine.queue.max_bytes & local.engine.unnamed.max_bytes
+            [variables(&[("QUEUE_MAX_BYTES", Same)])];
+        /// What a full queue does with the next message: `reject`, or `drop_oldest`, counted
+        overflow: Word(OVERFLOW) => local.engine.queue.overflow;
+        /// The same of a subscription over version 1
+        v1_overflow: Word(OVERFLOW) => local.engine.unnamed.overflow;
+        /// `sync` confirms what is on disk; `os` what the kernel has, which survives a crash of
+        /// the broker but not of the machine
+        durability: Word(LEVELS) => local.engine.queue.level & local.engine.unnamed.level;
+        /// What a subscriber at most once may have waiting before it loses the oldest
+        sub_buffer_bytes: Bytes => local.engine.subscriber_buffer_bytes;
+        /// Most subscriptions at a time
+        subscriptions_max: Count => local.engine.subscriptions_max;
+        /// Most of them by one key; 0 for a quarter
+        subscriptions_per_principal: Count => local.engine.subscriptions_per_principal;
+        /// How long a subscription without a name lives without a consumer
+        unnamed_expiry: Time => local.engine.unnamed_expiry;
+        /// Time between the loss of a connection and the end of its leases
+        lost_grace: Time => local.engine.lost_grace;
+        /// After a restart, leases that no connection holds live at least so much longer
+        recovered_lease: Time => local.engine.recovered_lease;
+        /// Most deadlines that fire at once; the rest follow
+        deadlines_per_turn: Count => local.engine.deadlines_per_turn;
+    }
+
+    [logging] "What is logged to standard error" {
+        /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or filters such as
+        /// `sluice_broker=debug`
+        log_level: LogFilter => log_level [flag("LEVEL"), live()];
+        /// How log lines are written: `text` or `json`
+        log_format: Word(LOG_FORMATS) => log_format [flag("FORMAT")];
+    }
+}

@@ -1,0 +1,85 @@
+//! Settings that change while the broker runs.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStderr};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::setup::Place;
+
+/// A broker whose log can be followed.
+struct Followed {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Followed {
+    /// Starts with the settings in `file` and waits until it is ready.
+    fn start(place: &Place, file: &str) -> Self {
+        place.config(file);
+        let args = ["serve", "--ephemeral", "--tcp-addr", "127.0.0.1:0"];
+        let mut child = place.command(args).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert!(ready.starts_with("sluice ready"), "{ready}");
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log }
+    }
+
+    fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+    }
+
+    /// What is logged up to the line with `last` in it.
+    fn until(&mut self, last: &str) -> String {
+        let mut seen = String::new();
+        for line in self.log.by_ref() {
+            seen += &line.unwrap();
+            seen += "\n";
+            if seen.contains(last) {
+                return seen;
+            }
+        }
+        panic!("no `{last}` in {seen}");
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn sighup_changes_the_log_level_and_names_what_waits_for_a_restart() {
+    let place = Place::new();
+    let mut broker = Followed::start(&place, "log_level = \"warn\"\n");
+
+    place.config("log_level = \"info\"\nmax_retries = 7\n");
+    broker.hang_up();
+    let seen = broker.until("settings reloaded");
+    assert!(seen.contains("log_level from warn to info"), "{seen}");
+    assert!(seen.contains("max_retries from 20 to 7 waits for a restart"), "{seen}");
+
+    // What still waits is said again; what was applied is not.
+    broker.hang_up();
+    let seen = broker.until("settings reloaded");
+    assert!(seen.contains("max_retries"), "{seen}");
+    assert!(!seen.contains("log_level"), "{seen}");
+
+    place.config("max_retrys = 7\n");
+    broker.hang_up();
+    let seen = broker.until("the settings were not reloaded");
+    assert!(seen.contains("sluice.toml:1:1: unknown key `max_retrys`"), "{seen}");
+}
+
+#[test]
+fn a_file_that_is_gone_at_sighup_changes_nothing() {
+    let place = Place::new();
+    let mut broker = Followed::start(&place, "log_level = \"info\"\n");
+    std::fs::remove_file(place.path("sluice.toml")).unwrap();
+    broker.hang_up();
+    let seen = broker.until("the settings were not reloaded");
+    assert!(seen.contains("can't read sluice.toml"), "{seen}");
+}

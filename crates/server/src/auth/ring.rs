@@ -1,0 +1,52 @@
+//! Replaces the keys while the doors are open.
+//!
+//! ```text
+//! replace: directory for sessions -> keys for new connections -> notice to every connection
+//! ```
+//!
+//! In this order who is found among the new keys is in the directory as well, and who was found
+//! among the old ones gets nothing any more and sees the notice.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::keys::{ApiKey, Keys};
+use crate::config::{ConfigError, is_loopback};
+use crate::doors::{Notice, Shared};
+
+/// A handle on a server's keys.
+#[derive(Clone)]
+pub struct KeyRing {
+    shared: Arc<Shared>,
+    notices: watch::Sender<Notice>,
+}
+
+impl KeyRing {
+    pub(crate) fn new(shared: Arc<Shared>, notices: watch::Sender<Notice>) -> Self {
+        Self { shared, notices }
+    }
+
+    /// From now on `keys` are the key file's; those of the configuration stay. Connections of keys
+    /// that are gone are closed, and so are those that listen to what their key no longer covers.
+    ///
+    /// # Errors
+    /// The keys contradict each other; those before stay in force.
+    pub fn replace(&self, keys: Vec<ApiKey>) -> Result<(), ConfigError> {
+        let count = keys.len();
+        let config = &self.shared.config;
+        let config = crate::Config { keys: Some(keys), ..config.clone() };
+        let keys = Keys::load(&config)?;
+        let directory = keys.directory();
+        self.shared.broker.set_directory(directory);
+        self.shared.set_keys(keys);
+        self.notices.send_modify(|notice| notice.keys += 1);
+        self.shared.counters.key_reloads.one();
+        info!(keys = count, "keys reloaded");
+        if !is_loopback(config.tcp_addr.ip()) {
+            warn!("INSECURE: keys and messages cross the network in the clear");
+        }
+        Ok(())
+    }
+}
