@@ -155,3 +155,52 @@ impl Engine {
         self.bury_corrupt(&mut Turn { now, journal, effects }, lease);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sluice_model::{Generation, MessageId};
+
+    use super::*;
+    use crate::config::Config;
+
+    /// Keeps the starts that it was given.
+    #[derive(Default)]
+    struct Starts(Vec<u32>);
+
+    impl Journal for Starts {
+        fn append(&mut self, record: &Record<'_>) -> BodyRef {
+            if let Record::Started { start, .. } = record {
+                self.0.push(*start);
+            }
+            BodyRef::default()
+        }
+    }
+
+    #[test]
+    fn a_start_whose_own_record_is_lost_is_not_counted_again() {
+        let at = Timestamp::from_millis(1);
+        let given = MessageId { start: 4, counter: 9 };
+        let published = Record::Published {
+            at,
+            id: given,
+            targets: vec![].into(),
+            extras: None,
+            content: None,
+        };
+        let granted = Record::Granted {
+            target: Target::new(QueueNo(1), Seq(1)),
+            generation: Generation { start: 6, counter: 2 },
+            deadline: at,
+            bound: false,
+        };
+        for (record, next) in [(published, 5), (granted, 7)] {
+            let mut engine = Engine::new(Config::default(), 1);
+            let started = Record::Started { start: 2, at, unclean: true };
+            engine.replay(&started, BodyRef::default());
+            engine.replay(&record, BodyRef::default());
+            let mut starts = Starts::default();
+            engine.start(at, true, &mut starts);
+            assert_eq!(starts.0, [next]);
+        }
+    }
+}

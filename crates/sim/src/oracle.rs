@@ -20,6 +20,8 @@ pub(crate) struct Delivered {
     pub(crate) name: Name,
     pub(crate) generation: Generation,
     pub(crate) redelivered: bool,
+    /// Its lease is still valid as it comes.
+    pub(crate) live: bool,
 }
 
 /// What a delivery that broke no promise was.
@@ -31,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) shared: bool,
     /// It was published at most once.
     pub(crate) fleeting: bool,
+    /// A late ack of another consumer was confirmed before it came.
+    pub(crate) overtaken: bool,
 }
 
 /// What one subscription was promised and got.
@@ -41,8 +45,9 @@ struct Promise {
     /// It got these at least once, at first under this generation. A grant may be told after a
     /// later one: the consumer that has it waits for another reply before it.
     delivered: BTreeMap<Name, Generation>,
-    /// Their acks are confirmed: they must never come again.
-    settled: BTreeSet<Name>,
+    /// Their acks are confirmed, to this consumer: they must never come again. A grant from before
+    /// the ack may still be on its way to another consumer; then its lease has ended.
+    settled: BTreeMap<Name, usize>,
     /// They may come once more or not: so many acks were handed in and not refused.
     settling: BTreeMap<Name, u32>,
     /// The last message of each publisher that came to a consumer as new. Two consumers of one
@@ -95,13 +100,14 @@ impl Oracle {
 
     /// A message came in the broker's run `run`. Gives what is wrong with that.
     pub(crate) fn delivered(&mut self, got: Delivered, run: u64) -> Result<Seen, String> {
-        let Delivered { subscription, consumer, name, generation, redelivered } = got;
+        let Delivered { subscription, consumer, name, generation, redelivered, live } = got;
         let fleeting = self.check_published(name, run)?;
         if !self.generations.insert(generation) {
             return Err(format!("{generation:?} was granted twice"));
         }
         let promise = &mut self.promises[subscription];
-        if promise.settled.contains(&name) {
+        let settled = promise.settled.get(&name).copied();
+        if settled.is_some_and(|by| live || by == consumer) {
             return Err(format!("{name:?} came again after its ack was confirmed"));
         }
         let mut compared = false;
@@ -121,8 +127,9 @@ impl Oracle {
             // What was shown is there for good, whoever was told.
             promise.owed.insert(name);
         }
+        let overtaken = settled.is_some();
         let shared = promise.last_consumer.replace(consumer).is_some_and(|last| last != consumer);
-        Ok(Seen { compared, shared, fleeting })
+        Ok(Seen { compared, shared, fleeting, overtaken })
     }
 
     /// A message came to a consumer at most once. Gives what is wrong with that.
@@ -157,8 +164,8 @@ impl Oracle {
     }
 
     /// The broker has confirmed an ack.
-    pub(crate) fn acked(&mut self, subscription: usize, name: Name) {
-        self.promises[subscription].settled.insert(name);
+    pub(crate) fn acked(&mut self, subscription: usize, consumer: usize, name: Name) {
+        self.promises[subscription].settled.insert(name, consumer);
     }
 
     /// The broker has refused an ack: without another one the message stays owed.
@@ -178,7 +185,7 @@ impl Oracle {
         let mut missing = Vec::new();
         for (at, promise) in self.promises.iter().enumerate() {
             let gone = |name: &&Name| {
-                promise.settled.contains(*name) || promise.settling.contains_key(*name)
+                promise.settled.contains_key(*name) || promise.settling.contains_key(*name)
             };
             missing.extend(promise.owed.iter().filter(|name| !gone(name)).map(|name| (at, *name)));
         }

@@ -291,9 +291,9 @@ impl<D: Disk> Checkpoints<D> {
         Ok(())
     }
 
-    /// Removes what no kept generation needs: manifests first, and for good before their images,
-    /// so that none is left that names an image which is gone. A generation that was given up goes
-    /// too, or it would stand for one of the two that a start may fall back to.
+    /// Removes what no kept generation needs. A generation that was given up goes too, or it would
+    /// stand for one of the two that a start may fall back to. Should a crash keep a manifest whose
+    /// image is gone, two whole ones are there beside it.
     fn remove_unneeded(&self) -> Result<(), WalError> {
         let kept: BTreeSet<u32> = self.kept.iter().map(|manifest| manifest.generation).collect();
         let places = self.kept.iter().flat_map(|manifest| manifest.chunks.values());
@@ -310,7 +310,6 @@ impl<D: Disk> Checkpoints<D> {
                 self.remove(&name)?;
             }
         }
-        self.disk.sync_folder(FOLDER).map_err(WalError::io("sync", FOLDER))?;
         for name in images.iter().filter(|name| unneeded(name, ".image", &needed)) {
             self.remove(name)?;
         }

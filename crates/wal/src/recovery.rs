@@ -411,12 +411,36 @@ impl<D: Disk> Scanned<D> {
         let mut window = Window::default();
         let bytes = window.read(entry, torn.start, (torn.end - torn.start) as usize)?;
         let bytes = &bytes[..bytes.len().min((torn.end - torn.start) as usize)];
-        let path = format!("quarantine/{:08}-{}.torn", torn.segment, torn.start);
+        let path = self.quarantine_path(torn, bytes)?;
         let copy = self.disk.create(&path).map_err(WalError::io("create", &*path))?;
         copy.write_at(0, bytes).map_err(WalError::io("write", &*path))?;
         copy.sync().map_err(WalError::io("sync", &*path))?;
         self.disk.sync_folder("quarantine").map_err(WalError::io("sync", "quarantine"))?;
         Ok(vec![path])
+    }
+
+    /// A name for a copy of a torn tail. A start that died may have made the same copy, which is
+    /// made again; or one of which a crash of the machine has taken a part since, which stays.
+    fn quarantine_path(&self, torn: Torn, bytes: &[u8]) -> Result<String, WalError> {
+        let stem = format!("{:08}-{}", torn.segment, torn.start);
+        let taken = self.disk.list("quarantine").map_err(WalError::io("list", "quarantine"))?;
+        for number in 1..=taken.len() {
+            let name = if number == 1 { stem.clone() } else { format!("{stem}-{number}") };
+            let (name, path) = (format!("{name}.torn"), format!("quarantine/{name}.torn"));
+            if !taken.contains(&name) {
+                return Ok(path);
+            }
+            let file = self.disk.open(&path).map_err(WalError::io("open", &*path))?;
+            let mut there = vec![0; bytes.len() + 1];
+            let read = file.read_at(0, &mut there).map_err(WalError::io("read", &*path))?;
+            if bytes.starts_with(&there[..read]) {
+                return Ok(path);
+            }
+        }
+        Ok(match taken.len() {
+            0 => format!("quarantine/{stem}.torn"),
+            others => format!("quarantine/{stem}-{}.torn", others + 1),
+        })
     }
 
     /// What the unproven frames hold; together they fit one segment.

@@ -111,10 +111,13 @@ impl World {
         self.counters.redelivered += u64::from(redelivered);
         self.note("delivered", &[at as u64, name.0.into(), name.1]);
         let generation = lease.generation;
-        let got = Delivered { subscription, consumer: at, name, generation, redelivered };
+        let live =
+            self.broker.as_ref().is_some_and(|broker| broker.driver.place_of(&lease).is_some());
+        let got = Delivered { subscription, consumer: at, name, generation, redelivered, live };
         let seen = self.oracle.delivered(got, run)?;
         self.counters.compared += u64::from(seen.compared);
         self.counters.shared += u64::from(seen.shared);
+        self.counters.overtaken += u64::from(seen.overtaken);
         self.counters.fleeting_delivered += u64::from(seen.fleeting);
         self.consumers[at].held.push((name, lease));
         Ok(())
@@ -168,7 +171,7 @@ impl World {
     fn acked(&mut self, at: usize, name: Name) {
         self.counters.acked += 1;
         if let Some(subscription) = ROLES[at].subscription {
-            self.oracle.acked(subscription, name);
+            self.oracle.acked(subscription, at, name);
         }
         self.note("acked", &[at as u64, name.0.into(), name.1]);
     }

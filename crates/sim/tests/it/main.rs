@@ -27,6 +27,15 @@ fn copies_to_a_subscriber_at_most_once_come_in_the_order_published() {
 }
 
 #[test]
+fn a_late_ack_may_overtake_a_delivery_to_another_consumer_whose_lease_it_ended() {
+    let mut total = Counters::default();
+    for seed in [62692, 72691, 75035] {
+        total.add(&run(seed).unwrap().counters);
+    }
+    assert!(total.overtaken > 0);
+}
+
+#[test]
 fn a_first_grant_may_be_told_after_a_later_one_of_a_shared_subscription() {
     for seed in [9608, 16258] {
         run(seed).unwrap();

@@ -39,8 +39,24 @@ impl FileDisk {
     }
 }
 
+/// Makes a folder and those above it, and makes their names safe: files in a folder that a crash
+/// takes are gone, however often they were synced.
 fn make_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    if !parent.exists() {
+        make_folder(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    match File::open(parent) {
+        Ok(parent) => parent.sync_all(),
+        // Who may make a folder there need not be allowed to look.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn options() -> OpenOptions {

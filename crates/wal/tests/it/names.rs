@@ -39,6 +39,10 @@ fn whatever_names_survive_a_crash_all_that_was_acknowledged_is_there() {
                 disk.crash_power_keeping(keeps, |at| subset >> at & 1 == 1);
                 let what = format!("operation {operation}, names {subset:b}, sectors {sectors}");
                 let mut promises = promises.clone();
+                if sectors == 0 {
+                    // Whatever a crash leaves, one generation more can be lost.
+                    promises.damaged = damage_newest_image(&disk);
+                }
                 for _ in 0..2 {
                     let owner = Owner::start(&disk, &mut promises);
                     drop(owner.unwrap_or_else(|error| panic!("{what}: {error}")));
@@ -48,6 +52,16 @@ fn whatever_names_survive_a_crash_all_that_was_acknowledged_is_there() {
         }
     }
     assert!(most >= 2, "{most}");
+}
+
+/// Damages what the newest manifest names; false where there is none.
+fn damage_newest_image(disk: &SimulatedDisk) -> bool {
+    let paths = disk.paths();
+    let newest = paths.iter().rev().find_map(|path| path.strip_suffix(".manifest"));
+    if let Some(newest) = newest {
+        disk.flip_bit(&format!("{newest}.image"), 8 * 16);
+    }
+    newest.is_some()
 }
 
 /// Bodies of the first segment stay needed; a recovery cuts its tail, and the segment that says
@@ -139,6 +153,7 @@ fn a_log_whose_beginning_is_gone_is_refused_without_its_checkpoints() {
     for kind in ["1.manifest", "2.manifest", "2.image"] {
         let disk = SimulatedDisk::from_snapshot(&disk.snapshot());
         flip(&disk, kind);
+        promises.damaged = true;
         Owner::start(&disk, &mut promises.clone()).unwrap();
     }
 }
@@ -151,6 +166,7 @@ fn a_generation_that_was_given_up_is_not_one_of_the_two() {
     assert!(play(&disk, &[one, one].concat(), &mut promises).is_none());
     disk.crash_process();
     disk.flip_bit("checkpoints/00000002.image", 200);
+    promises.damaged = true;
     let mut owner = Owner::start(&disk, &mut promises).unwrap();
     for step in one {
         owner = owner.run(step, &disk, &mut promises).unwrap();
@@ -166,4 +182,20 @@ fn a_generation_that_was_given_up_is_not_one_of_the_two() {
     drop(opened);
     disk.crash_process();
     Owner::start(&disk, &mut promises).unwrap();
+}
+
+#[test]
+fn a_manifest_is_evidence_although_its_image_is_damaged() {
+    let disk = SimulatedDisk::with_faults(1);
+    let one = [Step::Append(900), Step::Sync, Step::Checkpoint];
+    assert!(play(&disk, &[one, one].concat(), &mut Promises::default()).is_none());
+    disk.crash_process();
+    let bytes = disk.bytes("00000001.seg");
+    let magics = bytes.windows(4).enumerate().filter(|(_, window)| *window == b"SFrm");
+    let frames: Vec<usize> = magics.map(|(at, _)| at).collect();
+    // The last frame with a record, and the mark behind it, as if they had never been written.
+    let [.., last, _] = frames[..] else { panic!("{frames:?}") };
+    disk.overwrite("00000001.seg", last as u64, &vec![0; bytes.len() - last]);
+    disk.flip_bit("checkpoints/00000002.image", 200);
+    assert!(matches!(Log::scan(disk, config(), 7), Err(WalError::Corrupt(_))));
 }

@@ -54,6 +54,8 @@ pub(crate) struct Promises {
     /// Which process appended each record that is safe, from 1.
     safe: Vec<u32>,
     processes: u32,
+    /// Checkpoints were damaged, which no crash and no error ever does.
+    pub(crate) damaged: bool,
 }
 
 pub(crate) struct Owner {
@@ -124,6 +126,7 @@ impl Owner {
     pub(crate) fn start(disk: &SimulatedDisk, promises: &mut Promises) -> Result<Self, WalError> {
         let (mut log, checkpoints, mut state) = {
             let opened = Log::scan(disk.clone(), config(), 7)?.open(1)?;
+            assert!(opened.report.damaged_checkpoints == 0 || promises.damaged);
             let mut state = State::default();
             opened.images(|key, bytes| {
                 state.load(key, bytes);

@@ -278,3 +278,53 @@ fn an_error_at_any_operation_of_a_repair_changes_nothing_of_the_log() {
         }
     }
 }
+
+#[test]
+fn a_log_damaged_anyhow_starts_is_refused_or_is_repaired_and_starts() {
+    let snapshot = log().snapshot();
+    let paths = SimulatedDisk::from_snapshot(&snapshot).paths();
+    let mut random = 1u64;
+    let mut draw = |below: u64| {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    let (mut started, mut repaired, mut hopeless) = (0, 0, 0);
+    for case in 0..700 {
+        let disk = SimulatedDisk::from_snapshot(&snapshot);
+        for _ in 0..=draw(3) {
+            let path = &paths[draw(paths.len() as u64) as usize];
+            let len = disk.bytes(path).len() as u64;
+            let most = [8, 600, 9_000][draw(3) as usize];
+            let (at, count) = (draw(len), 1 + draw(most));
+            let fill = draw(3) as u8;
+            let bytes: Vec<u8> = (0..count.min(len - at))
+                .map(|_| if fill == 0 { 0 } else { draw(256) as u8 })
+                .collect();
+            disk.overwrite(path, at, &bytes);
+        }
+        let _ = inspect(SimulatedDisk::from_snapshot(&disk.snapshot()));
+        let refused = start(&disk);
+        disk.crash_process();
+        match refused {
+            Ok(_) => started += 1,
+            Err(WalError::Corrupt(_)) => match Survey::take(disk.clone()) {
+                Ok(None) => panic!("case {case} is refused, and there is nothing to repair"),
+                Ok(Some(survey)) => {
+                    survey.repair().unwrap();
+                    disk.crash_process();
+                    let kept = start(&disk);
+                    assert!(kept.is_ok(), "case {case}: {kept:?}");
+                    repaired += 1;
+                }
+                Err(WalError::Corrupt(_)) => hopeless += 1,
+                Err(error) => panic!("case {case}: {error}"),
+            },
+            // A version may be what was damaged.
+            Err(WalError::Version { .. }) => hopeless += 1,
+            Err(error) => panic!("case {case}: {error}"),
+        }
+    }
+    assert!(started > 20 && repaired > 400, "{started}, {repaired}, {hopeless}");
+    assert!(hopeless < 60, "{started}, {repaired}, {hopeless}");
+}

@@ -155,3 +155,18 @@ fn a_flipped_bit_in_a_frame_with_later_evidence_is_never_a_torn_tail() {
         }
     }
 }
+
+#[test]
+fn what_a_recovery_wrote_anew_is_safe_without_later_evidence() {
+    let disk = SimulatedDisk::with_faults(1);
+    let steps = [Step::Append(77), Step::Sync, Step::Append(1500), Step::Write];
+    assert!(play(&disk, &steps, &mut Promises::default()).is_none());
+    disk.crash_process();
+    // A start that gets no further than to its new segment.
+    drop(Log::scan(disk.clone(), config(), 7).unwrap().open(1).unwrap());
+    disk.crash_power();
+    assert_eq!(start(&SimulatedDisk::from_snapshot(&disk.snapshot())).unwrap(), (3, 0));
+    disk.overwrite("00000002.seg", 2 * SECTOR, &[0; SECTOR as usize]);
+    let outcome = start(&disk);
+    assert!(matches!(outcome, Err(WalError::Corrupt(_))), "{outcome:?}");
+}
