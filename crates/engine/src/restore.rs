@@ -174,6 +174,10 @@ mod tests {
             }
             BodyRef::default()
         }
+
+        fn begin_batch(&mut self, _bytes: usize) {}
+
+        fn end_batch(&mut self) {}
     }
 
     #[test]
@@ -184,12 +188,14 @@ mod tests {
             at,
             id: given,
             targets: vec![].into(),
-            extras: None,
+            lane: None,
+            dedupe: None,
             content: None,
         };
         let granted = Record::Granted {
             target: Target::new(QueueNo(1), Seq(1)),
             generation: Generation { start: 6, counter: 2 },
+            at,
             deadline: at,
             bound: false,
         };
