@@ -1,8 +1,9 @@
-//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | steady | kill`.
+//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | steady | kill | errors`.
 #![expect(clippy::print_stdout, reason = "a command line's output is its purpose")]
 
 mod bench;
 mod ci;
+mod errors;
 mod kill;
 mod purity;
 mod run;
@@ -35,6 +36,8 @@ enum Task {
     Steady(steady::SteadyArgs),
     /// Kill a real broker under load, again and again, and check what it kept
     Kill(kill::KillArgs),
+    /// Let a real broker's disk fail, one call after another, and check what it kept
+    Errors(errors::ErrorsArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,5 +49,6 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(args) => bench::run(&args),
         Task::Steady(args) => steady::run(&args),
         Task::Kill(args) => kill::run(&args),
+        Task::Errors(args) => errors::run(&args),
     }
 }

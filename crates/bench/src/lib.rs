@@ -5,6 +5,7 @@
 //! and the disk, with the same client, in the same run.
 
 pub mod confirmed;
+pub mod errors;
 pub mod exchange;
 pub mod flow;
 pub mod kill;

@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
@@ -129,6 +129,21 @@ impl Broker {
     pub fn kill(mut self) -> io::Result<ExitStatus> {
         self.child.kill()?;
         self.child.wait()
+    }
+
+    /// Waits until it ends by itself; none if it has not by then.
+    ///
+    /// # Errors
+    /// It could not be waited for.
+    pub fn ends_within(&mut self, patience: Duration) -> io::Result<Option<ExitStatus>> {
+        let until = Instant::now() + patience;
+        loop {
+            let status = self.child.try_wait()?;
+            if status.is_some() || Instant::now() > until {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Asks it with SIGTERM to drain and waits for its end.

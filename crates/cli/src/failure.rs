@@ -95,12 +95,24 @@ impl From<KeyFileError> for Failure {
     }
 }
 
+/// Whether the device under a file failed.
+fn device_failed(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let failed = [Errno::IO, Errno::NXIO, Errno::ROFS].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| failed.contains(&code))
+}
+
 impl From<WalError> for Failure {
     fn from(error: WalError) -> Self {
         match error {
             WalError::Corrupt(_) => Self::Corrupt(error.to_string()),
             WalError::UnsafeFs { .. } => Self::Unsafe(error.to_string()),
             WalError::Poisoned => Self::Disk(error.to_string()),
+            // What is in the way of a file is for the operator to remove; a device that fails, or
+            // became read-only because it did, is a disk failure whoever touches it first.
+            WalError::Io { ref source, .. } if device_failed(source) => {
+                Self::Disk(error.to_string())
+            }
             WalError::Locked { .. } | WalError::Version { .. } | WalError::Io { .. } => {
                 Self::Other(error.to_string())
             }
