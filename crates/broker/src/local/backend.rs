@@ -31,7 +31,7 @@ use crate::local::driver::{Driver, Input};
 use crate::local::housekeeping::{Access, Housekeeper, NextStep};
 use crate::local::link::LocalLink;
 use crate::local::mailbox::Mailbox;
-use crate::local::recovery::{Entropy, LocalConfig, StartError, start};
+use crate::local::recovery::{Entropy, LocalConfig, StartError, start_by};
 use crate::{BrokerError, Stats};
 
 /// How long the housekeeper rests when there is nothing to do, and between two steps: a step
@@ -114,7 +114,8 @@ impl<D: Disk> LocalBackend<D> {
         entropy: Entropy,
         durable: bool,
     ) -> Result<(Self, RecoveryReport), StartError> {
-        let started = start(disk, config, wall, entropy)?;
+        let began = Instant::now();
+        let started = start_by(disk, config, || wall.after(began.elapsed()), entropy)?;
         let reader = started.driver.reader();
         let core = Core {
             driver: started.driver,

@@ -103,6 +103,18 @@ pub fn start<D: Disk>(
     wall: Timestamp,
     entropy: Entropy,
 ) -> Result<Started<D>, StartError> {
+    start_by(disk, config, || wall, entropy)
+}
+
+/// The same by a clock that goes on meanwhile: what was due during a long recovery is due at once,
+/// and recovered leases have their time from readiness.
+pub(crate) fn start_by<D: Disk>(
+    disk: D,
+    config: &LocalConfig,
+    clock: impl Fn() -> Timestamp,
+    entropy: Entropy,
+) -> Result<Started<D>, StartError> {
+    let wall = clock();
     let scanned = Log::scan(disk, config.wal.clone(), entropy.log_id)?;
     let now = check_clock(&scanned, config, wall)?;
     let opened = scanned.open(now.as_millis())?;
@@ -133,6 +145,7 @@ pub fn start<D: Disk>(
     }
     let mut log = opened.log;
     let mut scratch = Vec::new();
+    let now = now.after(clock().since(wall));
     engine.start(now, !opened.report.clean, &mut LogJournal::new(&mut log, &mut scratch));
     // Nothing is served before this start is safe: generations must not repeat.
     if let Some(commit) = log.take_commit(true, now.as_millis()) {
