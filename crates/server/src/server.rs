@@ -51,14 +51,6 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
-    /// The admin socket can't be made.
-    #[error("could not make the socket {}", path.display())]
-    Admin {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
     /// The broker can serve no more.
     #[error("the broker failed: {0}")]
     Broker(#[from] BrokerError),
@@ -94,15 +86,7 @@ impl Server {
         let listening = |source| ServerError::Bind { addr, source };
         let listener = listener::listen(addr).map_err(listening)?;
         let tcp_addr = listener.local_addr().map_err(listening)?;
-        let admin = match &config.admin {
-            Some(Admin { socket, backups }) => {
-                let path = socket.clone();
-                let admin =
-                    admin::bind(socket).map_err(|source| ServerError::Admin { path, source })?;
-                Some((admin, backups.clone()))
-            }
-            None => None,
-        };
+        let admin = config.admin.as_ref().and_then(open_admin_door);
         let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1);
         let connections_max = match config.connections_max {
             0 => room,
@@ -166,6 +150,18 @@ impl Server {
         admins.shutdown().await;
         shared.counters.snapshot().log();
         failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// Opens the admin door. A file system without sockets is no reason not to serve.
+fn open_admin_door(config: &Admin) -> Option<(AdminListener, PathBuf)> {
+    let Admin { socket, backups } = config;
+    match admin::bind(socket) {
+        Ok(listener) => Some((listener, backups.clone())),
+        Err(error) => {
+            warn!(%error, socket = %socket.display(), "there is no admin socket");
+            None
+        }
     }
 }
 

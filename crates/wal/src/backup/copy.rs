@@ -68,6 +68,8 @@ pub struct Backup<D: Disk> {
 /// One segment on its way.
 #[derive(Debug)]
 struct SegmentCopy<F> {
+    /// Keeps it from being removed.
+    _segment: Arc<Segment<F>>,
     entry: Entry<F>,
     /// Records before a cut that made the rest of it void.
     cut_at: Option<Sequence>,
@@ -150,7 +152,7 @@ impl<D: Disk> Backup<D> {
         } else if let Some(copying) = self.copying.take() {
             self.copy_frames(copying)?;
         } else if let Some((segment, end)) = self.segments.pop_front() {
-            self.copying = Some(self.begin_segment(&segment, end)?);
+            self.copying = Some(self.begin_segment(segment, end)?);
         } else {
             return Ok(BackupStep::Done(self.finish()?));
         }
@@ -198,18 +200,18 @@ impl<D: Disk> Backup<D> {
 
     fn begin_segment(
         &mut self,
-        segment: &Segment<D::File>,
+        segment: Arc<Segment<D::File>>,
         end: u32,
     ) -> Result<SegmentCopy<D::File>, WalError> {
-        let entry = self.entry(segment)?;
+        let entry = self.entry(&segment)?;
         let mut out = self.create(&segment_name(segment.number))?;
         out.reserve(end.into())?;
         out.write(&entry.header.encode())?;
         self.done += u64::from(SEGMENT_HEADER);
         // What a cut made void may be anything.
-        let cut_at = self.cut_of(segment);
+        let cut_at = self.cut_of(&segment);
         let (window, walk) = (Window::default(), Walk::new());
-        Ok(SegmentCopy { entry, cut_at, out, window, walk, looked: None })
+        Ok(SegmentCopy { _segment: segment, entry, cut_at, out, window, walk, looked: None })
     }
 
     /// The record at which a later segment goes on, if it cut this one.

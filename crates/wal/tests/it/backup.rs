@@ -170,11 +170,15 @@ fn what_is_copied_is_not_removed_before_it_is_copied() {
     let mut backup = owner.back_up(&shelf, &mut promises).unwrap();
     let then = promises.clone();
     let before = disk.paths();
-    for step in BESIDE.iter().cycle().take(BESIDE.len() * 8) {
-        owner = owner.run(*step, &disk, &mut promises).unwrap();
-    }
-    let segments = |paths: &[String]| paths.iter().filter(|p| p.ends_with(".seg")).count();
-    let manifest = complete(&mut backup).unwrap();
+    // On this disk a file that is removed can't even be read by those who have it open.
+    let manifest = loop {
+        for step in BESIDE {
+            owner = owner.run(*step, &disk, &mut promises).unwrap();
+        }
+        if let BackupStep::Done(manifest) = backup.step().unwrap() {
+            break manifest;
+        }
+    };
     drop(backup);
     let parent = SimulatedDisk::with_faults(3);
     restore(&verify(&shelf, &manifest.name).unwrap(), &parent).unwrap();
@@ -183,7 +187,10 @@ fn what_is_copied_is_not_removed_before_it_is_copied() {
         owner = owner.run(*step, &disk, &mut promises).unwrap();
     }
     let gone: Vec<_> = before.iter().filter(|path| !disk.paths().contains(path)).cloned().collect();
-    assert!(segments(&gone) > 0, "nothing is kept for a backup that is over: {gone:?}");
+    assert!(
+        gone.iter().any(|path| path.ends_with(".seg")),
+        "nothing is kept for a backup that is over: {gone:?}"
+    );
 }
 
 /// A backup on the disk of the log itself, while that goes on.
