@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-use sluice_model::{Client, Reply, Request};
+use sluice_model::{Client, Code, Refusal, Reply, Request};
 
-use crate::{BrokerError, Stats};
+use crate::{BackupStatus, BrokerError, Stats};
 
 /// What a backend can and cannot do; doors refuse what it can't before they ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub durable: bool,
     /// Subscriptions survive the connection that made them.
     pub durable_subscriptions: bool,
+    /// Backups can be made while it serves.
+    pub backups: bool,
 }
 
 /// Something that keeps messages and hands them out.
@@ -29,6 +31,20 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Counters and gauges as they stand.
     fn stats(&self) -> Stats;
+
+    /// Begins a backup, in the place that the backend was given for them and under a name that it
+    /// chooses.
+    ///
+    /// # Errors
+    /// It makes none, or another is being made.
+    fn backup(&self) -> Result<BackupStatus, Refusal> {
+        Err(Refusal::new(Code::Invalid, "this broker makes no backups"))
+    }
+
+    /// How the newest backup stands.
+    fn backup_status(&self) -> BackupStatus {
+        BackupStatus::default()
+    }
 
     /// Ready once the backend can serve no more, with the reason; pending until then.
     fn poll_failure(&self, context: &mut Context<'_>) -> Poll<BrokerError>;

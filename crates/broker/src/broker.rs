@@ -9,7 +9,7 @@ use crate::access::{Access, Directory, Guard};
 use crate::backend::{Backend, Capabilities};
 use crate::memory::Memory;
 use crate::session::Session;
-use crate::{BrokerError, Stats};
+use crate::{BackupStatus, BrokerError, Stats};
 
 /// The broker: a cheap handle on a [`Backend`].
 #[derive(Clone)]
@@ -72,6 +72,21 @@ impl Broker {
     pub fn stats(&self) -> Stats {
         let (forbidden, refused_memory) = (self.access.forbidden(), self.memory.refused());
         Stats { forbidden, refused_memory, ..self.backend.stats() }
+    }
+
+    /// Begins a backup: at least everything that was confirmed before the call is in it. Where it
+    /// goes and what it is called is the broker's to say. Whoever calls this has made sure that the
+    /// caller may administer the broker.
+    ///
+    /// # Errors
+    /// This broker makes none, another is being made, or the broker stops.
+    pub fn backup(&self) -> Result<BackupStatus, Refusal> {
+        self.backend.backup()
+    }
+
+    /// How the newest backup stands.
+    pub fn backup_status(&self) -> BackupStatus {
+        self.backend.backup_status()
     }
 
     /// Waits until the broker can serve no more, and says why. Cancel-safe.

@@ -4,6 +4,7 @@
 
 mod access;
 mod backend;
+mod backup;
 mod broker;
 mod error;
 pub mod local;
@@ -13,6 +14,7 @@ mod stats;
 
 pub use access::Directory;
 pub use backend::{Backend, Capabilities, ClosedBy, Link};
+pub use backup::{BackupDone, BackupState, BackupStatus};
 pub use broker::Broker;
 pub use error::BrokerError;
 pub use memory::{Memory, Pressure};

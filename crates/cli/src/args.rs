@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Subscribe(SubscribeArgs),
     /// Look at a log that no broker has open, or repair it
     Log(LogArgs),
+    /// Copy the log of a running broker, or with --offline of one that does not run
+    Backup(BackupArgs),
+    /// Make a data directory of a backup, after checking all of it
+    Restore(RestoreArgs),
     /// Check and show the broker's settings
     Config(ConfigArgs),
     /// Print what makes a shell complete commands
@@ -131,6 +135,49 @@ pub(crate) enum LogCommand {
     Verify(DirArgs),
     /// Make a corrupt log start again, without what can't be read
     Repair(RepairArgs),
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct BackupArgs {
+    /// Data directory of the broker; else as the configuration says
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file of the broker; else as `sluice serve` finds it
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Back up a log that no broker has open
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress bar
+    #[arg(long)]
+    pub(crate) no_progress: bool,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct RestoreArgs {
+    /// The directory of the backup
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) backup: PathBuf,
+    /// The data directory to make; new or empty
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        required_unless_present = "verify_only"
+    )]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Check the backup and make nothing of it
+    #[arg(long, conflicts_with = "data_dir")]
+    pub(crate) verify_only: bool,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show no progress bar
+    #[arg(long)]
+    pub(crate) no_progress: bool,
 }
 
 #[derive(Debug, Parser)]

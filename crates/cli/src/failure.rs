@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use sluice_bench::v1::ClientError;
 use sluice_broker::BrokerError;
-use sluice_broker::local::StartError;
+use sluice_broker::local::{RestoreError, StartError};
 use sluice_server::ServerError;
-use sluice_wal::WalError;
+use sluice_wal::{BackupError, WalError};
 use thiserror::Error;
 
 use crate::keys::KeyFileError;
@@ -116,6 +116,27 @@ impl From<WalError> for Failure {
             WalError::Locked { .. } | WalError::Version { .. } | WalError::Io { .. } => {
                 Self::Other(error.to_string())
             }
+        }
+    }
+}
+
+impl From<BackupError> for Failure {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Damaged { .. } => Self::Corrupt(error.to_string()),
+            BackupError::None | BackupError::Version { .. } | BackupError::Space { .. } => {
+                Self::Other(error.to_string())
+            }
+            BackupError::Log(error) => error.into(),
+        }
+    }
+}
+
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Backup(error) => error.into(),
+            RestoreError::Record { .. } => Self::Corrupt(error.to_string()),
         }
     }
 }

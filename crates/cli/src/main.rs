@@ -29,6 +29,8 @@ fn main() -> ExitCode {
         Command::Serve(args) => commands::serve::run(&args),
         Command::Publish(args) => commands::publish::run(&args),
         Command::Subscribe(args) => commands::subscribe::run(&args),
+        Command::Backup(args) => commands::backup::run(&args),
+        Command::Restore(args) => commands::restore::run(&args),
         Command::Log(args) => match args.command {
             LogCommand::Inspect(args) => commands::log::inspect(&args),
             LogCommand::Verify(args) => commands::log::verify(&args),

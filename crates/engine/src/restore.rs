@@ -51,6 +51,11 @@ impl Engine {
         })
     }
 
+    /// The number of the last start.
+    pub const fn starts(&self) -> u32 {
+        self.start
+    }
+
     /// The number that a queue's next message gets.
     pub fn next_seq(&self, no: QueueNo) -> Option<Seq> {
         self.queues.get(&no).map(|queue| Seq(queue.slots.next()))

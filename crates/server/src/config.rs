@@ -1,6 +1,7 @@
 //! The doors' settings and what makes them valid.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -10,11 +11,22 @@ use thiserror::Error;
 
 use crate::auth::ApiKey;
 
+/// The door for commands on the same machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where its socket is made, in a directory that belongs to the broker alone.
+    pub socket: PathBuf,
+    /// Where backups go, to be told to those who ask for one.
+    pub backups: PathBuf,
+}
+
 /// Settings of the doors.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the binary and the line door listen; port 0 takes a free one.
     pub tcp_addr: SocketAddr,
+    /// The admin door; none for a broker without a data directory.
+    pub admin: Option<Admin>,
     /// The keys that clients may show and do everything with. Without these and a key file everyone
     /// on this machine is let in.
     pub allowed_api_keys: Vec<SecretString>,
@@ -58,6 +70,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             tcp_addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5555),
+            admin: None,
             allowed_api_keys: Vec::new(),
             keys: None,
             insecure_no_auth: false,

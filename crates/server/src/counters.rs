@@ -82,6 +82,14 @@ counters! {
     binary_connections,
     /// Connections of the line door.
     line_connections,
+    /// Connections to the admin socket, refused ones included.
+    admin_connections,
+    /// Of these, closed at once: another user's, or too many.
+    rejected_admin,
+    /// Requests at the admin socket.
+    admin_requests,
+    /// Of these, refused.
+    admin_refusals,
     /// Frames read.
     frames,
     /// Lines read.

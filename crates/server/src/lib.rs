@@ -3,6 +3,7 @@
 //! ```text
 //! listener --first byte--> doors/binary/connection -- session: bytes to requests --> Broker
 //!                     '--> doors/line/connection   <- session: replies to bytes  <--
+//! admin socket -------------> doors/admin            lines of JSON                 -->
 //! ```
 //!
 //! A door's *session* is a state machine without socket or clock; its *connection* drives one
@@ -19,6 +20,7 @@ mod places;
 mod server;
 
 pub use auth::{ApiKey, KeyHash, KeyRing};
-pub use config::{Config, ConfigError};
+pub use config::{Admin, Config, ConfigError};
 pub use counters::{Counters, CountersSnapshot};
+pub use doors::SocketPath;
 pub use server::{Server, ServerError};

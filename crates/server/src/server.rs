@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug_span, error, info, warn};
 
 use crate::auth::{KeyRing, Keys};
-use crate::config::{Config, ConfigError, is_loopback};
+use crate::config::{Admin, Config, ConfigError, is_loopback};
 use crate::counters::Counters;
+use crate::doors::admin::{self, AdminListener};
 use crate::doors::{Notice, Notices, Peer, Shared};
 use crate::listener::{self, Pace, Places};
 use crate::places::{Cap, CapBy};
@@ -66,6 +68,7 @@ pub(crate) struct Caps {
 pub struct Server {
     listener: TcpListener,
     tcp_addr: SocketAddr,
+    admin: Option<(AdminListener, PathBuf)>,
     caps: Caps,
     shared: Arc<Shared>,
     notices: watch::Sender<Notice>,
@@ -83,6 +86,7 @@ impl Server {
         let listening = |source| ServerError::Bind { addr, source };
         let listener = listener::listen(addr).map_err(listening)?;
         let tcp_addr = listener.local_addr().map_err(listening)?;
+        let admin = config.admin.as_ref().and_then(open_admin_door);
         let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1);
         let connections_max = match config.connections_max {
             0 => room,
@@ -100,7 +104,7 @@ impl Server {
         let shared = Arc::new(Shared::new(config, broker, keys));
         let notices = watch::Sender::default();
         info!(%tcp_addr, connections_max, open = shared.config.is_open(), "doors bound");
-        Ok(Self { listener, tcp_addr, caps, shared, notices })
+        Ok(Self { listener, tcp_addr, admin, caps, shared, notices })
     }
 
     /// Where the binary and the line door listen.
@@ -125,9 +129,14 @@ impl Server {
     /// # Errors
     /// The broker failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, caps, shared, notices, .. } = self;
+        let Self { listener, admin, caps, shared, notices, .. } = self;
         let heard = Notices(notices.subscribe());
         let mut tasks = JoinSet::new();
+        // Apart from connections: it has no part in how many of these there may be.
+        let mut admins = JoinSet::new();
+        if let Some((admin, backups)) = admin {
+            admins.spawn(admin::serve(admin, backups, Arc::clone(&shared), heard.clone()));
+        }
         let failure = serve(&listener, &caps, &shared, &heard, &mut tasks, shutdown).await.err();
         drop(listener);
 
@@ -138,8 +147,21 @@ impl Server {
             warn!(connections = tasks.len(), "connections closed before they were drained");
             tasks.shutdown().await;
         }
+        admins.shutdown().await;
         shared.counters.snapshot().log();
         failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+/// Opens the admin door. A file system without sockets is no reason not to serve.
+fn open_admin_door(config: &Admin) -> Option<(AdminListener, PathBuf)> {
+    let Admin { socket, backups } = config;
+    match admin::bind(socket) {
+        Ok(listener) => Some((listener, backups.clone())),
+        Err(error) => {
+            warn!(%error, socket = %socket.display(), "there is no admin socket");
+            None
+        }
     }
 }
 

@@ -10,14 +10,19 @@
 //! A generation exists once its manifest was renamed into place and the folder synced. Two
 //! generations are kept; an image goes when neither refers to it.
 
+mod copy;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{FORMAT_MAJOR, Position, Sequence, crc, u32_at, u64_at};
 use crate::history::damaged;
+
+pub use copy::Held;
+pub(crate) use copy::{ImageCopy, is_file_of, relabel};
 
 pub(crate) const FOLDER: &str = "checkpoints";
 pub(crate) const MANIFEST_MAGIC: &[u8; 8] = b"SLUICECP";
@@ -132,6 +137,8 @@ pub struct Checkpoints<D: Disk> {
     /// The kept generations, oldest first; more than two only where a crash came before the
     /// removal of an older one.
     kept: Vec<Manifest>,
+    /// Generations that somebody reads, kept or not.
+    held: Vec<Weak<Manifest>>,
     /// The highest record that any whole manifest shows to have been safe: what it says of the log
     /// stands, whatever became of its image.
     durable: Sequence,
@@ -166,7 +173,10 @@ impl<D: Disk> Checkpoints<D> {
         }
         kept.sort_by_key(|manifest: &Manifest| manifest.generation);
         let durable = kept.iter().map(|manifest| manifest.durable).max().unwrap_or_default();
-        Ok((Self { disk, log_id, kept, durable, newest, written_bytes: 0 }, damaged))
+        Ok((
+            Self { disk, log_id, kept, held: Vec::new(), durable, newest, written_bytes: 0 },
+            damaged,
+        ))
     }
 
     pub(crate) fn latest(&self) -> Option<&Manifest> {
@@ -297,7 +307,10 @@ impl<D: Disk> Checkpoints<D> {
     fn remove_unneeded(&self) -> Result<(), WalError> {
         let kept: BTreeSet<u32> = self.kept.iter().map(|manifest| manifest.generation).collect();
         let places = self.kept.iter().flat_map(|manifest| manifest.chunks.values());
-        let needed: BTreeSet<u32> = places.map(|place| place.image).collect();
+        let mut needed: BTreeSet<u32> = places.map(|place| place.image).collect();
+        for held in self.held.iter().filter_map(Weak::upgrade) {
+            needed.extend(held.chunks.values().map(|place| place.image));
+        }
         let names = self.disk.list(FOLDER).map_err(WalError::io("list", FOLDER))?;
         let (images, others): (Vec<_>, Vec<_>) =
             names.into_iter().partition(|name| name.ends_with(".image"));
@@ -329,42 +342,14 @@ impl<D: Disk> Checkpoints<D> {
         let Some(manifest) = self.latest() else { return Ok(()) };
         let mut open = BTreeMap::new();
         for (key, place) in &manifest.chunks {
-            let bytes = self.read_with(&mut open, place)?;
+            let bytes = read_place(&self.disk, &mut open, place)?;
             visit(key, &bytes)?;
         }
         Ok(())
     }
 
     fn read(&self, place: &Place) -> Result<Vec<u8>, WalError> {
-        self.read_with(&mut BTreeMap::new(), place)
-    }
-
-    fn read_with(
-        &self,
-        open: &mut BTreeMap<u32, Arc<D::File>>,
-        place: &Place,
-    ) -> Result<Vec<u8>, WalError> {
-        let path = image_path(place.image);
-        let file = match open.get(&place.image) {
-            Some(file) => Arc::clone(file),
-            None => {
-                let file = match self.disk.open(&path) {
-                    Ok(file) => file,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        return Err(damaged(&path, 0, Sequence(0), "a missing image"));
-                    }
-                    Err(error) => return Err(WalError::io("open", &*path)(error)),
-                };
-                open.insert(place.image, Arc::clone(&file));
-                file
-            }
-        };
-        let mut bytes = vec![0; place.len as usize];
-        let read = file.read_at(place.offset, &mut bytes).map_err(WalError::io("read", &*path))?;
-        if read < bytes.len() || crc(&[&bytes]) != place.crc {
-            return Err(damaged(&path, place.offset, Sequence(0), "a damaged chunk"));
-        }
-        Ok(bytes)
+        read_place(&self.disk, &mut BTreeMap::new(), place)
     }
 }
 
@@ -451,7 +436,36 @@ fn image_header() -> Vec<u8> {
     out
 }
 
-fn read_whole<D: Disk>(disk: &D, path: &str) -> Result<Vec<u8>, WalError> {
+/// Reads a chunk and checks it. `open` keeps the images that it lies in.
+fn read_place<D: Disk>(
+    disk: &D,
+    open: &mut BTreeMap<u32, Arc<D::File>>,
+    place: &Place,
+) -> Result<Vec<u8>, WalError> {
+    let path = image_path(place.image);
+    let file = match open.get(&place.image) {
+        Some(file) => Arc::clone(file),
+        None => {
+            let file = match disk.open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(damaged(&path, 0, Sequence(0), "a missing image"));
+                }
+                Err(error) => return Err(WalError::io("open", &*path)(error)),
+            };
+            open.insert(place.image, Arc::clone(&file));
+            file
+        }
+    };
+    let mut bytes = vec![0; place.len as usize];
+    let read = file.read_at(place.offset, &mut bytes).map_err(WalError::io("read", &*path))?;
+    if read < bytes.len() || crc(&[&bytes]) != place.crc {
+        return Err(damaged(&path, place.offset, Sequence(0), "a damaged chunk"));
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn read_whole<D: Disk>(disk: &D, path: &str) -> Result<Vec<u8>, WalError> {
     let file = disk.open(path).map_err(WalError::io("open", path))?;
     let len = file.size().map_err(WalError::io("measure", path))?;
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];

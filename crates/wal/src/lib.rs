@@ -4,6 +4,7 @@
 //! once a sync that covers it has succeeded; a failed one ends the log. Opening recovers: what is
 //! damaged and was safe refuses the start, what was never safe is set aside and counted.
 
+mod backup;
 mod checkpoint;
 mod commit;
 mod config;
@@ -22,17 +23,20 @@ mod store;
 mod sync_policy;
 mod versions;
 
-pub use checkpoint::{CheckpointWriter, Checkpoints, ChunkKey};
+pub use backup::{
+    Backup, BackupError, BackupManifest, BackupStep, MANIFEST, NewLife, Shelf, Verified,
+};
+pub use checkpoint::{CheckpointWriter, Checkpoints, ChunkKey, Held};
 pub use commit::{Commit, Committed};
 pub use config::{Config, ConfigError};
 pub use disk::{
     Disk, DiskFile, FaultCounters, Faults, FileDisk, MemoryDisk, OsFile, SimulatedDisk,
-    SimulatedFile, Snapshot,
+    SimulatedFile, Snapshot, Space,
 };
 pub use error::WalError;
 pub use format::{BodyRef, Damage, FORMAT_MAJOR, FrameKind, Position, Sequence};
 pub use inspect::{Inspection, SegmentSummary, inspect};
-pub use log::{Log, Maintenance, RECORD_OVERHEAD, Stamp};
+pub use log::{Log, Maintenance, Mark, RECORD_OVERHEAD, Stamp};
 pub use reader::{Pinned, ReadError, Reader};
 pub use recovery::{Opened, RecoveryReport, Replayed, Scanned};
 pub use repair::{Lost, Repaired, Survey};

@@ -303,6 +303,17 @@ impl<D: Disk> Log<D> {
         Position { segment, offset, next }
     }
 
+    /// The place behind what was appended so far, with all segments before it kept readable.
+    pub fn mark(&mut self) -> Mark<D> {
+        let mut mark = Mark {
+            store: Arc::clone(&self.store),
+            position: self.position(),
+            segments: Vec::new(),
+        };
+        mark.pin_begun();
+        mark
+    }
+
     /// The body at `at`, if it was written lately; shares the log's memory.
     pub fn resident(&self, at: BodyRef) -> Option<Bytes> {
         self.resident.find(at)
@@ -357,6 +368,31 @@ impl Frames {
         let first = Sequence(self.next.0 - u64::from(self.count));
         self.closed.push(PendingFrame { segment, offset, first, count: self.count, bytes });
         self.count = 0;
+    }
+}
+
+/// A place in the log, and the segments before it, which stay readable until this is dropped.
+#[derive(Clone, Debug)]
+pub struct Mark<D: Disk> {
+    store: Arc<Store<D>>,
+    pub(crate) position: Position,
+    /// Oldest first.
+    pub(crate) segments: Vec<Arc<Segment<D::File>>>,
+}
+
+impl<D: Disk> Mark<D> {
+    /// The place.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Keeps those as well that a commit has begun since: once the log is safe up to the place,
+    /// they are all there.
+    pub(crate) fn pin_begun(&mut self) {
+        let after = self.segments.last().map_or(0, |segment| segment.number + 1);
+        let begun = |number: &u32| (after..=self.position.segment).contains(number);
+        let numbers = self.store.numbers().into_iter().filter(begun);
+        self.segments.extend(numbers.filter_map(|number| self.store.pin(number)));
     }
 }
 

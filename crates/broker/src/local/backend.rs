@@ -23,16 +23,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use sluice_model::{Client, LeaseId, SessionId, Timestamp};
+use sluice_model::{Client, LeaseId, Refusal, SessionId, Timestamp};
 use sluice_wal::{BodyRef, Disk, ReadError, Reader, RecoveryReport, Sequence, WalError};
 
 use crate::backend::{Backend, Capabilities, Link};
+use crate::local::backup::BackupDesk;
 use crate::local::driver::{Driver, Input};
 use crate::local::housekeeping::{Access, Housekeeper, NextStep};
 use crate::local::link::LocalLink;
 use crate::local::mailbox::Mailbox;
 use crate::local::recovery::{Entropy, LocalConfig, StartError, start_by};
-use crate::{BrokerError, Stats};
+use crate::{BackupStatus, BrokerError, Stats};
 
 /// How long the housekeeper rests when there is nothing to do, and between two steps: a step
 /// writes at most about 1 MiB, so this bounds what it takes of the disk.
@@ -56,6 +57,7 @@ pub(crate) struct Shared<D: Disk> {
     housekeeper: Condvar,
     reader: Reader<D>,
     clock: Clock,
+    backups: Arc<BackupDesk<D>>,
 }
 
 struct Core<D: Disk> {
@@ -138,6 +140,7 @@ impl<D: Disk> LocalBackend<D> {
             housekeeper: Condvar::new(),
             reader,
             clock: Clock { base: started.now, started: Instant::now() },
+            backups: started.housekeeper.backup_desk(),
         });
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.to_owned()).spawn(work)
@@ -157,6 +160,12 @@ impl<D: Disk> LocalBackend<D> {
             StartError::Log(WalError::Io { action, path, source: Arc::new(source) })
         })?;
         Ok((Self { shared, threads: Mutex::new(threads), durable }, started.report))
+    }
+
+    /// From now on backups go to the directory of `shelf`, of which the `keep` newest are kept; 0
+    /// keeps all.
+    pub fn keep_backups(&self, shelf: D, keep: usize) {
+        self.shared.backups.open(shelf, keep);
     }
 }
 
@@ -278,9 +287,12 @@ impl<D: Disk> Shared<D> {
         let mut access = SharedAccess { shared: self, longest: Duration::ZERO };
         let mut told = 0;
         while !self.core.lock().stopping {
+            let began = Instant::now();
             let rest = match housekeeper.step(&mut access) {
                 // Publishes may wait for it, and it is small beside what they write.
                 Ok(NextStep::Soon) if housekeeper.is_imaging() => Duration::ZERO,
+                // At most half of the disk's time goes into a backup.
+                Ok(_) if housekeeper.is_copying() => PAUSE.max(began.elapsed()),
                 Ok(NextStep::Soon | NextStep::AfterSync) => PAUSE,
                 Ok(NextStep::Later) => REST,
                 Err(error) => {
@@ -306,6 +318,7 @@ impl<D: Disk> Shared<D> {
                 core.housekeeper_at = None;
             }
         }
+        self.backups.close();
         if self.core.lock().failure.is_none()
             && let Err(error) = housekeeper.checkpoint(&mut access)
         {
@@ -380,7 +393,8 @@ impl<D: Disk> Access<D> for SharedAccess<'_, D> {
 
 impl<D: Disk> Backend for LocalBackend<D> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: self.durable, durable_subscriptions: true }
+        let backups = self.shared.backups.is_open();
+        Capabilities { durable: self.durable, durable_subscriptions: true, backups }
     }
 
     fn open(&self, client: Client) -> Box<dyn Link> {
@@ -394,6 +408,18 @@ impl<D: Disk> Backend for LocalBackend<D> {
 
     fn stats(&self) -> Stats {
         self.shared.core.lock().stats()
+    }
+
+    fn backup(&self) -> Result<BackupStatus, Refusal> {
+        let asked = self.shared.backups.ask()?;
+        // Under the lock, or the housekeeper could begin its rest in between.
+        let _core = self.shared.core.lock();
+        self.shared.housekeeper.notify_all();
+        Ok(asked)
+    }
+
+    fn backup_status(&self) -> BackupStatus {
+        self.shared.backups.status()
     }
 
     fn poll_failure(&self, context: &mut Context<'_>) -> Poll<BrokerError> {

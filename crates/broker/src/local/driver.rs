@@ -18,7 +18,7 @@ use sluice_model::{
     Answer, Client, Code, Command, LeaseId, Message, Qos, Refusal, Request, SessionId, Timestamp,
 };
 use sluice_wal::{
-    BodyRef, Commit, Committed, Disk, Log, Position, Reader, Sequence, SyncPolicy, WalError,
+    BodyRef, Commit, Committed, Disk, Log, Mark, Position, Reader, Sequence, SyncPolicy, WalError,
 };
 
 use crate::Stats;
@@ -470,6 +470,13 @@ impl<D: Disk> Driver<D> {
             |segment: &u32| *segment < position.segment && self.engine.live_bytes_of(*segment) == 0;
         let empty = self.log.segments().into_iter().filter(empty).collect();
         (self.engine.take_image(), position, empty)
+    }
+
+    /// The place behind everything so far, for a backup, which waits until the log is safe that
+    /// far.
+    pub(crate) fn mark(&mut self) -> Mark<D> {
+        self.sync_all();
+        self.log.mark()
     }
 
     /// The image of the moment when so many bytes had been appended is published. It took `bytes`.

@@ -5,6 +5,7 @@
 //! the driver only for moments, through [`Access`]; all I/O happens outside.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_engine::Piece;
@@ -13,6 +14,7 @@ use sluice_wal::{
     CheckpointWriter, Checkpoints, Disk, Maintenance, Pinned, Reader, Sequence, Step, WalError,
 };
 
+use crate::local::backup::{BackupDesk, Backups};
 use crate::local::clearing::{Clearing, Found};
 use crate::local::driver::Driver;
 
@@ -88,6 +90,7 @@ pub struct Housekeeper<D: Disk> {
     reader: Reader<D>,
     image: Option<Image<D>>,
     imaging: bool,
+    backups: Backups<D>,
     clearing: Option<Clearing<D>>,
     found: Found,
     /// Segments that were read through and not emptied: something in them can't be read.
@@ -119,6 +122,7 @@ impl<D: Disk> Housekeeper<D> {
             reader: driver.log.reader(),
             image: None,
             imaging: false,
+            backups: Backups::new(),
             clearing: None,
             found: Found::default(),
             passed: BTreeSet::new(),
@@ -144,6 +148,16 @@ impl<D: Disk> Housekeeper<D> {
         self.imaging
     }
 
+    /// Where backups are asked for.
+    pub fn backup_desk(&self) -> Arc<BackupDesk<D>> {
+        Arc::clone(&self.backups.desk)
+    }
+
+    /// Whether the last step was about a backup.
+    pub fn is_copying(&self) -> bool {
+        !self.imaging && self.backups.had_turn()
+    }
+
     /// Does a bounded part of what there is to do. Checkpoints go first: publishes may wait for
     /// them.
     ///
@@ -159,6 +173,15 @@ impl<D: Disk> Housekeeper<D> {
             }
             return outcome;
         }
+        if self.backups.step(access, &mut self.checkpoints) {
+            return Ok(NextStep::Soon);
+        }
+        let outcome = self.keep_in_order(access)?;
+        Ok(if self.backups.is_busy() { NextStep::Soon } else { outcome })
+    }
+
+    /// Looks after the segments.
+    fn keep_in_order(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
         // Removing what is empty and preparing what is next cost little, and clearing looks at
         // how large the log is.
         if self.clearing.is_none() {
@@ -226,7 +249,9 @@ impl<D: Disk> Housekeeper<D> {
         let since = appended - self.imaged_bytes;
         let affordable = since >= IMAGE_SHARE * self.last_image_bytes;
         let overdue = since > 0 && now.since(self.imaged_at) >= checkpoint_interval;
-        pressing || affordable && (since >= self.enough() || overdue)
+        // A backup needs one to begin with.
+        let missing = self.backups.is_busy() && self.checkpoints.position().is_none();
+        missing || pressing || affordable && (since >= self.enough() || overdue)
     }
 
     /// Bytes of the log for which an image pays.

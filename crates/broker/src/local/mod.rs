@@ -1,6 +1,7 @@
 //! The backend in this process: an engine over a log on a disk.
 
 mod backend;
+mod backup;
 mod clearing;
 mod driver;
 mod housekeeping;
@@ -10,11 +11,14 @@ mod mailbox;
 mod outbox;
 mod recovery;
 mod replay;
+mod restore;
 mod toll;
 
 pub use backend::LocalBackend;
+pub use backup::BackupDesk;
 pub use driver::{Driver, Input, Pace};
 pub use housekeeping::{Access, Housekeeper, NextStep, Upkeep};
 pub use outbox::{Parcel, ParcelContent};
 pub use recovery::{Entropy, LocalConfig, StartError, Started, start};
+pub use restore::{Restorable, RestoreError, Restored};
 pub use toll::Toll;

@@ -25,7 +25,7 @@ struct RecorderLink {
 
 impl Backend for Recorder {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: false, durable_subscriptions: false }
+        Capabilities { durable: false, durable_subscriptions: false, backups: false }
     }
 
     fn open(&self, _: Client) -> Box<dyn Link> {

@@ -1,11 +1,13 @@
 //! One file a command.
 
+pub(crate) mod backup;
 pub(crate) mod config;
 pub(crate) mod generate;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod publish;
 pub(crate) mod repair;
+pub(crate) mod restore;
 pub(crate) mod serve;
 pub(crate) mod subscribe;
 

@@ -95,7 +95,7 @@ fn command(data_dir: &Path, yes: bool) -> String {
 }
 
 /// A word of a shell's command line.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:,@%".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();

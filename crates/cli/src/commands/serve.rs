@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
 use sluice_broker::{Broker, Memory, Stats};
 use sluice_model::Timestamp;
-use sluice_server::{ApiKey, KeyRing, Server};
+use sluice_server::{Admin, ApiKey, KeyRing, Server};
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,8 +47,13 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .map_err(Failure::other)?;
     reload_on_hangup(&runtime, Reload::new(sources, &loaded, log_level))?;
     let broker = match settings.ephemeral {
-        false => open(FileDisk::new(&settings.data_dir), &settings, true)?,
-        true => open(sluice_wal::MemoryDisk::new(), &settings, false)?,
+        false => {
+            let (socket, backups) = (settings.data_dir.join("admin.sock"), settings.backup_dir());
+            let shelf = Some(FileDisk::new(&backups));
+            settings.server.admin = Some(Admin { socket, backups });
+            open(FileDisk::new(&settings.data_dir), shelf, &settings, true)?
+        }
+        true => open(sluice_wal::MemoryDisk::new(), None, &settings, false)?,
     };
     let memory_max = settings.memory_budget();
     let broker = broker.with_memory(Memory::new(memory_max, heap::used));
@@ -82,7 +87,12 @@ fn reload_on_hangup(runtime: &Runtime, mut reload: Reload) -> Result<(), Failure
     Ok(())
 }
 
-fn open<D: Disk>(disk: D, settings: &Settings, durable: bool) -> Result<Broker, Failure> {
+fn open<D: Disk>(
+    disk: D,
+    shelf: Option<D>,
+    settings: &Settings,
+    durable: bool,
+) -> Result<Broker, Failure> {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = Timestamp::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
     let random = || getrandom::u64().map_err(Failure::other);
@@ -97,6 +107,9 @@ fn open<D: Disk>(disk: D, settings: &Settings, durable: bool) -> Result<Broker, 
             outcome => {
                 let (backend, report) = outcome.map_err(|error| refused(error, settings))?;
                 tell(&report);
+                if let Some(shelf) = shelf {
+                    backend.keep_backups(shelf, settings.backup_keep);
+                }
                 return Ok(Broker::new(backend));
             }
         }

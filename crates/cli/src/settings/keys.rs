@@ -109,6 +109,10 @@ sections! {
         data_dir: Path => data_dir [flag("DIR"), also(&[("wal_path", FileOfOld)])];
         /// Keep everything in memory only
         ephemeral: Switch => ephemeral [flag("")];
+        /// Where backups go; else `backups` in `data_dir`. Better another disk
+        backup_dir: PathOrNone => backup_dir [flag("DIR")];
+        /// How many backups are kept, the newest; 0 for all
+        backup_keep: Count => backup_keep;
         /// When messages are synced: `always`, `every_n:N`, `interval_ms:N` or `none`;
         /// only `always` waits for the disk before it confirms
         fsync_policy: Policy => local.pace.policy [

@@ -58,6 +58,10 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// Where keys with grants are; empty for the usual place in `data_dir`.
     keys_file: PathBuf,
+    /// Where backups go; empty for the usual place in `data_dir`.
+    backup_dir: PathBuf,
+    /// How many backups are kept; 0 for all.
+    pub(crate) backup_keep: usize,
     /// Bytes of memory in use near which the broker refuses; 0 for half of what there is.
     memory_max: u64,
     /// Keeps everything in memory, whatever `data_dir` says.
@@ -75,6 +79,8 @@ impl Default for Settings {
             local: LocalConfig::default(),
             data_dir: "./sluice-data".into(),
             keys_file: PathBuf::new(),
+            backup_dir: PathBuf::new(),
+            backup_keep: 7,
             memory_max: 0,
             ephemeral: false,
             log_level: "info".into(),
@@ -100,6 +106,14 @@ impl Settings {
     /// Whether somebody named the key file, so that it has to be there.
     pub(crate) fn names_keys_file(&self) -> bool {
         !self.keys_file.as_os_str().is_empty()
+    }
+
+    /// Where backups go.
+    pub(crate) fn backup_dir(&self) -> PathBuf {
+        let chosen = !self.backup_dir.as_os_str().is_empty();
+        let dir = if chosen { self.backup_dir.clone() } else { self.data_dir.join("backups") };
+        // Told to people and programs that may be in another directory.
+        std::path::absolute(&dir).unwrap_or(dir)
     }
 
     /// Bytes of memory in use near which the broker refuses.

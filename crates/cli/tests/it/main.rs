@@ -1,6 +1,7 @@
 //! The real binary: processes, signals, exit codes.
 #![expect(clippy::unwrap_used, reason = "a test says by it what must hold")]
 
+mod backup;
 mod keys;
 mod kills;
 mod lifecycle;

@@ -1,5 +1,6 @@
 //! The doors: one module each, and what they share.
 
+pub(crate) mod admin;
 pub(crate) mod binary;
 pub(crate) mod line;
 mod output;
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::places::CapBy;
 
+pub use admin::SocketPath;
 pub(crate) use output::Output;
 pub(crate) use wire::{BufferPool, Fill, Wire, until};
 

@@ -131,7 +131,7 @@ impl Fake {
 
 impl Backend for Fake {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: false, durable_subscriptions: true }
+        Capabilities { durable: false, durable_subscriptions: true, backups: false }
     }
 
     fn open(&self, client: Client) -> Box<dyn Link> {

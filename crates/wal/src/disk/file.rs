@@ -1,6 +1,6 @@
 //! A directory of the file system.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Space};
 use crate::versions::{LOCK_FILE, lock_pid, lock_text};
 
 /// Magic numbers of file systems that write changed blocks elsewhere, from `statfs(2)` and the
@@ -21,12 +21,19 @@ const COPYING: [(u64, &str); 2] = [(0x9123_683e, "btrfs"), (0x2fc1_2fc1, "zfs")]
 pub struct FileDisk {
     root: PathBuf,
     lock: Arc<Mutex<Option<File>>>,
+    read_only: bool,
 }
 
 impl FileDisk {
     /// The directory `root`, which is made when it is locked.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), lock: Arc::default() }
+        Self { root: root.into(), lock: Arc::default(), read_only: false }
+    }
+
+    /// The directory `root`, whose files are opened for reading alone: it may be on a medium, or
+    /// belong to somebody, that lets nobody write.
+    pub fn read_only(root: impl Into<PathBuf>) -> Self {
+        Self { read_only: true, ..Self::new(root) }
     }
 
     /// Where it is.
@@ -36,6 +43,24 @@ impl FileDisk {
 
     fn path(&self, path: &str) -> PathBuf {
         self.root.join(path)
+    }
+
+    /// Names of what is of one kind in a folder, sorted.
+    fn names(&self, folder: &str, is_kind: fn(&FileType) -> bool) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.path(folder)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            if is_kind(&entry.file_type()?) {
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 }
 
@@ -96,20 +121,7 @@ impl Disk for FileDisk {
     }
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        let entries = match fs::read_dir(self.path(folder)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry?;
-            if entry.file_type()?.is_file() {
-                names.extend(entry.file_name().into_string());
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
+        self.names(folder, FileType::is_file)
     }
 
     fn create(&self, path: &str) -> io::Result<Arc<OsFile>> {
@@ -123,7 +135,7 @@ impl Disk for FileDisk {
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<OsFile>> {
-        Ok(Arc::new(OsFile(options().open(self.path(path))?)))
+        Ok(Arc::new(OsFile(options().write(!self.read_only).open(self.path(path))?)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -136,6 +148,27 @@ impl Disk for FileDisk {
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         File::open(self.path(folder))?.sync_all()
+    }
+
+    fn folders(&self) -> io::Result<Vec<String>> {
+        self.names("", FileType::is_dir)
+    }
+
+    fn rename_folder(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove_folder(&self, folder: &str) -> io::Result<()> {
+        fs::remove_dir(self.path(folder))
+    }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        // What will be made later lies on the file system of what there is.
+        let there = self.root.ancestors().find(|path| path.exists());
+        let there = there.unwrap_or(Path::new("."));
+        let found = rustix::fs::statvfs(there)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Some(Space { free: bytes(found.f_bavail), total: bytes(found.f_blocks) }))
     }
 
     fn copies_on_write(&self) -> io::Result<Option<&'static str>> {

@@ -43,9 +43,31 @@ pub trait Disk: Clone + Send + Sync + fmt::Debug + 'static {
     /// Makes names made, changed and removed in `folder` safe.
     fn sync_folder(&self, folder: &str) -> io::Result<()>;
 
+    /// Names of the folders in the directory itself, sorted.
+    fn folders(&self) -> io::Result<Vec<String>>;
+
+    /// Gives a folder of the directory itself another name there, in one step. There is none of
+    /// that name, or an empty one, which it replaces.
+    fn rename_folder(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a folder of which all files are removed.
+    fn remove_folder(&self, folder: &str) -> io::Result<()>;
+
+    /// The room there is; none where nobody knows.
+    fn space(&self) -> io::Result<Option<Space>>;
+
     /// Why overwriting blocks that were written before may need new space on this file system,
     /// so that "disk full" could come at any write; none where it does not.
     fn copies_on_write(&self) -> io::Result<Option<&'static str>>;
+}
+
+/// The room on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that may still be written.
+    pub free: u64,
+    /// Bytes of the whole file system.
+    pub total: u64,
 }
 
 /// One open file.

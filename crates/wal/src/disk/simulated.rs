@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Space};
 
 mod injection;
 
@@ -80,6 +80,7 @@ enum NameChange {
     Create(String, u64),
     /// From, to, and which file: its last name may survive where its first one did not.
     Rename(String, String, u64),
+    RenameFolder(String, String),
     Remove(String),
 }
 
@@ -288,6 +289,23 @@ impl SimulatedDisk {
         self.state.lock().names.keys().cloned().collect()
     }
 
+    /// A disk of its own with what is in `folder` now, as its directory.
+    pub fn folder(&self, folder: &str) -> Self {
+        let disk = Self::from_snapshot(&self.snapshot());
+        {
+            let mut state = disk.state.lock();
+            let inside = |names: &BTreeMap<String, u64>| {
+                let name =
+                    |path: &String| path.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned);
+                names.iter().filter_map(|(path, id)| Some((name(path)?, *id))).collect()
+            };
+            state.names = inside(&state.names);
+            state.media_names = inside(&state.media_names);
+            state.unsynced_names.clear();
+        }
+        disk
+    }
+
     /// All of it at this moment.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot(Box::new(self.state.lock().clone()))
@@ -382,6 +400,10 @@ fn apply(change: &NameChange, names: &mut BTreeMap<String, u64>) {
         NameChange::Rename(from, to, id) => {
             names.remove(from);
             names.insert(to.clone(), *id);
+        }
+        NameChange::RenameFolder(from, to) => {
+            let moved: Vec<_> = names.extract_if(.., |path, _| is_in(path, from)).collect();
+            names.extend(moved.into_iter().map(|(path, id)| (path.replacen(from, to, 1), id)));
         }
         NameChange::Remove(path) => {
             names.remove(path);
@@ -481,7 +503,7 @@ impl Disk for SimulatedDisk {
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         let mut state = self.state.lock();
         state.operate_names()?;
-        let name = |path: &String| match (folder, path.split_once('/')) {
+        let name = |path: &String| match (folder, path.rsplit_once('/')) {
             ("", None) => Some(path.clone()),
             (folder, Some((parent, name))) if folder == parent => Some(name.to_owned()),
             _ => None,
@@ -533,6 +555,7 @@ impl Disk for SimulatedDisk {
         let (here, elsewhere): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| {
             let (NameChange::Create(path, _)
             | NameChange::Rename(path, ..)
+            | NameChange::RenameFolder(path, _)
             | NameChange::Remove(path)) = change;
             path.rsplit_once('/').map_or("", |(parent, _)| parent) == folder
         });
@@ -543,9 +566,47 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn folders(&self) -> io::Result<Vec<String>> {
+        let mut state = self.state.lock();
+        state.operate_names()?;
+        let mut names: Vec<_> =
+            state.names.keys().filter_map(|path| path.split_once('/')).collect();
+        names.dedup_by_key(|(folder, _)| *folder);
+        Ok(names.into_iter().map(|(folder, _)| folder.to_owned()).collect())
+    }
+
+    fn rename_folder(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.operate_names()?;
+        if state.names.keys().any(|path| is_in(path, to)) {
+            return Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty));
+        }
+        state.change_name(NameChange::RenameFolder(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn remove_folder(&self, folder: &str) -> io::Result<()> {
+        // A folder is there while a file is in it.
+        let mut state = self.state.lock();
+        state.operate_names()?;
+        match state.names.keys().any(|path| is_in(path, folder)) {
+            true => Err(io::Error::from(io::ErrorKind::DirectoryNotEmpty)),
+            false => Ok(()),
+        }
+    }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        Ok(Some(Space { free: u64::MAX, total: u64::MAX }))
+    }
+
     fn copies_on_write(&self) -> io::Result<Option<&'static str>> {
         Ok(None)
     }
+}
+
+/// Whether a path lies in a folder or below it.
+fn is_in(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// An open file of a [`SimulatedDisk`].

@@ -1,6 +1,7 @@
 //! The log on real files.
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up has failed")]
 
+mod backup;
 mod damage;
 mod errors;
 mod files;

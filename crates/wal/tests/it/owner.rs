@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
-use sluice_wal::{BodyRef, Checkpoints, Config, Log, ReadError, Sequence, SimulatedDisk, WalError};
+use sluice_wal::{
+    Backup, BackupError, BodyRef, Checkpoints, Config, Log, ReadError, Sequence, SimulatedDisk,
+    WalError,
+};
 
 /// Records of one chunk of an image.
 const CHUNK: u64 = 8;
@@ -121,6 +124,13 @@ impl State {
     }
 }
 
+impl Promises {
+    /// How many records have to be there.
+    pub(crate) fn len(&self) -> u64 {
+        self.safe.len() as u64
+    }
+}
+
 impl Owner {
     /// Starts on `disk` and checks that everything is there that was promised.
     pub(crate) fn start(disk: &SimulatedDisk, promises: &mut Promises) -> Result<Self, WalError> {
@@ -180,6 +190,33 @@ impl Owner {
             }
         }
         Ok(self)
+    }
+
+    /// Begins a backup of all that was appended so far, after a checkpoint if there is none. What
+    /// was promised by then has to be in it.
+    pub(crate) fn back_up(
+        &mut self,
+        shelf: &SimulatedDisk,
+        promises: &mut Promises,
+    ) -> Result<Backup<SimulatedDisk>, BackupError> {
+        self.commit(true, promises)?;
+        if self.checkpoints.position().is_none() {
+            self.checkpoint()?;
+        }
+        let held = self.checkpoints.hold().unwrap();
+        Backup::begin(shelf.clone(), self.log.mark(), held, 1_795_256_100_000)
+    }
+
+    /// The heads of the records that make a new life of a backup with `last` records.
+    pub(crate) fn new_life(last: Sequence) -> Vec<Vec<u8>> {
+        let mut head = Vec::new();
+        put_head(&mut head, last.0 + 1, u32::MAX, 0);
+        vec![head]
+    }
+
+    /// How many records there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.state.records.len() as u64
     }
 
     /// Gives up a segment, as if no body in it were needed.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use sluice_wal::{Disk, DiskFile, Log, SimulatedDisk, SimulatedFile};
+use sluice_wal::{Disk, DiskFile, Log, SimulatedDisk, SimulatedFile, Space};
 
 use crate::owner::config;
 
@@ -108,6 +108,22 @@ impl Disk for Meeting {
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         self.disk.sync_folder(folder)
+    }
+
+    fn folders(&self) -> io::Result<Vec<String>> {
+        self.disk.folders()
+    }
+
+    fn rename_folder(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename_folder(from, to)
+    }
+
+    fn remove_folder(&self, folder: &str) -> io::Result<()> {
+        self.disk.remove_folder(folder)
+    }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        self.disk.space()
     }
 
     fn copies_on_write(&self) -> io::Result<Option<&'static str>> {

@@ -72,9 +72,12 @@ fn every_field_of_the_configs_is_settable() {
         untouched.retain(|field, value| changed.get(field) == Some(value));
     }
     // A clock is accepted for one start, by a flag; keys come from the key file; what a record may
-    // hold follows from what segments and messages may.
+    // hold follows from what segments and messages may; the admin door from where the data is.
     let left: Vec<_> = untouched.into_keys().collect();
     let derived = [".local.engine.stored_max", ".local.wal.record_max"];
-    assert_eq!(left, [".local.accept_clock", derived[0], derived[1], ".server.keys"]);
+    assert_eq!(
+        left,
+        [".local.accept_clock", derived[0], derived[1], ".server.admin", ".server.keys"]
+    );
     assert!(default.len() > 50, "{default:?}");
 }

@@ -1,0 +1,111 @@
+//! A generation that is kept readable while others follow it, and its copy elsewhere.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::{
+    Checkpoints, ChunkKey, FOLDER, Manifest, Place, image_header, image_path, manifest_path,
+    read_place,
+};
+use crate::disk::Disk;
+use crate::error::WalError;
+use crate::format::Position;
+
+/// A generation whose chunks stay readable until this is dropped.
+#[derive(Clone, Debug)]
+pub struct Held<D: Disk> {
+    disk: D,
+    log_id: u64,
+    manifest: Arc<Manifest>,
+}
+
+impl<D: Disk> Checkpoints<D> {
+    /// Keeps the newest generation readable; none where there is no generation.
+    pub fn hold(&mut self) -> Option<Held<D>> {
+        let manifest = Arc::new(self.latest()?.clone());
+        self.held.retain(|held| held.strong_count() > 0);
+        self.held.push(Arc::downgrade(&manifest));
+        Some(Held { disk: self.disk.clone(), log_id: self.log_id, manifest })
+    }
+}
+
+impl<D: Disk> Held<D> {
+    /// Where replay starts from it.
+    pub fn position(&self) -> Position {
+        self.manifest.position
+    }
+
+    /// Bytes of its chunks.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.manifest.chunks.values().map(|place| u64::from(place.len)).sum()
+    }
+
+    pub(crate) fn log_id(&self) -> u64 {
+        self.log_id
+    }
+
+    pub(crate) fn copy(self) -> ImageCopy<D> {
+        let left = self.manifest.chunks.iter().map(|(key, place)| (*key, *place)).collect();
+        let chunks = BTreeMap::new();
+        let manifest = Manifest { chunks, ..(*self.manifest).clone() };
+        ImageCopy { held: self, open: BTreeMap::new(), left, manifest, at: 0 }
+    }
+}
+
+/// One generation on its way into an image of its own.
+#[derive(Debug)]
+pub(crate) struct ImageCopy<D: Disk> {
+    held: Held<D>,
+    open: BTreeMap<u32, Arc<D::File>>,
+    left: VecDeque<(ChunkKey, Place)>,
+    manifest: Manifest,
+    /// Bytes given so far.
+    at: u64,
+}
+
+impl<D: Disk> ImageCopy<D> {
+    pub(crate) fn image_path(&self) -> String {
+        image_path(self.manifest.generation)
+    }
+
+    pub(crate) fn manifest_path(&self) -> String {
+        manifest_path(self.manifest.generation)
+    }
+
+    /// Appends the next bytes of the image, about `len` of them; none are left if it appends none.
+    pub(crate) fn read(&mut self, into: &mut Vec<u8>, len: usize) -> Result<(), WalError> {
+        let begun = into.len();
+        if self.at == 0 {
+            into.extend_from_slice(&image_header());
+        }
+        while into.len() - begun < len
+            && let Some((key, place)) = self.left.pop_front()
+        {
+            let bytes = read_place(&self.held.disk, &mut self.open, &place)?;
+            let image = self.manifest.generation;
+            let offset = self.at + (into.len() - begun) as u64;
+            self.manifest.chunks.insert(key, Place { image, offset, ..place });
+            into.extend_from_slice(&bytes);
+        }
+        self.at += (into.len() - begun) as u64;
+        Ok(())
+    }
+
+    /// The manifest of the image, once all of it was read.
+    pub(crate) fn manifest(&self) -> Vec<u8> {
+        self.manifest.encode(self.held.log_id)
+    }
+}
+
+/// The manifest that `bytes` are, as that of another log.
+pub(crate) fn relabel(bytes: &[u8], log_id: u64, new_id: u64) -> Option<Vec<u8>> {
+    Some(Manifest::decode(bytes, log_id)?.encode(new_id))
+}
+
+/// Whether a path is that of an image or a manifest.
+pub(crate) fn is_file_of(path: &str) -> bool {
+    let name = path.strip_prefix(FOLDER).and_then(|rest| rest.strip_prefix('/'));
+    let number = name
+        .and_then(|name| name.strip_suffix(".image").or_else(|| name.strip_suffix(".manifest")));
+    number.is_some_and(|number| number.len() == 8 && number.parse::<u32>().is_ok())
+}
