@@ -33,8 +33,10 @@ pub(crate) struct Entry {
     pub(crate) message: MessageId,
     pub(crate) matched: u32,
     pub(crate) level: Level,
-    /// The record that must be at that level before a duplicate is told.
+    /// The record, and the strongest level of the queues that took it, which it must be at before
+    /// a duplicate is told. What a start finds is on the disk: no image needs to hold the latter.
     pub(crate) sequence: Sequence,
+    pub(crate) waits_for: Level,
 }
 
 /// What is known of an id.
@@ -126,6 +128,9 @@ pub(crate) struct DedupeChunk {
     pub(crate) entries: Arc<Vec<Entry>>,
 }
 
+/// A chunk that changed, as (scope, chunk, what it holds).
+type DirtyChunk = (u32, u64, DedupeChunk);
+
 /// All that is remembered.
 #[derive(Debug)]
 pub(crate) struct Dedupes {
@@ -164,6 +169,12 @@ impl Dedupes {
                 if scope.len() >= max { Known::Full } else { Known::New }
             }
         }
+    }
+
+    /// Whether `more` ids and one beside them find room.
+    pub(crate) fn has_room(&self, scope: &DedupeScope, more: u64, max: u64) -> bool {
+        let scope = self.numbers.get(scope).and_then(|number| self.scopes.get(number));
+        scope.map_or(0, Scope::len) + more < max
     }
 
     /// Remembers a publish. Gives the scope's number and when its first entry is forgotten, if
@@ -228,7 +239,7 @@ impl Dedupes {
 
     /// Takes the chunks that went since the last image, and those that changed, as (scope,
     /// chunk).
-    pub(crate) fn take_dirty(&mut self) -> (Vec<(u32, u64)>, Vec<(u32, u64, DedupeChunk)>) {
+    pub(crate) fn take_dirty(&mut self) -> (Vec<(u32, u64)>, Vec<DirtyChunk>) {
         let mut removed = std::mem::take(&mut self.removed);
         let mut changed = Vec::new();
         for (number, scope) in &mut self.scopes {
@@ -317,6 +328,7 @@ mod tests {
             matched: 1,
             level: Level::Sync,
             sequence: 1,
+            waits_for: Level::Sync,
         }
     }
 

@@ -242,8 +242,19 @@ impl Engine {
 
     /// Notes that replies of this weight have left a session.
     pub fn written(&mut self, session: SessionId, weight: usize) {
-        if let Some(state) = self.sessions.get_mut(&session) {
-            state.out = state.out.saturating_sub(weight);
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        state.out = state.out.saturating_sub(weight);
+        // All of them at once, and only after a good part has left: what a session has waiting is
+        // looked at again so many times, and no more, however small its replies are.
+        let roomy = state.out.saturating_sub(state.reserved) <= self.config.session_out_max / 2;
+        if state.starved.is_empty() || !roomy {
+            return;
+        }
+        for (no, ticket) in std::mem::take(&mut state.starved) {
+            if let Some(queue) = self.queues.get_mut(&no) {
+                queue.parked.line_up(ticket);
+            }
+            self.stir(no);
         }
     }
 
@@ -491,7 +502,7 @@ impl Engine {
     /// Notes that a queue's parked receives may find something by now.
     pub(crate) fn stir(&mut self, no: QueueNo) {
         if let Some(queue) = self.queues.get_mut(&no)
-            && !queue.parked.is_empty()
+            && !queue.parked.nobody_in_line()
             && !std::mem::replace(&mut queue.listed_stirred, true)
         {
             self.stirred.push(no);

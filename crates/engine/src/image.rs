@@ -408,7 +408,8 @@ fn decode_dedupe(mut from: &[u8]) -> Result<(DedupeScope, Vec<Entry>), RecordErr
         let matched = input.try_get_u32_le()?;
         let level = if input.try_get_u8()? == 0 { Level::Sync } else { Level::Os };
         let sequence = input.try_get_u64_le()?;
-        entries.push(Entry { id, body, until, message, matched, level, sequence });
+        let waits_for = level;
+        entries.push(Entry { id, body, until, message, matched, level, sequence, waits_for });
     }
     Ok((scope, entries))
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_model::{
-    Answer, Carried, Code, Confirm, DeadReason, Destination, Lane, Level, Message, MessageId,
-    Principal, Publish, PublishBatch, Published, Qos, QueueNo, Seq, SessionId, Timestamp,
+    Answer, Carried, Code, Confirm, DELAY_MAX, DeadReason, Destination, Lane, Level, Message,
+    MessageId, Principal, Publish, PublishBatch, Published, Qos, QueueNo, Seq, SessionId,
+    Timestamp,
 };
 
 use crate::config::{Overflow, QueueConfig};
@@ -92,7 +93,11 @@ impl Engine {
             if let Planned::New(plan) = &planned
                 && plan.qos == Qos::AtLeastOnce
             {
-                self.check_room(&plan.route, plan.stored_bytes(), None)?;
+                let len = plan.stored_bytes();
+                self.check_room(&plan.route, len, None)?;
+                for no in &plan.route.queues {
+                    self.make_room(turn, *no, 1, len);
+                }
             }
             Ok(self.carry_out(turn, session, &planned))
         });
@@ -155,6 +160,7 @@ impl Engine {
         }
         let mut added = Added::new();
         let mut ids: BTreeMap<(DedupeScope, u128), (usize, u64)> = BTreeMap::new();
+        let mut new_ids: BTreeMap<DedupeScope, u64> = BTreeMap::new();
         let mut plans = Vec::with_capacity(count);
         let mut bytes = 0;
         for (at, (to, message)) in batch.messages.iter().enumerate() {
@@ -173,6 +179,12 @@ impl Engine {
                         Some(_) => return Err(which(other_body())),
                         None => ids.insert(key, (at, mark.body)),
                     };
+                    let new = new_ids.entry(mark.scope.clone()).or_default();
+                    if *new > 0 && !self.dedupes.has_room(&mark.scope, *new, self.dedupe_max(mark))
+                    {
+                        return Err(which(too_many_ids()));
+                    }
+                    *new += 1;
                 }
                 let stored = plan.stored_bytes();
                 self.check_room(&plan.route, stored, Some(&mut added)).map_err(which)?;
@@ -207,6 +219,9 @@ impl Engine {
         let mut weakest = None;
         let len = message.payload.len() as u64;
         let delay = delay_of(message, now);
+        if delay.is_some_and(|delay| delay > DELAY_MAX) {
+            return Err((Code::Invalid, "the delay is longer than 366 days".into()));
+        }
         for rules in route.queues.iter().filter_map(|no| self.queues.get(no)).map(|q| &q.rules) {
             let its_level = if qos == Qos::AtMostOnce { Level::Memory } else { rules.level };
             weakest = Some(weakest.map_or(its_level, |weakest: Level| weakest.min(its_level)));
@@ -277,23 +292,24 @@ impl Engine {
         now: Timestamp,
         mark: &DedupeMark,
     ) -> Result<Option<(Published, Need)>, Refused> {
-        let max = match &mark.scope {
-            DedupeScope::Topic(_) => self.config.queue.dedupe_max,
-            DedupeScope::Queue(no) => self.queues.get(no).map_or(0, |q| q.rules.dedupe_max),
-        };
-        match self.dedupes.look(now, mark, max) {
+        match self.dedupes.look(now, mark, self.dedupe_max(mark)) {
             Known::New => Ok(None),
             Known::Same(entry) => {
                 let (id, matched) = (entry.message, entry.matched);
                 let level = (matched > 0).then_some(entry.level);
                 let published = Published { id, matched, level, duplicate: true };
-                Ok(Some((published, need_of(entry.level, entry.sequence))))
+                Ok(Some((published, need_of(entry.waits_for, entry.sequence))))
             }
             Known::Other => Err(other_body()),
-            Known::Full => Err((
-                Code::QueueFull,
-                "as many dedupe ids are remembered as dedupe_max allows".into(),
-            )),
+            Known::Full => Err(too_many_ids()),
+        }
+    }
+
+    /// How many ids may be remembered beside this one.
+    fn dedupe_max(&self, mark: &DedupeMark) -> u64 {
+        match &mark.scope {
+            DedupeScope::Topic(_) => self.config.queue.dedupe_max,
+            DedupeScope::Queue(no) => self.queues.get(no).map_or(0, |q| q.rules.dedupe_max),
         }
     }
 
@@ -414,10 +430,6 @@ impl Engine {
         session: SessionId,
         plan: &Plan<'_>,
     ) -> Need {
-        let len = plan.stored_bytes();
-        for no in &plan.route.queues {
-            self.make_room(turn, *no, 1, len);
-        }
         let (in_memory, stored): (Vec<_>, Vec<_>) = self
             .targets(turn.now, plan)
             .into_iter()
@@ -498,9 +510,12 @@ impl Engine {
         self.queues.get(&no).map_or(Level::Sync, |queue| queue.rules.level)
     }
 
-    /// T5: lets the oldest messages go until so many more, of `len` bytes together, fit.
+    /// T5: lets the oldest messages go until so many more, of `len` bytes together, fit. A queue
+    /// whose bounds were lowered by much gets there slice by slice, with every publish.
     fn make_room(&mut self, turn: &mut Turn<'_>, no: QueueNo, messages: u64, len: u64) {
-        loop {
+        let most = messages.max(self.config.deadlines_per_turn as u64);
+        let (mut dropped, mut freed) = (0, 0);
+        while dropped < most || freed < len {
             let Some(queue) = self.queues.get_mut(&no) else { return };
             let counts = queue.counts;
             let rules = &queue.rules;
@@ -510,7 +525,9 @@ impl Engine {
             }
             let overflow = rules.overflow;
             let Some(seq) = queue.oldest_droppable() else { return };
-            let resident = queue.slots.get(seq).is_some_and(|slot| slot.sequence() == 0);
+            let Some(slot) = queue.slots.get(seq) else { return };
+            let resident = slot.sequence() == 0;
+            (dropped, freed) = (dropped + 1, freed + slot.len());
             let target = Target::new(no, Seq(seq));
             if overflow == Overflow::Dead {
                 self.bury(turn, target, DeadReason::Overflow, None, resident);
@@ -523,6 +540,10 @@ impl Engine {
 
 fn other_body() -> Refused {
     (Code::Conflict, "the dedupe id was used for another message".into())
+}
+
+fn too_many_ids() -> Refused {
+    (Code::QueueFull, "as many dedupe ids are remembered as dedupe_max allows".into())
 }
 
 fn too_large(len: u64, rules: &QueueConfig) -> Result<(), Refused> {

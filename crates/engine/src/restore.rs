@@ -27,16 +27,6 @@ impl Engine {
         if by > self.start {
             self.started(by, true);
         }
-        // In a repaired log the record of a start may be lost. What that start has given out must
-        // not be given out again.
-        let by = match record {
-            Record::Published { id, .. } => id.start,
-            Record::Granted { generation, .. } => generation.start,
-            _ => 0,
-        };
-        if by > self.start {
-            self.started(by, true);
-        }
         self.apply(record, body);
     }
 

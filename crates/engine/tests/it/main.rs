@@ -12,3 +12,4 @@ mod random;
 mod rig;
 mod subscriptions;
 mod transitions;
+mod waits;
