@@ -564,13 +564,18 @@ impl Engine {
             let target = Target::new(no, Seq(seq));
             self.change(turn, &Record::Removed { target, why: Removal::Dropped }, resident);
         }
+        self.arm_dead(turn.now, no);
+    }
+
+    /// Sees to it that what a dead set has too much of goes in the next turn.
+    pub(crate) fn arm_dead(&mut self, now: Timestamp, no: QueueNo) {
         if let Some(queue) = self.queues.get_mut(&no) {
             if let Some(before) = queue.buries_at.take() {
                 self.deadlines.cancel(before, Due::Dead(no));
             }
-            if queue.dead.surplus(&queue.rules, turn.now).is_some() {
-                queue.buries_at = Some(turn.now);
-                self.deadlines.insert(turn.now, Due::Dead(no));
+            if queue.dead.surplus(&queue.rules, now).is_some() {
+                queue.buries_at = Some(now);
+                self.deadlines.insert(now, Due::Dead(no));
             }
         }
         self.arm(no);

@@ -362,7 +362,8 @@ fn encode_more(more: &More, out: &mut Vec<u8>) {
 }
 
 fn decode_more(input: &mut &[u8]) -> Result<More, RecordError> {
-    let place = Place { seq: input.try_get_u64_le()?, behind: input.try_get_u64_le()? };
+    let (seq, behind) = (input.try_get_u64_le()?, input.try_get_u64_le()?);
+    let place = Place { seq, behind, nth: 0 };
     let redriven = input.try_get_u32_le()?;
     let reason = input.try_get_u8()?;
     let at = time(input)?;

@@ -63,7 +63,8 @@ impl Engine {
         for no in numbers {
             self.renew_leases(now, no);
             self.let_expire(now, no);
-            self.arm(no);
+            // The run before may have ended between a message's death and its consequence.
+            self.arm_dead(now, no);
         }
     }
 

@@ -111,6 +111,8 @@ pub(crate) struct Queue {
     droppable: BTreeSet<u64>,
     /// Messages in memory only.
     resident: u64,
+    /// How many of these were ever put back from the dead set.
+    redriven_in_memory: u64,
     settled: VecDeque<Settled>,
 }
 
@@ -149,6 +151,7 @@ impl Queue {
             droppable_from: 0,
             droppable: BTreeSet::new(),
             resident: 0,
+            redriven_in_memory: 0,
             settled: VecDeque::new(),
         }
     }
@@ -482,7 +485,11 @@ impl Queue {
             return;
         }
         self.leave(seq);
-        let place = Place { seq: self.slots.next() - 1, behind: self.last_sequence.max(1) };
+        // One in memory only has no record that would tell its place from the next one's.
+        let resident = self.slots.get(seq).is_some_and(|slot| slot.sequence() == 0);
+        self.redriven_in_memory += u64::from(resident);
+        let nth = if resident { self.redriven_in_memory } else { 0 };
+        let place = Place { seq: self.slots.next() - 1, behind: self.last_sequence.max(1), nth };
         if let Some(extra) = self.slots.extra_mut(seq) {
             extra.fence = extra.fence.max(fence);
             extra.failures = 0;

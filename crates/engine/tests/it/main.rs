@@ -7,6 +7,7 @@ mod crashes;
 mod dead_set;
 mod dedupe;
 mod images;
+mod model;
 mod queues;
 mod random;
 mod rig;
