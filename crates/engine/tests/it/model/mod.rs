@@ -295,10 +295,16 @@ fn rules(of: &QueueConfig, chosen: &sluice_model::QueueSettings) -> QueueConfig 
     of.with(chosen).unwrap()
 }
 
+/// How many schedules are played; `SLUICE_MODEL_SEEDS` asks for more than fit a test run.
+#[expect(clippy::disallowed_methods, reason = "the engine is pure, who tests it may choose")]
+fn seeds_asked_for() -> Option<u64> {
+    std::env::var("SLUICE_MODEL_SEEDS").ok()?.parse().ok()
+}
+
 #[test]
 fn every_transition_is_as_the_simplest_right_model_says() {
-    let asked = std::env::var("SLUICE_MODEL_SEEDS").ok().and_then(|text| text.parse().ok());
-    let seeds: u64 = asked.unwrap_or(40);
+    let asked = seeds_asked_for();
+    let seeds = asked.unwrap_or(80);
     let mut hits = [0; TRANSITIONS + 1];
     for seed in 1..=seeds {
         let mut world = World::new(seed);
