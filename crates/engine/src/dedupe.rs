@@ -47,7 +47,7 @@ pub(crate) enum Known {
     /// It was published.
     Same(Entry),
     /// It was published with another body.
-    Other,
+    Other(Entry),
     /// Nothing, and as many are remembered as may be.
     Full,
 }
@@ -163,7 +163,7 @@ impl Dedupes {
         let found = scope.index.get(&mark.id).and_then(|index| scope.get(*index));
         match found.filter(|entry| entry.until > now) {
             Some(entry) if entry.body == mark.body => Known::Same(*entry),
-            Some(_) => Known::Other,
+            Some(entry) => Known::Other(*entry),
             None => {
                 while scope.len() >= max && scope.forget_first(now) {}
                 if scope.len() >= max { Known::Full } else { Known::New }
@@ -347,7 +347,7 @@ mod tests {
         }
         assert_eq!(all.len(), 3_000);
         assert_eq!(all.look(at(999), &mark(0, 7), 3_000), Known::Same(entry(0, 1_000)));
-        assert_eq!(all.look(at(999), &mark(0, 8), 3_000), Known::Other);
+        assert_eq!(all.look(at(999), &mark(0, 8), 3_000), Known::Other(entry(0, 1_000)));
         assert_eq!(all.look(at(999), &mark(9_999, 7), 3_000), Known::Full);
         assert_eq!(all.look(at(1_000), &mark(9_999, 7), 3_000), Known::New);
         assert_eq!(all.look(at(1_000), &mark(0, 8), 3_000), Known::New);

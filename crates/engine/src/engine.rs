@@ -412,9 +412,22 @@ impl Engine {
         code: Code,
         message: impl Into<std::borrow::Cow<'static, str>>,
     ) {
+        self.refuse_after(effects, session, tag, (code, message.into()), Need::NONE);
+    }
+
+    /// Refuses because of something that others may not know yet: a crash could take it back, and
+    /// the reason with it.
+    pub(crate) fn refuse_after(
+        &mut self,
+        effects: &mut Effects,
+        session: SessionId,
+        tag: u64,
+        (code, message): Refused,
+        need: Need,
+    ) {
         self.stats.refused += 1;
         let answer = Answer::Refused(Refusal::new(code, message));
-        self.reply(effects, session, tag, answer, Need::NONE);
+        self.reply(effects, session, tag, answer, need);
     }
 
     /// The ticket of a place that is kept for a later answer.

@@ -64,6 +64,8 @@ enum Planned<'a> {
     New(Plan<'a>),
     /// It is known already; what was said then, and what it depends on.
     Duplicate(Published, Need),
+    /// Its id is known with another body, by a record that the refusal depends on.
+    Conflict(Need),
 }
 
 /// Messages and bytes that a batch adds to queues.
@@ -89,6 +91,9 @@ impl Engine {
     ) {
         let Publish { to, qos, level, message, confirm } = publish;
         let planned = self.plan(turn.now, session, (to, message), *qos, *level);
+        if let Ok(Planned::Conflict(need)) = planned {
+            return self.refuse_after(turn.effects, session, tag, other_body(), need);
+        }
         let outcome = planned.and_then(|planned| {
             if let Planned::New(plan) = &planned
                 && plan.qos == Qos::AtLeastOnce
@@ -168,6 +173,9 @@ impl Engine {
             let planned = self
                 .plan(now, session, (to, message), Qos::AtLeastOnce, batch.level)
                 .map_err(which)?;
+            if let Planned::Conflict(_) = planned {
+                return Err(which(other_body()));
+            }
             if let Planned::New(plan) = &planned {
                 if let Some(mark) = &plan.mark {
                     let key = (mark.scope.clone(), mark.id);
@@ -248,12 +256,8 @@ impl Engine {
             return Err((Code::TooLarge, text.into()));
         }
         let mark = self.mark(now, to, message);
-        if let Some(mark) = &mark
-            && let Some((published, need)) = self.look_up(now, mark)?
-        {
-            return Ok(Planned::Duplicate(published, need));
-        }
-        Ok(Planned::New(Plan { mark, ..plan }))
+        let known = mark.as_ref().map(|mark| self.look_up(now, mark)).transpose()?.flatten();
+        Ok(known.unwrap_or(Planned::New(Plan { mark, ..plan })))
     }
 
     fn route(&mut self, to: &Destination) -> Result<Arc<Route>, Refused> {
@@ -287,20 +291,23 @@ impl Engine {
     }
 
     /// T3: what was said when the message was published before.
-    fn look_up(
+    fn look_up<'a>(
         &mut self,
         now: Timestamp,
         mark: &DedupeMark,
-    ) -> Result<Option<(Published, Need)>, Refused> {
+    ) -> Result<Option<Planned<'a>>, Refused> {
         match self.dedupes.look(now, mark, self.dedupe_max(mark)) {
             Known::New => Ok(None),
             Known::Same(entry) => {
                 let (id, matched) = (entry.message, entry.matched);
                 let level = (matched > 0).then_some(entry.level);
                 let published = Published { id, matched, level, duplicate: true };
-                Ok(Some((published, need_of(entry.waits_for, entry.sequence))))
+                let need = need_of(entry.waits_for, entry.sequence);
+                Ok(Some(Planned::Duplicate(published, need)))
             }
-            Known::Other => Err(other_body()),
+            Known::Other(entry) => {
+                Ok(Some(Planned::Conflict(need_of(entry.waits_for, entry.sequence))))
+            }
             Known::Full => Err(too_many_ids()),
         }
     }
@@ -359,6 +366,8 @@ impl Engine {
                 }
                 return (*published, *need);
             }
+            // It was refused before.
+            Planned::Conflict(need) => return (Published::default(), *need),
         };
         self.next.message += 1;
         let id = MessageId { start: self.start, counter: self.next.message };

@@ -49,7 +49,12 @@ impl Engine {
         match outcome {
             Ok(Some((answer, need))) => self.reply(turn.effects, session, tag, answer, need),
             Ok(None) => {}
-            Err((code, text)) => self.refuse(turn.effects, session, tag, code, text),
+            Err(refused) => {
+                let queue = request.queue().and_then(|name| self.named(name).ok());
+                let queue = queue.and_then(|no| self.queues.get(&no));
+                let need = queue.map_or(Need::NONE, Queue::need);
+                self.refuse_after(turn.effects, session, tag, refused, need);
+            }
         }
     }
 

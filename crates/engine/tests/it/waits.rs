@@ -219,6 +219,23 @@ fn a_duplicate_waits_for_the_strongest_level_that_its_original_has() {
     let record = rig.tape.last();
     assert_eq!(first.need, Need { written: record, synced: record });
     assert_eq!(second.need, first.need);
+    // So does the refusal of another body: the reason for it could still be lost.
+    let extras = Extras { dedupe_id: Some("1".into()), ..Extras::default() };
+    let third = rig.ask(client, publish("t", Qos::AtLeastOnce, "b", Some(extras))).unwrap();
+    assert!(matches!(third.said, Said::Answer(Answer::Refused(_))));
+    assert_eq!(third.need, first.need);
+}
+
+#[test]
+fn a_refusal_waits_for_what_it_tells_of() {
+    let (mut rig, client) = rig();
+    let id = rig.put(client, "mail", "a", Extras::default()).unwrap().id;
+    rig.commits = false;
+    let remove = on_queue(QueueRequest::Remove { name: queue("mail"), id, force: false });
+    let gone = rig.ask(client, remove.clone()).unwrap();
+    let refused = rig.ask(client, remove).unwrap();
+    assert!(matches!(refused.said, Said::Answer(Answer::Refused(_))));
+    assert_eq!((gone.need.synced, refused.need), (rig.tape.last(), gone.need));
 }
 
 #[test]
