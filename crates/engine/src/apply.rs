@@ -31,11 +31,11 @@ impl Engine {
             Record::Started { start, unclean, at: _ } => self.started(*start, *unclean),
             Record::Declared { queue, at, name, pattern, owner, settings } => {
                 self.declared(*queue, *at, (name.as_deref(), pattern.as_deref()), owner, settings);
-                self.touched(*queue, body.sequence);
+                self.touched_whole(*queue, body.sequence);
             }
             Record::Configured { queue, settings } => {
                 self.configured(*queue, settings);
-                self.touched(*queue, body.sequence);
+                self.touched_whole(*queue, body.sequence);
             }
             Record::Ended { queue } => self.remove_queue(*queue),
             Record::Published { at, id, targets, lane, dedupe, content: _ } => {
@@ -58,6 +58,17 @@ impl Engine {
                     self.move_message(target, body);
                 }
             }
+            Record::Purged { queue, from, to, what } => {
+                self.purge(*queue, from.0..to.0, *what);
+                self.touched(*queue, body.sequence);
+            }
+            record => self.apply_to_one(record, body.sequence),
+        }
+    }
+
+    /// Applies a record about one message.
+    fn apply_to_one(&mut self, record: &Record<'_>, sequence: Sequence) {
+        match record {
             Record::Granted { target, generation, at, deadline, bound } => {
                 let lease = Lease {
                     generation: *generation,
@@ -66,31 +77,35 @@ impl Engine {
                     bound: *bound,
                     session: None,
                 };
-                self.grant_message(target, lease, body.sequence);
+                self.grant_message(target, lease, sequence);
             }
             Record::Extended { target, at, deadline } => {
+                // It is handed to the kernel, like a grant.
+                if let Some(queue) = self.queues.get_mut(&target.queue) {
+                    queue.touched(Level::Os, sequence);
+                }
                 self.extend_message(target, *at, *deadline);
-                self.touched(target.queue, body.sequence);
             }
             Record::Acked { target, generation } => {
-                self.ack_message(target, *generation, body.sequence);
+                self.touched_one(target, sequence);
+                self.ack_message(target, *generation, sequence);
             }
             Record::Returned { target, cause, at, ready_at, note } => {
                 let (cause, at, ready_at, note) = (*cause, *at, *ready_at, note.as_deref());
                 let how = Returned { cause, at, ready_at, note, start: self.start };
-                self.touched(target.queue, body.sequence);
+                self.touched_one(target, sequence);
                 self.return_message(target, how);
             }
             Record::Buried { target, reason, at, note } => {
-                self.touched(target.queue, body.sequence);
+                self.touched_one(target, sequence);
                 self.bury_message(target, *reason, *at, note.as_deref());
             }
             Record::Removed { target, why } => {
+                self.touched_one(target, sequence);
                 self.remove_message(target, *why);
-                self.touched(target.queue, body.sequence);
             }
             Record::Rescheduled { target, at, ready_at } => {
-                self.touched(target.queue, body.sequence);
+                self.touched_one(target, sequence);
                 if let Some(queue) = self.queues.get_mut(&target.queue) {
                     queue.reschedule(target.seq.0, *at, *ready_at);
                 }
@@ -98,23 +113,37 @@ impl Engine {
             }
             Record::Redriven { target, at, fence } => {
                 // First, because the message's new place goes by it.
-                self.touched(target.queue, body.sequence);
+                self.touched_one(target, sequence);
                 if let Some(queue) = self.queues.get_mut(&target.queue) {
                     queue.redrive(target.seq.0, *at, *fence);
                 }
                 self.moved_in_time(target.queue);
             }
-            Record::Purged { queue, from, to, what } => {
-                self.purge(*queue, from.0..to.0, *what);
-                self.touched(*queue, body.sequence);
-            }
+            // The others are about more than one message.
+            _ => {}
         }
     }
 
-    /// Notes the last record about a queue.
+    /// Notes a record about messages of a queue.
     fn touched(&mut self, no: QueueNo, sequence: Sequence) {
         if let Some(queue) = self.queues.get_mut(&no) {
-            queue.last_sequence = queue.last_sequence.max(sequence);
+            queue.touched(queue.rules.level, sequence);
+        }
+    }
+
+    /// Notes a record about one message, before it changes.
+    fn touched_one(&mut self, target: &Target, sequence: Sequence) {
+        if let Some(queue) = self.queues.get_mut(&target.queue)
+            && let Some(level) = queue.slots.get(target.seq.0).map(Slot::level)
+        {
+            queue.touched(level, sequence);
+        }
+    }
+
+    /// Notes a record about a queue itself.
+    fn touched_whole(&mut self, no: QueueNo, sequence: Sequence) {
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.touched(Level::Sync, sequence);
         }
     }
 
@@ -179,15 +208,16 @@ impl Engine {
         targets: &[Target],
         sequence: Sequence,
     ) {
-        let levels = targets.iter().map(|target| self.level_of(target.queue).max(Level::Os));
+        let levels = || targets.iter().map(|target| self.level_of(target.queue).max(Level::Os));
         let entry = dedupe::Entry {
             id: mark.id,
             body: mark.body,
             until: mark.until,
             message,
             matched: targets.len() as u32,
-            level: levels.min().unwrap_or(Level::Sync),
+            level: levels().min().unwrap_or(Level::Sync),
             sequence,
+            waits_for: levels().max().unwrap_or(Level::Sync),
         };
         if let Some((scope, until)) = self.dedupes.insert(&mark.scope, entry) {
             self.deadlines.insert(until, Due::Dedupe(scope));
@@ -247,6 +277,7 @@ impl Engine {
         for at in [
             queue.wakes_at.take().map(|at| (at, Due::Ready(no))),
             queue.buries_at.take().map(|at| (at, Due::Dead(no))),
+            queue.works_at.take().map(|at| (at, Due::Work(no))),
         ]
         .into_iter()
         .flatten()
@@ -318,7 +349,7 @@ impl Engine {
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
         // In replay the clock does not say that a delay has passed; the grant does.
         queue.grant(target.seq.0, lease);
-        queue.last_sequence = queue.last_sequence.max(sequence);
+        queue.touched(Level::Os, sequence);
         self.deadlines.insert(lease.deadline, Due::Lease(target.queue, target.seq));
     }
 
@@ -326,7 +357,6 @@ impl Engine {
         self.cancel_deadlines_of(target);
         self.release_lease(target);
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
-        queue.last_sequence = queue.last_sequence.max(sequence);
         if let Some(slot) = queue.ack(target.seq.0, generation, sequence) {
             self.usage.release(&slot);
         }

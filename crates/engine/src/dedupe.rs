@@ -33,8 +33,10 @@ pub(crate) struct Entry {
     pub(crate) message: MessageId,
     pub(crate) matched: u32,
     pub(crate) level: Level,
-    /// The record that must be at that level before a duplicate is told.
+    /// The record, and the strongest level of the queues that took it, which it must be at before
+    /// a duplicate is told. What a start finds is on the disk: no image needs to hold the latter.
     pub(crate) sequence: Sequence,
+    pub(crate) waits_for: Level,
 }
 
 /// What is known of an id.
@@ -45,7 +47,7 @@ pub(crate) enum Known {
     /// It was published.
     Same(Entry),
     /// It was published with another body.
-    Other,
+    Other(Entry),
     /// Nothing, and as many are remembered as may be.
     Full,
 }
@@ -119,15 +121,15 @@ impl Scope {
     }
 }
 
-/// Names a chunk: number of its scope, number in it.
-pub(crate) type ChunkName = (u32, u64);
-
 /// A chunk of a scope as an image takes it.
 #[derive(Clone, Debug)]
 pub(crate) struct DedupeChunk {
     pub(crate) scope: DedupeScope,
     pub(crate) entries: Arc<Vec<Entry>>,
 }
+
+/// A chunk that changed, as (scope, chunk, what it holds).
+type DirtyChunk = (u32, u64, DedupeChunk);
 
 /// All that is remembered.
 #[derive(Debug)]
@@ -138,7 +140,7 @@ pub(crate) struct Dedupes {
     /// Never filled: its hasher is what the indexes of scopes go by.
     template: SeededMap<u128, u64>,
     /// Chunks of scopes that are gone, as (scope, chunk), that may be in an image.
-    removed: Vec<ChunkName>,
+    removed: Vec<(u32, u64)>,
 }
 
 impl Dedupes {
@@ -161,12 +163,18 @@ impl Dedupes {
         let found = scope.index.get(&mark.id).and_then(|index| scope.get(*index));
         match found.filter(|entry| entry.until > now) {
             Some(entry) if entry.body == mark.body => Known::Same(*entry),
-            Some(_) => Known::Other,
+            Some(entry) => Known::Other(*entry),
             None => {
                 while scope.len() >= max && scope.forget_first(now) {}
                 if scope.len() >= max { Known::Full } else { Known::New }
             }
         }
+    }
+
+    /// Whether `more` ids and one beside them find room.
+    pub(crate) fn has_room(&self, scope: &DedupeScope, more: u64, max: u64) -> bool {
+        let scope = self.numbers.get(scope).and_then(|number| self.scopes.get(number));
+        scope.map_or(0, Scope::len) + more < max
     }
 
     /// Remembers a publish. Gives the scope's number and when its first entry is forgotten, if
@@ -231,7 +239,7 @@ impl Dedupes {
 
     /// Takes the chunks that went since the last image, and those that changed, as (scope,
     /// chunk).
-    pub(crate) fn take_dirty(&mut self) -> (Vec<ChunkName>, Vec<(ChunkName, DedupeChunk)>) {
+    pub(crate) fn take_dirty(&mut self) -> (Vec<(u32, u64)>, Vec<DirtyChunk>) {
         let mut removed = std::mem::take(&mut self.removed);
         let mut changed = Vec::new();
         for (number, scope) in &mut self.scopes {
@@ -240,7 +248,7 @@ impl Dedupes {
             for (chunk, entries) in (scope.first_chunk..).zip(&scope.chunks) {
                 if chunk >= from {
                     let (scope, entries) = (scope.name.clone(), Arc::clone(entries));
-                    changed.push(((*number, chunk), DedupeChunk { scope, entries }));
+                    changed.push((*number, chunk, DedupeChunk { scope, entries }));
                 }
             }
         }
@@ -320,6 +328,7 @@ mod tests {
             matched: 1,
             level: Level::Sync,
             sequence: 1,
+            waits_for: Level::Sync,
         }
     }
 
@@ -338,7 +347,7 @@ mod tests {
         }
         assert_eq!(all.len(), 3_000);
         assert_eq!(all.look(at(999), &mark(0, 7), 3_000), Known::Same(entry(0, 1_000)));
-        assert_eq!(all.look(at(999), &mark(0, 8), 3_000), Known::Other);
+        assert_eq!(all.look(at(999), &mark(0, 8), 3_000), Known::Other(entry(0, 1_000)));
         assert_eq!(all.look(at(999), &mark(9_999, 7), 3_000), Known::Full);
         assert_eq!(all.look(at(1_000), &mark(9_999, 7), 3_000), Known::New);
         assert_eq!(all.look(at(1_000), &mark(0, 8), 3_000), Known::New);
@@ -347,9 +356,9 @@ mod tests {
         assert_eq!(all.look(at(2_500), &mark(2_999, 7), 3_000), Known::Same(entry(2_999, 3_999)));
         let (removed, changed) = all.take_dirty();
         assert_eq!(removed, [(1, 0)]);
-        assert_eq!(changed.iter().map(|((_, chunk), _)| *chunk).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(changed.iter().map(|(_, chunk, _)| *chunk).collect::<Vec<_>>(), [1, 2]);
         let mut again = Dedupes::new(Random::new(1).map());
-        for ((number, chunk), piece) in changed {
+        for (number, chunk, piece) in changed {
             again.restore(number, chunk, piece.scope, piece.entries.to_vec());
         }
         assert_eq!(again.look(at(2_500), &mark(2_999, 7), 3_000), Known::Same(entry(2_999, 3_999)));

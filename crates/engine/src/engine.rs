@@ -242,8 +242,19 @@ impl Engine {
 
     /// Notes that replies of this weight have left a session.
     pub fn written(&mut self, session: SessionId, weight: usize) {
-        if let Some(state) = self.sessions.get_mut(&session) {
-            state.out = state.out.saturating_sub(weight);
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        state.out = state.out.saturating_sub(weight);
+        // All of them at once, and only after a good part has left: what a session has waiting is
+        // looked at again so many times, and no more, however small its replies are.
+        let roomy = state.out.saturating_sub(state.reserved) <= self.config.session_out_max / 2;
+        if state.starved.is_empty() || !roomy {
+            return;
+        }
+        for (no, ticket) in std::mem::take(&mut state.starved) {
+            if let Some(queue) = self.queues.get_mut(&no) {
+                queue.parked.line_up(ticket);
+            }
+            self.stir(no);
         }
     }
 
@@ -401,9 +412,22 @@ impl Engine {
         code: Code,
         message: impl Into<std::borrow::Cow<'static, str>>,
     ) {
+        self.refuse_after(effects, session, tag, (code, message.into()), Need::NONE);
+    }
+
+    /// Refuses because of something that others may not know yet: a crash could take it back, and
+    /// the reason with it.
+    pub(crate) fn refuse_after(
+        &mut self,
+        effects: &mut Effects,
+        session: SessionId,
+        tag: u64,
+        (code, message): Refused,
+        need: Need,
+    ) {
         self.stats.refused += 1;
         let answer = Answer::Refused(Refusal::new(code, message));
-        self.reply(effects, session, tag, answer, Need::NONE);
+        self.reply(effects, session, tag, answer, need);
     }
 
     /// The ticket of a place that is kept for a later answer.
@@ -491,7 +515,7 @@ impl Engine {
     /// Notes that a queue's parked receives may find something by now.
     pub(crate) fn stir(&mut self, no: QueueNo) {
         if let Some(queue) = self.queues.get_mut(&no)
-            && !queue.parked.is_empty()
+            && !queue.parked.nobody_in_line()
             && !std::mem::replace(&mut queue.listed_stirred, true)
         {
             self.stirred.push(no);
@@ -553,13 +577,18 @@ impl Engine {
             let target = Target::new(no, Seq(seq));
             self.change(turn, &Record::Removed { target, why: Removal::Dropped }, resident);
         }
+        self.arm_dead(turn.now, no);
+    }
+
+    /// Sees to it that what a dead set has too much of goes in the next turn.
+    pub(crate) fn arm_dead(&mut self, now: Timestamp, no: QueueNo) {
         if let Some(queue) = self.queues.get_mut(&no) {
             if let Some(before) = queue.buries_at.take() {
                 self.deadlines.cancel(before, Due::Dead(no));
             }
-            if queue.dead.surplus(&queue.rules, turn.now).is_some() {
-                queue.buries_at = Some(turn.now);
-                self.deadlines.insert(turn.now, Due::Dead(no));
+            if queue.dead.surplus(&queue.rules, now).is_some() {
+                queue.buries_at = Some(now);
+                self.deadlines.insert(now, Due::Dead(no));
             }
         }
         self.arm(no);

@@ -148,7 +148,7 @@ impl Engine {
             let key = key(DEDUPE, QueueNo(scope), chunk);
             pieces.push(Piece { key, content: PieceContent::Removed });
         }
-        for ((scope, chunk), content) in changed {
+        for (scope, chunk, content) in changed {
             let content = PieceContent::Dedupe(content);
             pieces.push(Piece { key: key(DEDUPE, QueueNo(scope), chunk), content });
         }
@@ -362,7 +362,8 @@ fn encode_more(more: &More, out: &mut Vec<u8>) {
 }
 
 fn decode_more(input: &mut &[u8]) -> Result<More, RecordError> {
-    let place = Place { seq: input.try_get_u64_le()?, behind: input.try_get_u64_le()? };
+    let (seq, behind) = (input.try_get_u64_le()?, input.try_get_u64_le()?);
+    let place = Place { seq, behind, nth: 0 };
     let redriven = input.try_get_u32_le()?;
     let reason = input.try_get_u8()?;
     let at = time(input)?;
@@ -408,7 +409,8 @@ fn decode_dedupe(mut from: &[u8]) -> Result<(DedupeScope, Vec<Entry>), RecordErr
         let matched = input.try_get_u32_le()?;
         let level = if input.try_get_u8()? == 0 { Level::Sync } else { Level::Os };
         let sequence = input.try_get_u64_le()?;
-        entries.push(Entry { id, body, until, message, matched, level, sequence });
+        let waits_for = level;
+        entries.push(Entry { id, body, until, message, matched, level, sequence, waits_for });
     }
     Ok((scope, entries))
 }

@@ -12,7 +12,6 @@ use crate::engine::{Engine, Refused, Turn};
 use crate::journal::Need;
 use crate::queue::Queue;
 use crate::queue::slots::{Extra, Slot};
-use crate::subscribe::queue_need;
 
 /// Messages that one page looks at, at most, whatever it finds.
 const LOOK_MAX: usize = 4_096;
@@ -28,7 +27,7 @@ impl Engine {
         let Some(queue) = self.queues.get_mut(&no) else {
             return Err((Code::NotFound, "there is no such queue".into()));
         };
-        let need = queue_need(queue);
+        let need = queue.need();
         let mut settings = QueueSettings::default();
         for setting in Setting::ALL {
             // Rules that were never chosen may lie outside what can be chosen.
@@ -38,7 +37,7 @@ impl Engine {
         }
         let oldest_ready = queue.order.oldest(&queue.slots);
         let age = |at: Timestamp| now.since(at);
-        let leased = queue.held_leases().map(|(_, lease)| lease.granted_at).min();
+        let leased = queue.held_leases().next().map(|(_, lease)| lease.granted_at);
         let counters = queue.counters;
         let stats = QueueStats {
             name: queue.identity.name.clone(),
@@ -100,7 +99,7 @@ impl Engine {
                 messages.push(describe(queue, seq, slot, extra));
             }
         }
-        Ok((Answer::Browsed { messages, next }, queue_need(queue)))
+        Ok((Answer::Browsed { messages, next }, queue.need()))
     }
 
     /// One message and what it carries.
@@ -122,7 +121,7 @@ impl Engine {
             None => Body::Stored(slot.body()),
         };
         let info = Box::new(describe(queue, seq, slot, extra));
-        let need = queue_need(queue);
+        let need = queue.need();
         if let Some(state) = self.sessions.get_mut(&session) {
             state.out += Reply::WEIGHT_MIN + Reply::delivery_weight(body.bytes());
         }

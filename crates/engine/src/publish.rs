@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_model::{
-    Answer, Carried, Code, Confirm, DeadReason, Destination, Lane, Level, Message, MessageId,
-    Principal, Publish, PublishBatch, Published, Qos, QueueNo, Seq, SessionId, Timestamp,
+    Answer, Carried, Code, Confirm, DELAY_MAX, DeadReason, Destination, Lane, Level, Message,
+    MessageId, Principal, Publish, PublishBatch, Published, Qos, QueueNo, Seq, SessionId,
+    Timestamp,
 };
 
 use crate::config::{Overflow, QueueConfig};
@@ -63,6 +64,8 @@ enum Planned<'a> {
     New(Plan<'a>),
     /// It is known already; what was said then, and what it depends on.
     Duplicate(Published, Need),
+    /// Its id is known with another body, by a record that the refusal depends on.
+    Conflict(Need),
 }
 
 /// Messages and bytes that a batch adds to queues.
@@ -88,11 +91,18 @@ impl Engine {
     ) {
         let Publish { to, qos, level, message, confirm } = publish;
         let planned = self.plan(turn.now, session, (to, message), *qos, *level);
+        if let Ok(Planned::Conflict(need)) = planned {
+            return self.refuse_after(turn.effects, session, tag, other_body(), need);
+        }
         let outcome = planned.and_then(|planned| {
             if let Planned::New(plan) = &planned
                 && plan.qos == Qos::AtLeastOnce
             {
-                self.check_room(&plan.route, plan.stored_bytes(), None)?;
+                let len = plan.stored_bytes();
+                self.check_room(&plan.route, len, None)?;
+                for no in &plan.route.queues {
+                    self.make_room(turn, *no, 1, len);
+                }
             }
             Ok(self.carry_out(turn, session, &planned))
         });
@@ -155,6 +165,7 @@ impl Engine {
         }
         let mut added = Added::new();
         let mut ids: BTreeMap<(DedupeScope, u128), (usize, u64)> = BTreeMap::new();
+        let mut new_ids: BTreeMap<DedupeScope, u64> = BTreeMap::new();
         let mut plans = Vec::with_capacity(count);
         let mut bytes = 0;
         for (at, (to, message)) in batch.messages.iter().enumerate() {
@@ -162,6 +173,9 @@ impl Engine {
             let planned = self
                 .plan(now, session, (to, message), Qos::AtLeastOnce, batch.level)
                 .map_err(which)?;
+            if let Planned::Conflict(_) = planned {
+                return Err(which(other_body()));
+            }
             if let Planned::New(plan) = &planned {
                 if let Some(mark) = &plan.mark {
                     let key = (mark.scope.clone(), mark.id);
@@ -173,6 +187,12 @@ impl Engine {
                         Some(_) => return Err(which(other_body())),
                         None => ids.insert(key, (at, mark.body)),
                     };
+                    let new = new_ids.entry(mark.scope.clone()).or_default();
+                    if *new > 0 && !self.dedupes.has_room(&mark.scope, *new, self.dedupe_max(mark))
+                    {
+                        return Err(which(too_many_ids()));
+                    }
+                    *new += 1;
                 }
                 let stored = plan.stored_bytes();
                 self.check_room(&plan.route, stored, Some(&mut added)).map_err(which)?;
@@ -207,6 +227,9 @@ impl Engine {
         let mut weakest = None;
         let len = message.payload.len() as u64;
         let delay = delay_of(message, now);
+        if delay.is_some_and(|delay| delay > DELAY_MAX) {
+            return Err((Code::Invalid, "the delay is longer than 366 days".into()));
+        }
         for rules in route.queues.iter().filter_map(|no| self.queues.get(no)).map(|q| &q.rules) {
             let its_level = if qos == Qos::AtMostOnce { Level::Memory } else { rules.level };
             weakest = Some(weakest.map_or(its_level, |weakest: Level| weakest.min(its_level)));
@@ -233,12 +256,8 @@ impl Engine {
             return Err((Code::TooLarge, text.into()));
         }
         let mark = self.mark(now, to, message);
-        if let Some(mark) = &mark
-            && let Some((published, need)) = self.look_up(now, mark)?
-        {
-            return Ok(Planned::Duplicate(published, need));
-        }
-        Ok(Planned::New(Plan { mark, ..plan }))
+        let known = mark.as_ref().map(|mark| self.look_up(now, mark)).transpose()?.flatten();
+        Ok(known.unwrap_or(Planned::New(Plan { mark, ..plan })))
     }
 
     fn route(&mut self, to: &Destination) -> Result<Arc<Route>, Refused> {
@@ -272,28 +291,32 @@ impl Engine {
     }
 
     /// T3: what was said when the message was published before.
-    fn look_up(
+    fn look_up<'a>(
         &mut self,
         now: Timestamp,
         mark: &DedupeMark,
-    ) -> Result<Option<(Published, Need)>, Refused> {
-        let max = match &mark.scope {
-            DedupeScope::Topic(_) => self.config.queue.dedupe_max,
-            DedupeScope::Queue(no) => self.queues.get(no).map_or(0, |q| q.rules.dedupe_max),
-        };
-        match self.dedupes.look(now, mark, max) {
+    ) -> Result<Option<Planned<'a>>, Refused> {
+        match self.dedupes.look(now, mark, self.dedupe_max(mark)) {
             Known::New => Ok(None),
             Known::Same(entry) => {
                 let (id, matched) = (entry.message, entry.matched);
                 let level = (matched > 0).then_some(entry.level);
                 let published = Published { id, matched, level, duplicate: true };
-                Ok(Some((published, need_of(entry.level, entry.sequence))))
+                let need = need_of(entry.waits_for, entry.sequence);
+                Ok(Some(Planned::Duplicate(published, need)))
             }
-            Known::Other => Err(other_body()),
-            Known::Full => Err((
-                Code::QueueFull,
-                "as many dedupe ids are remembered as dedupe_max allows".into(),
-            )),
+            Known::Other(entry) => {
+                Ok(Some(Planned::Conflict(need_of(entry.waits_for, entry.sequence))))
+            }
+            Known::Full => Err(too_many_ids()),
+        }
+    }
+
+    /// How many ids may be remembered beside this one.
+    fn dedupe_max(&self, mark: &DedupeMark) -> u64 {
+        match &mark.scope {
+            DedupeScope::Topic(_) => self.config.queue.dedupe_max,
+            DedupeScope::Queue(no) => self.queues.get(no).map_or(0, |q| q.rules.dedupe_max),
         }
     }
 
@@ -343,6 +366,8 @@ impl Engine {
                 }
                 return (*published, *need);
             }
+            // It was refused before.
+            Planned::Conflict(need) => return (Published::default(), *need),
         };
         self.next.message += 1;
         let id = MessageId { start: self.start, counter: self.next.message };
@@ -414,10 +439,6 @@ impl Engine {
         session: SessionId,
         plan: &Plan<'_>,
     ) -> Need {
-        let len = plan.stored_bytes();
-        for no in &plan.route.queues {
-            self.make_room(turn, *no, 1, len);
-        }
         let (in_memory, stored): (Vec<_>, Vec<_>) = self
             .targets(turn.now, plan)
             .into_iter()
@@ -498,9 +519,12 @@ impl Engine {
         self.queues.get(&no).map_or(Level::Sync, |queue| queue.rules.level)
     }
 
-    /// T5: lets the oldest messages go until so many more, of `len` bytes together, fit.
+    /// T5: lets the oldest messages go until so many more, of `len` bytes together, fit. A queue
+    /// whose bounds were lowered by much gets there slice by slice, with every publish.
     fn make_room(&mut self, turn: &mut Turn<'_>, no: QueueNo, messages: u64, len: u64) {
-        loop {
+        let most = messages.max(self.config.deadlines_per_turn as u64);
+        let (mut dropped, mut freed) = (0, 0);
+        while dropped < most || freed < len {
             let Some(queue) = self.queues.get_mut(&no) else { return };
             let counts = queue.counts;
             let rules = &queue.rules;
@@ -510,7 +534,9 @@ impl Engine {
             }
             let overflow = rules.overflow;
             let Some(seq) = queue.oldest_droppable() else { return };
-            let resident = queue.slots.get(seq).is_some_and(|slot| slot.sequence() == 0);
+            let Some(slot) = queue.slots.get(seq) else { return };
+            let resident = slot.sequence() == 0;
+            (dropped, freed) = (dropped + 1, freed + slot.len());
             let target = Target::new(no, Seq(seq));
             if overflow == Overflow::Dead {
                 self.bury(turn, target, DeadReason::Overflow, None, resident);
@@ -523,6 +549,10 @@ impl Engine {
 
 fn other_body() -> Refused {
     (Code::Conflict, "the dedupe id was used for another message".into())
+}
+
+fn too_many_ids() -> Refused {
+    (Code::QueueFull, "as many dedupe ids are remembered as dedupe_max allows".into())
 }
 
 fn too_large(len: u64, rules: &QueueConfig) -> Result<(), Refused> {

@@ -10,9 +10,9 @@ use sluice_model::{
 use crate::deadlines::Due;
 use crate::engine::{Engine, Refused, Turn, need_of};
 use crate::journal::Need;
+use crate::queue::Queue;
 use crate::queue::work::Work;
 use crate::record::{Record, Removal, Target};
-use crate::subscribe::queue_need;
 
 impl Engine {
     /// Runs a request about a queue, or about all of them.
@@ -49,7 +49,12 @@ impl Engine {
         match outcome {
             Ok(Some((answer, need))) => self.reply(turn.effects, session, tag, answer, need),
             Ok(None) => {}
-            Err((code, text)) => self.refuse(turn.effects, session, tag, code, text),
+            Err(refused) => {
+                let queue = request.queue().and_then(|name| self.named(name).ok());
+                let queue = queue.and_then(|no| self.queues.get(&no));
+                let need = queue.map_or(Need::NONE, Queue::need);
+                self.refuse_after(turn.effects, session, tag, refused, need);
+            }
         }
     }
 
@@ -165,12 +170,15 @@ impl Engine {
         Ok((removed(messages), need_of(Level::Sync, sequence)))
     }
 
-    /// Answers those who wait for a message of a queue that ends.
-    fn end_waits(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
-        let waiting = self.queues.get(&no);
-        let waiting = waiting.map(|queue| queue.parked.keys().copied().collect::<Vec<_>>());
-        for ticket in waiting.unwrap_or_default() {
-            self.wait_is_over(turn, no, ticket);
+    /// Answers those who wait for a message of a queue that ends, or for work on it.
+    pub(crate) fn end_waits(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
+        let tickets = |queue: &Queue| queue.parked.tickets().collect::<Vec<_>>();
+        for ticket in self.queues.get(&no).map(tickets).unwrap_or_default() {
+            self.end_wait(turn, no, ticket);
+        }
+        let works = self.queues.get_mut(&no).map(|queue| std::mem::take(&mut queue.work));
+        for (_, work) in works.unwrap_or_default() {
+            self.work_is_done(turn, no, &work);
         }
     }
 
@@ -183,7 +191,7 @@ impl Engine {
         let mut names = self.names.range::<QueueName, _>((from, Unbounded));
         for (name, no) in names.by_ref().take(limit) {
             let Some(queue) = self.queues.get(no) else { continue };
-            need.cover(queue_need(queue));
+            need.cover(queue.need());
             queues.push(QueueSummary { name: name.clone(), counts: queue.counts.by_state });
         }
         let more = names.next().is_some();

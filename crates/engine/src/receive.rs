@@ -1,7 +1,8 @@
 //! Receiving: the next messages of a queue or subscription, or a wait for them.
 
 use sluice_model::{
-    Answer, Code, QueueNo, Receive, Reply, Seq, SessionId, Source, SubscriptionId, Timestamp,
+    Answer, Code, QueueNo, Receive, Refusal, Reply, Seq, SessionId, Source, SubscriptionId,
+    Timestamp,
 };
 
 use crate::config::QueueConfig;
@@ -13,6 +14,8 @@ use crate::queue::Parked;
 use crate::queue::slots::Extra;
 use crate::record::{Record, Target};
 use crate::topic::Listener;
+
+const TOO_MANY_LEASES: &str = "the session holds as many deliveries as session_leases_max allows";
 
 /// How messages are to be handed over.
 #[derive(Clone, Copy, Debug)]
@@ -71,14 +74,24 @@ impl Engine {
                 Some(no) => Found::Queue(*no, None),
             },
         };
-        if receive.bound && state.leases.len() >= self.config.session_leases_max {
-            let text = "the session holds as many deliveries as session_leases_max allows";
-            return Err((Code::RateLimited, text.into()));
+        if let Found::Queue(no, _) = &found
+            && !self.queues.contains_key(no)
+        {
+            return not_found("the queue of the subscription was deleted");
+        }
+        if self.holds_too_much(session, receive.bound) {
+            return Err((Code::RateLimited, TOO_MANY_LEASES.into()));
         }
         if receive.lease.is_some_and(|lease| lease.is_zero() || lease > self.config.lease_max) {
             return Err((Code::Invalid, "the lease is outside 1 ms .. 12 h".into()));
         }
         Ok(found)
+    }
+
+    /// Whether the session may not hold one more delivery.
+    fn holds_too_much(&self, session: SessionId, bound: bool) -> bool {
+        let held = self.sessions.get(&session).map_or(0, |state| state.leases.len());
+        bound && held >= self.config.session_leases_max
     }
 
     fn receive_resident(
@@ -148,16 +161,9 @@ impl Engine {
         let place = if until.is_some() { Place::Next } else { Place::Kept(ticket) };
         let Terms { subscription, max, lease, bound } = terms;
         let parked = Parked { session, tag, place, subscription, max, lease, bound, weight, until };
-        if let Some(state) = self.sessions.get_mut(&session) {
-            state.out += weight;
-            state.waiting.insert((no, ticket));
-        }
-        if let Some(queue) = self.queues.get_mut(&no) {
-            queue.parked.insert(ticket, parked);
-        }
-        match until {
-            Some(until) => self.deadlines.insert(until, Due::Wait(no, ticket)),
-            None => turn.effects.push(Effect::Park { session, ticket, weight }),
+        self.park(no, ticket, parked);
+        if until.is_none() {
+            turn.effects.push(Effect::Park { session, ticket, weight });
         }
         Ran::Done
     }
@@ -194,7 +200,8 @@ impl Engine {
             left -= 1;
             let granted = self.grant(turn, to.session, no, seq, terms);
             let Some((mut handover, need)) = granted else { return };
-            let next = (left > 0).then(|| self.next_message(turn, no)).flatten();
+            let more = left > 0 && !self.holds_too_much(to.session, terms.bound);
+            let next = more.then(|| self.next_message(turn, no)).flatten();
             // The place that was kept for an answer is one place.
             let next = next.filter(|seq| {
                 let both = handover.bytes() + self.bytes_of(no, *seq);
@@ -261,49 +268,98 @@ impl Engine {
 
     /// Answers the receives that wait for messages of this queue, in their order.
     pub(crate) fn serve_parked(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
-        let mut from = Ticket(0);
-        let mut exhausted = false;
-        while let Some(queue) = self.queues.get(&no) {
-            let hidden = queue.has_hidden();
-            let Some((ticket, parked)) = queue.parked.range(from..).next() else { return };
-            let (ticket, parked) = (*ticket, *parked);
-            from = Ticket(ticket.0 + 1);
-            let found = if exhausted { None } else { self.next_message(turn, no) };
-            exhausted = found.is_none();
-            if let Some(seq) = found {
+        while let Some((ticket, parked)) = self.queues.get(&no).and_then(|q| q.parked.first()) {
+            let Some(seq) = self.next_message(turn, no) else { break };
+            if self.holds_too_much(parked.session, parked.bound) {
+                self.unpark(no, ticket);
+                self.refuse_parked(turn, &parked);
+            } else if parked.until.is_some() && !self.has_room_for(&parked, no, seq) {
+                self.starve(no, ticket, parked.session);
+            } else {
                 self.unpark(no, ticket);
                 let Parked { session, tag, place, subscription, max, lease, bound, .. } = parked;
                 let terms = Terms { subscription, max, lease, bound };
                 self.grant_all(turn, Asked { session, tag, place }, no, seq, terms);
-            } else if hidden {
-                return;
-            } else if parked.until.is_none() {
-                self.unpark(no, ticket);
-                self.answer_parked_empty(turn, no, &parked);
             }
         }
+        while let Some(queue) = self.queues.get(&no).filter(|queue| !queue.has_hidden())
+            && let Some(ticket) = queue.parked.first_brief()
+        {
+            self.end_wait(turn, no, ticket);
+        }
+    }
+
+    fn has_room_for(&self, parked: &Parked, no: QueueNo, seq: Seq) -> bool {
+        let weight = Reply::delivery_weight(self.bytes_of(no, seq));
+        let state = self.sessions.get(&parked.session);
+        state.is_some_and(|s| s.has_room_for_waiting(weight, self.config.session_out_max))
+    }
+
+    /// Lets the others pass until the session has taken more of what is on its way to it.
+    fn starve(&mut self, no: QueueNo, ticket: Ticket, session: SessionId) {
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.parked.step_aside(ticket);
+        }
+        if let Some(state) = self.sessions.get_mut(&session) {
+            state.starved.push((no, ticket));
+        }
+    }
+
+    fn refuse_parked(&mut self, turn: &mut Turn<'_>, parked: &Parked) {
+        self.stats.refused += 1;
+        let Parked { session, tag, place, .. } = *parked;
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        let answer = Answer::Refused(Refusal::new(Code::RateLimited, TOO_MANY_LEASES));
+        state.out += Reply { tag, answer: answer.clone() }.weight();
+        turn.effects.push(Effect::Reply { session, tag, place, answer, need: Need::NONE });
     }
 
     /// A receive has waited long enough.
     pub(crate) fn wait_is_over(&mut self, turn: &mut Turn<'_>, no: QueueNo, ticket: Ticket) {
+        // What came in this turn was there before its time was up.
+        self.serve_parked(turn, no);
+        let Some(queue) = self.queues.get(&no) else { return };
+        if !queue.has_hidden() {
+            return self.end_wait(turn, no, ticket);
+        }
+        // Messages that were accepted are waited for, as if it had come just now.
         if let Some(parked) = self.unpark(no, ticket) {
-            self.answer_parked_empty(turn, no, &parked);
+            self.park(no, ticket, Parked { until: None, ..parked });
         }
     }
 
-    fn answer_parked_empty(&mut self, turn: &mut Turn<'_>, no: QueueNo, parked: &Parked) {
-        let Parked { session, tag, place, .. } = *parked;
-        self.answer_empty(turn, Asked { session, tag, place }, Some(no));
+    /// Ends a wait without a message.
+    pub(crate) fn end_wait(&mut self, turn: &mut Turn<'_>, no: QueueNo, ticket: Ticket) {
+        if let Some(Parked { session, tag, place, .. }) = self.unpark(no, ticket) {
+            self.answer_empty(turn, Asked { session, tag, place }, Some(no));
+        }
+    }
+
+    /// Lets a receive wait, and keeps room for its answer.
+    fn park(&mut self, no: QueueNo, ticket: Ticket, parked: Parked) {
+        let Parked { session, weight, until, .. } = parked;
+        if let Some(state) = self.sessions.get_mut(&session) {
+            state.out += weight;
+            state.reserved += until.map_or(0, |_| weight);
+            state.waiting.insert((no, ticket));
+        }
+        if let Some(until) = until {
+            self.deadlines.insert(until, Due::Wait(no, ticket));
+        }
+        if let Some(queue) = self.queues.get_mut(&no) {
+            queue.parked.insert(ticket, parked);
+        }
     }
 
     /// Takes back a receive that waits, and the room that was kept for it.
     pub(crate) fn unpark(&mut self, no: QueueNo, ticket: Ticket) -> Option<Parked> {
-        let parked = self.queues.get_mut(&no)?.parked.remove(&ticket)?;
+        let parked = self.queues.get_mut(&no)?.parked.remove(ticket)?;
         if let Some(until) = parked.until {
             self.deadlines.cancel(until, Due::Wait(no, ticket));
         }
         if let Some(state) = self.sessions.get_mut(&parked.session) {
             state.out = state.out.saturating_sub(parked.weight);
+            state.reserved -= parked.until.map_or(0, |_| parked.weight);
             state.waiting.remove(&(no, ticket));
         }
         Some(parked)

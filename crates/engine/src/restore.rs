@@ -27,16 +27,6 @@ impl Engine {
         if by > self.start {
             self.started(by, true);
         }
-        // In a repaired log the record of a start may be lost. What that start has given out must
-        // not be given out again.
-        let by = match record {
-            Record::Published { id, .. } => id.start,
-            Record::Granted { generation, .. } => generation.start,
-            _ => 0,
-        };
-        if by > self.start {
-            self.started(by, true);
-        }
         self.apply(record, body);
     }
 
@@ -78,7 +68,8 @@ impl Engine {
         for no in numbers {
             self.renew_leases(now, no);
             self.let_expire(now, no);
-            self.arm(no);
+            // The run before may have ended between a message's death and its consequence.
+            self.arm_dead(now, no);
         }
     }
 

@@ -22,6 +22,10 @@ pub(crate) struct Session {
     pub(crate) need: Need,
     /// Weight of the replies that have not left yet, reservations included.
     pub(crate) out: usize,
+    /// The part of `out` that is kept for receives that wait as long as they like.
+    pub(crate) reserved: usize,
+    /// Of these receives, those that a message was there for and no room.
+    pub(crate) starved: Vec<(QueueNo, Ticket)>,
     /// The connection is gone; what is left waits for the end of its grace.
     pub(crate) closed: bool,
 }
@@ -36,6 +40,8 @@ impl Session {
             leases: BTreeSet::new(),
             need: Need::NONE,
             out: 0,
+            reserved: 0,
+            starved: Vec::new(),
             closed: false,
         }
     }
@@ -43,5 +49,12 @@ impl Session {
     /// Whether a reply of this weight may be made: there is room, or nothing else is on its way.
     pub(crate) fn has_room(&self, weight: usize, out_max: usize) -> bool {
         self.out == 0 || self.out + weight <= out_max
+    }
+
+    /// The same for a receive that waited: what is kept for others like it does not count, or
+    /// they would keep the room from each other.
+    pub(crate) fn has_room_for_waiting(&self, weight: usize, out_max: usize) -> bool {
+        let out = self.out.saturating_sub(self.reserved);
+        out == 0 || out + weight <= out_max
     }
 }

@@ -117,9 +117,12 @@ impl Engine {
         let (target, deadline) = (Target::new(lease.queue, lease.seq), turn.now.after(by));
         let record = Record::Extended { target, at: turn.now, deadline };
         let sequence = self.change(turn, &record, level == Level::Memory);
+        // Like a grant it is handed to the kernel, and synced a little later.
+        let need = Need { written: sequence, synced: 0 };
+        if let Some(state) = self.sessions.get_mut(&session) {
+            state.need.cover(need);
+        }
         if confirm == Confirm::Always {
-            // Like a grant it is handed to the kernel, and synced a little later.
-            let need = Need { written: sequence, synced: 0 };
             self.reply(turn.effects, session, tag, Answer::Extended { deadline }, need);
         }
     }

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use sluice_model::{
-    Answer, Code, LeaseId, Level, Qos, QueueName, QueueNo, Seq, SessionId, Subscribe,
-    SubscriptionId, Timestamp,
+    Answer, Code, LeaseId, Qos, QueueName, QueueNo, Seq, SessionId, Subscribe, SubscriptionId,
+    Timestamp,
 };
 
 use crate::deadlines::Due;
 use crate::effects::Effects;
-use crate::engine::{Engine, Refused, Turn, need_of};
+use crate::engine::{Engine, Refused, Turn};
 use crate::journal::{Journal, Need};
 use crate::queue::Queue;
 use crate::record::{Cause, Record};
@@ -110,7 +110,7 @@ impl Engine {
                     let text = format!("the subscription is there, and {difference}");
                     return Err((Code::Conflict, text.into()));
                 }
-                return Ok((*no, queue_need(queue)));
+                return Ok((*no, queue.need()));
             }
         } else if let Some(no) = self.oldest_detached(session, subscribe) {
             let need = self.take_over(turn, no);
@@ -130,7 +130,7 @@ impl Engine {
             settings: Cow::Borrowed(&subscribe.settings),
         };
         self.commit(turn.journal, &record);
-        Ok((no, self.queues.get(&no).map_or(Need::NONE, queue_need)))
+        Ok((no, self.queues.get(&no).map_or(Need::NONE, Queue::need)))
     }
 
     fn oldest_detached(&self, session: SessionId, subscribe: &Subscribe) -> Option<QueueNo> {
@@ -149,7 +149,7 @@ impl Engine {
         for seq in held {
             self.end_lease(turn, no, seq, Cause::TakenOver, End::default());
         }
-        self.queues.get(&no).map_or(Need::NONE, queue_need)
+        self.queues.get(&no).map_or(Need::NONE, Queue::need)
     }
 
     fn attach(&mut self, no: QueueNo, session: SessionId, id: SubscriptionId) {
@@ -213,9 +213,9 @@ impl Engine {
         };
         let waiting: Vec<_> = state.waiting.iter().copied().collect();
         for (no, ticket) in waiting {
-            let parked = self.queues.get(&no).and_then(|queue| queue.parked.get(&ticket));
+            let parked = self.queues.get(&no).and_then(|queue| queue.parked.get(ticket));
             if parked.is_some_and(|parked| parked.subscription == Some(subscription)) {
-                self.wait_is_over(turn, no, ticket);
+                self.end_wait(turn, no, ticket);
             }
         }
         self.stop_listening(turn.now, session, subscription, listener);
@@ -263,13 +263,8 @@ impl Engine {
     /// A subscription that nobody came back for goes, with its messages.
     pub(crate) fn end_inactive(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
         if self.queues.get(&no).is_some_and(|queue| queue.attached.is_empty()) {
+            self.end_waits(turn, no);
             self.commit(turn.journal, &Record::Ended { queue: no });
         }
     }
-}
-
-/// What an answer depends on that tells what a queue is like.
-pub(crate) fn queue_need(queue: &Queue) -> Need {
-    // The queue itself is in the log, wherever its messages are.
-    need_of(queue.rules.level.max(Level::Os), queue.last_sequence)
 }

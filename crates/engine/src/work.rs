@@ -11,7 +11,6 @@ use crate::queue::slots::Extra;
 use crate::queue::work::{Asker, Pace, Redriving, Work};
 use crate::receive::is_spent;
 use crate::record::{Record, Target};
-use crate::subscribe::queue_need;
 
 /// Most pieces of work that wait for each other in one queue.
 const WORK_MAX: usize = 64;
@@ -22,9 +21,23 @@ impl Engine {
     /// Adds work to a queue's.
     pub(crate) fn begin_work(&mut self, now: Timestamp, no: QueueNo, work: Work) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
-        queue.work.push_back(work);
-        if queue.work.len() == 1 {
-            self.deadlines.insert(now, Due::Work(no));
+        queue.work.push_back((now, work));
+        self.arm_work(no);
+    }
+
+    /// Sees to it that a queue's work goes on when the first of it is due.
+    fn arm_work(&mut self, no: QueueNo) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        let due = queue.work.iter().map(|(at, _)| *at).min();
+        let before = std::mem::replace(&mut queue.works_at, due);
+        if before == due {
+            return;
+        }
+        if let Some(before) = before {
+            self.deadlines.cancel(before, Due::Work(no));
+        }
+        if let Some(due) = due {
+            self.deadlines.insert(due, Due::Work(no));
         }
     }
 
@@ -86,47 +99,54 @@ impl Engine {
             asker,
         };
         self.begin_work(turn.now, no, Work::Redrive(redriving));
-        let need = self.queues.get(&no).map_or(Need::NONE, queue_need);
+        let need = self.queues.get(&no).map_or(Need::NONE, Queue::need);
         Ok(pace.map(|_| (Answer::Redriven { messages: 0, goes_on: true }, need)))
     }
 
-    /// Goes on with a queue's first piece of work, as far as `budget` allows.
+    /// Goes on with a queue's first piece of work that is due, as far as `budget` allows. What
+    /// keeps a pace holds up nothing behind it.
     pub(crate) fn work_on(&mut self, turn: &mut Turn<'_>, no: QueueNo, budget: &mut usize) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
-        let Some(mut work) = queue.work.pop_front() else { return };
+        queue.works_at = None;
+        let due = queue.work.iter().position(|(at, _)| *at <= turn.now);
+        let Some((at, (_, mut work))) = due.and_then(|at| Some((at, queue.work.remove(at)?)))
+        else {
+            return self.arm_work(no);
+        };
         let again = match &mut work {
-            Work::Purge { what, next, end, removed, asker } => {
-                let asker = *asker;
-                self.purge_slices(turn, no, *what, (next, *end), removed, budget).or_else(|| {
-                    self.work_is_done(turn, no, asker, Answer::Removed { messages: *removed });
-                    None
-                })
+            Work::Purge { what, next, end, removed, .. } => {
+                self.purge_slices(turn, no, *what, (next, *end), removed, budget)
             }
-            Work::Redrive(redriving) => {
-                let again = self.redrive_slice(turn, no, redriving, budget);
-                if let (None, Some(asker)) = (again, redriving.asker) {
-                    let answer = Answer::Redriven { messages: redriving.moved, goes_on: false };
-                    self.work_is_done(turn, no, asker, answer);
-                }
-                again
-            }
+            Work::Redrive(redriving) => self.redrive_slice(turn, no, redriving, budget),
             Work::Recheck { next, end } => self.recheck_slice(turn, no, (next, *end), budget),
         };
-        let Some(queue) = self.queues.get_mut(&no) else { return };
-        if again.is_some() {
-            queue.work.push_front(work);
+        match again {
+            None => self.work_is_done(turn, no, &work),
+            Some(again) => {
+                if let Some(queue) = self.queues.get_mut(&no) {
+                    queue.work.insert(at, (again, work));
+                }
+            }
         }
-        if !queue.work.is_empty() {
-            self.deadlines.insert(again.unwrap_or(turn.now), Due::Work(no));
-        }
+        self.arm_work(no);
         self.stir(no);
     }
 
-    fn work_is_done(&mut self, turn: &mut Turn<'_>, no: QueueNo, asker: Asker, answer: Answer) {
-        let need = self.queues.get(&no).map_or(Need::NONE, queue_need);
-        let live = self.sessions.get(&asker.session).is_some_and(|session| !session.closed);
-        if live {
-            self.reply(turn.effects, asker.session, asker.tag, answer, need);
+    /// Answers who waits for the end of some work.
+    pub(crate) fn work_is_done(&mut self, turn: &mut Turn<'_>, no: QueueNo, work: &Work) {
+        let (asker, answer) = match work {
+            Work::Purge { removed, asker, .. } => {
+                (Some(*asker), Answer::Removed { messages: *removed })
+            }
+            Work::Redrive(Redriving { moved, asker, .. }) => {
+                (*asker, Answer::Redriven { messages: *moved, goes_on: false })
+            }
+            Work::Recheck { .. } => return,
+        };
+        let need = self.queues.get(&no).map_or(Need::NONE, Queue::need);
+        let Some(Asker { session, tag }) = asker else { return };
+        if self.sessions.get(&session).is_some_and(|session| !session.closed) {
+            self.reply(turn.effects, session, tag, answer, need);
         }
     }
 

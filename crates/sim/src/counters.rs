@@ -58,6 +58,28 @@ pub struct Counters {
     pub flips_refused: u64,
     /// Logs with a flipped bit that a start counted, or that lost nothing.
     pub flips_survived: u64,
+    /// Batches that a queue took.
+    pub queue_batches: u64,
+    /// Publishes that were tried again and known.
+    pub queue_duplicates: u64,
+    /// Messages of a queue that were deleted one by one.
+    pub queue_removed: u64,
+    /// Messages that purges deleted.
+    pub queue_purged: u64,
+    /// Messages that were put back from a dead set.
+    pub queue_redriven: u64,
+    /// Acks under a lease whose connection or broker went before.
+    pub queue_outlived: u64,
+    /// Deliveries compared with an earlier one of the same message.
+    pub queue_exclusive: u64,
+    /// First deliveries compared with one of a higher priority.
+    pub queue_ranked: u64,
+    /// First deliveries compared with one of the same priority.
+    pub queue_ordered: u64,
+    /// First deliveries compared with a receive that found nothing.
+    pub queue_empties: u64,
+    /// First deliveries compared with a purge.
+    pub queue_left: u64,
     /// What the disk did wrong.
     pub disk: FaultCounters,
 }
@@ -152,6 +174,17 @@ fields! {
     checkpoint_bytes,
     flips_refused,
     flips_survived,
+    queue_batches,
+    queue_duplicates,
+    queue_removed,
+    queue_purged,
+    queue_redriven,
+    queue_outlived,
+    queue_exclusive,
+    queue_ranked,
+    queue_ordered,
+    queue_empties,
+    queue_left,
     disk.power_crashes,
     disk.process_crashes,
     disk.sectors_lost,

@@ -5,9 +5,11 @@
 
 mod client;
 mod counters;
+mod history;
 mod oracle;
 mod random;
 mod roles;
+mod worker;
 mod world;
 
 pub use counters::{Counters, Outcome, Violation};

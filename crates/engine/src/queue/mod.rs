@@ -10,5 +10,5 @@ pub(crate) mod slots;
 pub(crate) mod work;
 
 pub(crate) use counts::{Counters, Counts};
-pub(crate) use parked::Parked;
+pub(crate) use parked::{Parked, Waiting};
 pub(crate) use queue::{Identity, Queue, Returned, is_waiting};

@@ -28,6 +28,8 @@ pub(crate) struct Place {
     pub(crate) seq: u64,
     /// 0, or the record that put the message behind that seq.
     pub(crate) behind: Sequence,
+    /// Counts the messages in memory only that were put behind that record.
+    pub(crate) nth: u64,
 }
 
 impl Rank {
@@ -35,7 +37,7 @@ impl Rank {
     pub(crate) fn of(seq: u64, extra: Option<&Extra>) -> Self {
         let lane = extra.and_then(Extra::lane);
         let priority = lane.map_or(PRIORITY_DEFAULT, |lane| lane.priority);
-        let place = extra.and_then(Extra::place).unwrap_or(Place { seq, behind: 0 });
+        let place = extra.and_then(Extra::place).unwrap_or(Place { seq, ..Place::default() });
         Self { behind: PRIORITY_MAX.saturating_sub(priority), place, seq }
     }
 }

@@ -7,22 +7,21 @@
 //!                            '---expired--> gone or dead <--- failures spent
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    DeadReason, Generation, MessageId, Purge, QueueName, QueueNo, QueueSettings, SessionId, State,
-    SubscriptionId, Timestamp, TopicPattern, Transition,
+    DeadReason, Generation, Level, MessageId, Purge, QueueName, QueueNo, QueueSettings, SessionId,
+    State, SubscriptionId, Timestamp, TopicPattern, Transition,
 };
 
 use crate::config::QueueConfig;
-use crate::effects::Ticket;
-use crate::journal::{Progress, Sequence};
+use crate::journal::{Need, Progress, Sequence};
 use crate::queue::dead_set::DeadSet;
 use crate::queue::order::{Order, Place};
 use crate::queue::slots::{Extra, Lease, Slot, Slots};
 use crate::queue::work::Work;
-use crate::queue::{Counters, Counts, Parked};
+use crate::queue::{Counters, Counts, Waiting};
 use crate::record::{Cause, Removal};
 use crate::topic::Owner;
 
@@ -70,6 +69,8 @@ pub(crate) struct Queue {
     pub(crate) rules: Arc<QueueConfig>,
     /// The last record about it: what a look at it depends on.
     pub(crate) last_sequence: Sequence,
+    /// The last one that somebody was or will be told of only once it is on the disk.
+    pub(crate) last_synced: Sequence,
     /// Sessions that are subscribed to it now.
     pub(crate) attached: Vec<(SessionId, SubscriptionId)>,
     /// When it goes unless somebody attaches.
@@ -79,9 +80,11 @@ pub(crate) struct Queue {
     pub(crate) dead: DeadSet,
     pub(crate) counters: Counters,
     pub(crate) counts: Counts,
-    pub(crate) parked: BTreeMap<Ticket, Parked>,
-    /// Work in slices, the first of it in progress.
-    pub(crate) work: VecDeque<Work>,
+    pub(crate) parked: Waiting,
+    /// Work in slices, each with when it goes on; the first one that is due is next.
+    pub(crate) work: VecDeque<(Timestamp, Work)>,
+    /// What is registered with the deadlines of the broker for it.
+    pub(crate) works_at: Option<Timestamp>,
     /// Messages below this were there when a run ended without saying so: who knows whether they
     /// were delivered.
     pub(crate) doubtful_below: u64,
@@ -100,12 +103,16 @@ pub(crate) struct Queue {
     /// Header fields changed since the last image.
     pub(crate) dirty: bool,
     delayed: BTreeSet<(Timestamp, u64)>,
-    /// Messages that somebody holds.
-    held: BTreeSet<u64>,
-    /// No message below this may be dropped.
+    /// Messages that somebody holds, in the order of their grants.
+    held: BTreeSet<(Generation, u64)>,
+    /// Below this every message has been looked at once by whoever makes room; those that may be
+    /// dropped after all stand in `droppable`, so that nothing is ever searched for.
     droppable_from: u64,
+    droppable: BTreeSet<u64>,
     /// Messages in memory only.
     resident: u64,
+    /// How many of these were ever put back from the dead set.
+    redriven_in_memory: u64,
     settled: VecDeque<Settled>,
 }
 
@@ -120,6 +127,7 @@ impl Queue {
             settings,
             rules,
             last_sequence: 0,
+            last_synced: 0,
             attached: Vec::new(),
             inactive_at: None,
             slots: Slots::default(),
@@ -127,8 +135,9 @@ impl Queue {
             dead: DeadSet::default(),
             counters: Counters::default(),
             counts: Counts::default(),
-            parked: BTreeMap::new(),
+            parked: Waiting::default(),
             work: VecDeque::new(),
+            works_at: None,
             doubtful_below: 0,
             runs: Vec::new(),
             degraded: false,
@@ -140,7 +149,9 @@ impl Queue {
             delayed: BTreeSet::new(),
             held: BTreeSet::new(),
             droppable_from: 0,
+            droppable: BTreeSet::new(),
             resident: 0,
+            redriven_in_memory: 0,
             settled: VecDeque::new(),
         }
     }
@@ -192,6 +203,20 @@ impl Queue {
         None
     }
 
+    /// Notes a record about the queue, or about a message of this level.
+    pub(crate) fn touched(&mut self, level: Level, sequence: Sequence) {
+        self.last_sequence = self.last_sequence.max(sequence);
+        if level == Level::Sync {
+            self.last_synced = self.last_synced.max(sequence);
+        }
+    }
+
+    /// What an answer depends on that tells what the queue is like. The queue itself is in the
+    /// log, wherever its messages are; and a level that was changed since took nothing back.
+    pub(crate) fn need(&self) -> Need {
+        Need { written: self.last_sequence, synced: self.last_synced }
+    }
+
     /// Whether messages were accepted that are not visible yet.
     pub(crate) fn has_hidden(&self) -> bool {
         self.order.visible() < self.slots.next()
@@ -219,11 +244,13 @@ impl Queue {
 
     /// The oldest message that nobody holds and that is not dead, visible or not.
     pub(crate) fn oldest_droppable(&mut self) -> Option<u64> {
+        if let Some(seq) = self.droppable.first() {
+            return Some(*seq);
+        }
         let end = self.slots.next();
         while let Some(seq) = self.slots.next_alive(self.droppable_from, end) {
             self.droppable_from = seq;
-            let state = self.slots.get(seq).map(Slot::state);
-            if matches!(state, Some(State::Ready | State::Delayed)) {
+            if self.slots.get(seq).is_some_and(|slot| is_waiting(slot.state())) {
                 return Some(seq);
             }
             self.droppable_from += 1;
@@ -247,7 +274,8 @@ impl Queue {
         }
         self.counters.published += 1;
         self.resident += u64::from(slot.sequence() == 0);
-        self.last_sequence = self.last_sequence.max(slot.sequence());
+        let level = slot.level();
+        self.touched(level, slot.sequence());
         self.order.pushed(seq, &slot);
         self.arrive(seq, if delayed { State::Delayed } else { State::Ready });
         seq
@@ -264,7 +292,7 @@ impl Queue {
                 self.delayed.insert((extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
             }
             State::Leased => {
-                self.held.insert(seq);
+                self.held.insert((generation_of(extra), seq));
             }
             State::Dead => {
                 if let Some((reason, at)) = extra.and_then(Extra::dead) {
@@ -272,8 +300,8 @@ impl Queue {
                 }
             }
         }
-        if is_waiting(to) {
-            self.droppable_from = self.droppable_from.min(seq);
+        if is_waiting(to) && seq < self.droppable_from {
+            self.droppable.insert(seq);
         }
         self.dirty = true;
     }
@@ -289,13 +317,16 @@ impl Queue {
                 self.delayed.remove(&(extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
             }
             State::Leased => {
-                self.held.remove(&seq);
+                self.held.remove(&(generation_of(extra), seq));
             }
             State::Dead => {
                 if let Some((reason, at)) = extra.and_then(Extra::dead) {
                     self.dead.remove(reason, at, seq, slot.len());
                 }
             }
+        }
+        if seq < self.droppable_from {
+            self.droppable.remove(&seq);
         }
         self.dirty = true;
     }
@@ -350,9 +381,9 @@ impl Queue {
         Some(slot)
     }
 
-    /// Messages that somebody holds, in order.
+    /// Messages that somebody holds, in the order of their grants.
     pub(crate) fn held(&self) -> impl Iterator<Item = u64> {
-        self.held.iter().copied()
+        self.held.iter().map(|(_, seq)| *seq)
     }
 
     /// The leases of these messages.
@@ -454,7 +485,11 @@ impl Queue {
             return;
         }
         self.leave(seq);
-        let place = Place { seq: self.slots.next() - 1, behind: self.last_sequence.max(1) };
+        // One in memory only has no record that would tell its place from the next one's.
+        let resident = self.slots.get(seq).is_some_and(|slot| slot.sequence() == 0);
+        self.redriven_in_memory += u64::from(resident);
+        let nth = if resident { self.redriven_in_memory } else { 0 };
+        let place = Place { seq: self.slots.next() - 1, behind: self.last_sequence.max(1), nth };
         if let Some(extra) = self.slots.extra_mut(seq) {
             extra.fence = extra.fence.max(fence);
             extra.failures = 0;
@@ -494,7 +529,7 @@ impl Queue {
 
     /// Whether a redrive is in progress or waits.
     pub(crate) fn is_redriving(&self) -> bool {
-        self.work.iter().any(|work| matches!(work, Work::Redrive(_)))
+        self.work.iter().any(|(_, work)| matches!(work, Work::Redrive(_)))
     }
 
     /// Counts what is there after an image was loaded, and makes all of it visible.
@@ -510,7 +545,7 @@ impl Queue {
                     self.delayed.insert((at, seq));
                 }
                 State::Leased => {
-                    self.held.insert(seq);
+                    self.held.insert((generation_of(extra), seq));
                 }
                 State::Dead => {
                     if let Some((reason, at)) = extra.and_then(Extra::dead) {
@@ -541,7 +576,10 @@ impl Queue {
             resident += u64::from(slot.sequence() == 0);
             let state = slot.state();
             counts.add(state, slot.len());
-            assert_eq!(self.held.contains(&seq), state == State::Leased, "held {seq}");
+            let held = self.held.contains(&(generation_of(extra), seq));
+            assert_eq!(held, state == State::Leased, "held {seq}");
+            let droppable = is_waiting(state) && seq < self.droppable_from;
+            assert_eq!(self.droppable.contains(&seq), droppable, "droppable {seq}");
             let leased = extra.is_some_and(|extra| extra.lease.is_some());
             assert_eq!(leased, state == State::Leased, "lease and state of {seq}");
             let due = extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at);
@@ -550,10 +588,17 @@ impl Queue {
         }
         assert_eq!(counts, self.counts, "counts of queue {no:?}");
         assert_eq!(resident, self.resident, "messages in memory of queue {no:?}");
+        assert_eq!(self.held.len() as u64, counts.by_state.leased, "queue {no:?}");
         assert_eq!(self.delayed.len() as u64, counts.by_state.delayed, "queue {no:?}");
         assert_eq!(self.dead.len() as u64, counts.by_state.dead, "queue {no:?}");
         self.order.check(&self.slots);
+        self.parked.check();
     }
+}
+
+/// The lease that a message is held under; only of one that is leased.
+fn generation_of(extra: Option<&Extra>) -> Generation {
+    extra.and_then(|extra| extra.lease).map(|lease| lease.generation).unwrap_or_default()
 }
 
 /// Whether nobody holds the message and it is not dead.

@@ -85,6 +85,20 @@ impl Record<'_> {
                 out.put_u8(MOVED);
                 put_targets(out, targets, 0);
             }
+            Self::Purged { queue, from, to, what } => {
+                out.put_u8(PURGED);
+                out.put_u32_le(queue.0);
+                out.put_u64_le(from.0);
+                out.put_u64_le(to.0);
+                out.put_u8(purge_bits(*what));
+            }
+            record => record.encode_one(out),
+        }
+    }
+
+    /// The same, of a record about one message.
+    fn encode_one(&self, out: &mut impl BufMut) {
+        match self {
             Self::Granted { target, generation, at, deadline, bound } => {
                 out.put_u8(GRANTED);
                 put_target(out, target);
@@ -131,18 +145,13 @@ impl Record<'_> {
                 put_time(out, *at);
                 put_generation(out, *fence);
             }
-            Self::Purged { queue, from, to, what } => {
-                out.put_u8(PURGED);
-                out.put_u32_le(queue.0);
-                out.put_u64_le(from.0);
-                out.put_u64_le(to.0);
-                out.put_u8(purge_bits(*what));
-            }
             Self::Removed { target, why } => {
                 out.put_u8(REMOVED);
                 put_target(out, target);
                 out.put_u8(why.as_u8());
             }
+            // The others are about more than one message.
+            _ => {}
         }
     }
 }
@@ -185,6 +194,20 @@ impl<'a> Record<'a> {
                 Self::Published { at, id, targets, lane, dedupe, content: None }
             }
             MOVED => Self::Moved { targets: targets(input)?.0, body: None },
+            PURGED => Self::Purged {
+                queue: QueueNo(input.try_get_u32_le()?),
+                from: Seq(input.try_get_u64_le()?),
+                to: Seq(input.try_get_u64_le()?),
+                what: purge_of(input.try_get_u8()?),
+            },
+            kind => Self::decode_one(kind, input)?,
+        };
+        if input.is_empty() { Ok(record) } else { Err(RecordError::Long(input.len())) }
+    }
+
+    /// The same, of a record about one message.
+    fn decode_one(kind: u8, input: &mut &'a [u8]) -> Result<Self, RecordError> {
+        Ok(match kind {
             GRANTED => Self::Granted {
                 target: target(input)?,
                 generation: generation(input)?,
@@ -219,19 +242,12 @@ impl<'a> Record<'a> {
                 at: time(input)?,
                 fence: generation(input)?,
             },
-            PURGED => Self::Purged {
-                queue: QueueNo(input.try_get_u32_le()?),
-                from: Seq(input.try_get_u64_le()?),
-                to: Seq(input.try_get_u64_le()?),
-                what: purge_of(input.try_get_u8()?),
-            },
             REMOVED => Self::Removed {
                 target: target(input)?,
                 why: Removal::from_u8(input.try_get_u8()?)?,
             },
             byte => return Err(RecordError::Unknown { what: "record", byte }),
-        };
-        if input.is_empty() { Ok(record) } else { Err(RecordError::Long(input.len())) }
+        })
     }
 }
 

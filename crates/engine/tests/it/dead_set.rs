@@ -212,3 +212,34 @@ fn t24_settings_lowered_park_what_is_spent() {
     assert_eq!(rig.nack(client, lease, FAILED), Ok(false));
     assert_eq!(rig.stats(client, "mail").counts.dead, 2);
 }
+
+#[test]
+fn t23_a_dead_set_that_a_crash_left_over_its_bounds_is_trimmed_after_the_start() {
+    let (mut rig, client) = rig(&[("dead_max", "0")]);
+    put(&mut rig, client, "a");
+    let before = rig.tape.last();
+    reject(&mut rig, client, "why");
+    // The grant and the death are kept, the drop that followed it is lost.
+    rig.restart(before + 2, false, true);
+    let client = rig.open(peer(1));
+    assert_eq!(rig.stats(client, "mail").counts.dead, 1);
+    rig.fire();
+    let stats = rig.stats(client, "mail");
+    assert_eq!((stats.counts.dead, stats.dropped), (0, 1));
+}
+
+#[test]
+fn t22_messages_in_memory_are_put_back_in_the_order_in_which_they_died() {
+    let (mut rig, client) = rig(&[("durability", "memory")]);
+    for name in ["a", "b", "c"] {
+        put(&mut rig, client, name);
+    }
+    let got = rig.take(client, "mail", 3);
+    for at in [2, 0, 1] {
+        let outcome = Outcome::Rejected { note: None };
+        assert_eq!(rig.nack(client, got[at].lease(), outcome), Ok(false));
+        rig.pass(ms(10));
+    }
+    assert_eq!(redrive(&mut rig, client, ALL), 3);
+    assert_eq!(rig.taken(client, "mail"), ["c", "a", "b"]);
+}

@@ -157,7 +157,7 @@ pub(crate) struct Rig {
     pub(crate) drains: bool,
     pub(crate) outs: BTreeMap<SessionId, VecDeque<Out>>,
     effects: Effects,
-    tag: u64,
+    pub(crate) tag: u64,
     runs: u64,
 }
 

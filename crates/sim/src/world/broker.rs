@@ -66,10 +66,14 @@ impl World {
         for client in self.publishers.iter_mut().chain(&mut self.consumers) {
             client.forget();
         }
+        for at in 0..self.workers.len() {
+            self.forget_worker(at);
+        }
         let power = self.random.percent(60);
         // Without a sync before the answer, only the process may die.
         if power && self.config.pace.policy == SyncPolicy::Always {
             self.disk.crash_power();
+            self.history.lose_power();
         } else {
             self.disk.crash_process();
         }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use sluice_broker::local::Input;
 use sluice_model::Confirm;
 
-use super::World;
+use super::work::WORKERS;
+use super::{Workload, World};
 use crate::roles::ROLES;
 
 impl World {
@@ -21,8 +22,9 @@ impl World {
             self.step += 1;
             self.now = self.now.after(Duration::from_millis(100));
             let before = self.counters.delivered;
-            for at in 0..ROLES.len() {
-                self.take_all(at)?;
+            match self.workload {
+                Workload::Topics => (0..ROLES.len()).try_for_each(|at| self.take_all(at))?,
+                Workload::Queue => (0..WORKERS).try_for_each(|at| self.work_all(at))?,
             }
             self.turn(Input::Tick);
             self.keep_house();
@@ -58,11 +60,36 @@ impl World {
         Ok(())
     }
 
+    /// Every client of the queue takes and acks what there is, the dead included.
+    fn work_all(&mut self, at: usize) -> Result<(), String> {
+        if !self.connect(at) {
+            return Err("the broker is gone without a crash".into());
+        }
+        for held in std::mem::take(&mut self.workers[at].held) {
+            self.ack_one(at, held);
+        }
+        self.redrive(at);
+        for _ in 0..4 {
+            self.take(at, true);
+        }
+        self.submit_work(at);
+        Ok(())
+    }
+
     fn check_the_end(&mut self) -> Result<(), String> {
         for client in &self.consumers {
             if !client.asked.is_empty() {
                 return Err(format!("requests were never answered: {:?}", client.asked));
             }
+        }
+        for worker in &self.workers {
+            if !worker.asked.is_empty() {
+                return Err(format!("requests were never answered: {:?}", worker.asked));
+            }
+        }
+        let missing = self.history.missing();
+        if !missing.is_empty() {
+            return Err(format!("{missing:?} are missing"));
         }
         let Some(broker) = &self.broker else { return Err("the broker is gone".into()) };
         broker.driver.check();

@@ -5,6 +5,7 @@ mod ending;
 mod replies;
 mod traffic;
 mod trouble;
+mod work;
 
 use std::time::Duration;
 
@@ -14,9 +15,11 @@ use sluice_wal::{FaultCounters, Faults, SimulatedDisk};
 
 use crate::client::Client;
 use crate::counters::{Counters, Outcome, Violation};
+use crate::history::History;
 use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::roles::{PUBLISHERS, ROLES, SUBSCRIPTIONS};
+use crate::worker::Worker;
 use broker::Broker;
 
 /// Client operations of a schedule before it is brought to its end.
@@ -25,14 +28,29 @@ const CRASHES_MIN: u64 = 2;
 /// Steps of a phase without trouble.
 const CALM_STEPS: u64 = 120;
 
-/// Runs one schedule.
+/// Runs one schedule: first with topics, then, on another disk, with a queue.
 ///
 /// # Errors
 /// A promise was broken.
 pub fn run(seed: u64) -> Result<Outcome, Violation> {
-    let mut world = World::new(seed);
+    let mut outcome = play(seed, Workload::Topics)?;
+    let other = play(seed, Workload::Queue)?;
+    outcome.counters.add(&other.counters);
+    outcome.trace = outcome.trace.rotate_left(1) ^ other.trace;
+    Ok(outcome)
+}
+
+fn play(seed: u64, workload: Workload) -> Result<Outcome, Violation> {
+    let mut world = World::new(seed, workload);
     let outcome = world.play();
     outcome.map_err(|what| Violation { seed, step: world.step, what })
+}
+
+/// What the clients of a schedule do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Workload {
+    Topics,
+    Queue,
 }
 
 struct World {
@@ -45,6 +63,9 @@ struct World {
     broker: Option<Broker>,
     publishers: Vec<Client>,
     consumers: Vec<Client>,
+    workload: Workload,
+    workers: Vec<Worker>,
+    history: History,
     /// Durable subscriptions that were confirmed at least once: they get what is published.
     subscribed: Vec<bool>,
     last_names: [u64; PUBLISHERS],
@@ -58,7 +79,7 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, workload: Workload) -> Self {
         let mut random = Random::new(seed);
         Self {
             disk: SimulatedDisk::with_faults(random.next()),
@@ -68,6 +89,9 @@ impl World {
             broker: None,
             publishers: (0..PUBLISHERS).map(|_| Client::new()).collect(),
             consumers: ROLES.iter().map(|_| Client::new()).collect(),
+            workload,
+            workers: (0..work::WORKERS).map(|_| Worker::default()).collect(),
+            history: History::default(),
             subscribed: vec![false; SUBSCRIPTIONS],
             last_names: [0; PUBLISHERS],
             oracle: Oracle::new(SUBSCRIPTIONS),
@@ -106,6 +130,12 @@ impl World {
         self.bring_to_an_end()?;
         let bit_flips = self.counters.disk.bit_flips;
         self.counters.disk = FaultCounters { bit_flips, ..self.disk.counters() };
+        let compared = self.history.compared;
+        self.counters.queue_exclusive = compared.exclusive;
+        self.counters.queue_ranked = compared.ranked;
+        self.counters.queue_ordered = compared.ordered;
+        self.counters.queue_empties = compared.empties;
+        self.counters.queue_left = compared.purges;
         Ok(Outcome { counters: self.counters, trace: self.trace })
     }
 
@@ -115,11 +145,13 @@ impl World {
 
     fn step_once(&mut self) -> Result<(), String> {
         match self.random.below(1000) {
+            0..=549 if self.workload == Workload::Queue => self.work(),
             0..=249 => self.publish(),
             250..=549 => self.consume(),
             550..=799 => self.commit(),
             800..=869 => self.keep_house(),
             870..=919 => self.turn(Input::Tick),
+            920..=949 if self.workload == Workload::Queue => self.lose_a_worker(),
             920..=949 => self.lose_a_connection(),
             950..=959 => self.now = self.now.after(Duration::from_millis(self.random.below(700))),
             960..=969 => self.disk_trouble(),
@@ -134,6 +166,7 @@ impl World {
     /// A step in which nothing goes wrong, so that what comes is new and has its place in order.
     fn calm_step(&mut self) -> Result<(), String> {
         match self.random.below(100) {
+            0..=54 if self.workload == Workload::Queue => self.work(),
             0..=14 => self.publish(),
             15..=54 => self.consume(),
             55..=94 => self.commit(),

@@ -29,7 +29,13 @@ impl World {
             match (consumer, publisher) {
                 (Some(at), _) => self.told_consumer(at, parcel)?,
                 (_, Some(at)) => self.told_publisher(at, parcel)?,
-                _ => {}
+                _ => {
+                    let workers = &mut self.workers;
+                    let at = workers.iter().position(|worker| worker.session == Some(session));
+                    if let Some(at) = at {
+                        self.told_worker(at, parcel)?;
+                    }
+                }
             }
         }
         self.resume_publishers();
@@ -44,6 +50,10 @@ impl World {
                 self.publishers.iter().position(|client| client.session == Some(session));
             if let Some(at) = publisher {
                 self.submit(false, at);
+            }
+            let worker = self.workers.iter().position(|worker| worker.session == Some(session));
+            if let Some(at) = worker {
+                self.submit_work(at);
             }
         }
     }
@@ -178,7 +188,7 @@ impl World {
 
     /// A message's bytes. None if they can't be read, which sends the message to the dead set, or
     /// if the process died meanwhile.
-    fn read(
+    pub(super) fn read(
         &mut self,
         body: &Body,
         resident: Option<Bytes>,

@@ -1,0 +1,143 @@
+//! A client of a named queue: it puts in, takes out, settles and looks after.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use sluice_model::{
+    Command, Confirm, Destination, Extras, Lane, LeaseId, Level, Message, Outcome, Publish,
+    PublishBatch, Purge, Qos, QueueName, QueueRequest, QueueSettings, Receive, Redrive, Request,
+    SessionId, Source,
+};
+
+use crate::history::Op;
+use crate::oracle::Name;
+
+/// The queue that all of them work on.
+const QUEUE: &str = "jobs";
+
+/// A message as it is handed in.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) name: Name,
+    pub(crate) priority: u8,
+    /// It is tried again under the same dedupe id until it is answered.
+    pub(crate) repeats: bool,
+    pub(crate) delay: Option<std::time::Duration>,
+    pub(crate) padding: usize,
+}
+
+/// A lease that a worker has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) name: Name,
+    pub(crate) lease: LeaseId,
+    pub(crate) bound: bool,
+    /// Its connection, or the broker, went away since.
+    pub(crate) outlived: bool,
+}
+
+/// A client of one session.
+#[derive(Debug, Default)]
+pub(crate) struct Worker {
+    pub(crate) session: Option<SessionId>,
+    pub(crate) asked: BTreeMap<u64, Op>,
+    pub(crate) requests: VecDeque<Request>,
+    /// Weight of replies taken and not reported as written.
+    pub(crate) written: usize,
+    pub(crate) held: Vec<Held>,
+    /// Publishes with a dedupe id that were never answered.
+    pub(crate) again: Vec<Draft>,
+    last_tag: u64,
+}
+
+fn queue() -> QueueName {
+    QueueName::new(QUEUE).expect("the workload's name is valid")
+}
+
+impl Worker {
+    /// Forgets a connection that is gone. Gives back what was asked and not answered.
+    pub(crate) fn lose(&mut self) -> Vec<Op> {
+        let asked = std::mem::take(&mut self.asked);
+        let held = std::mem::take(&mut self.held).into_iter().filter(|held| !held.bound);
+        let held = held.map(|held| Held { outlived: true, ..held }).collect();
+        let (last_tag, again) = (self.last_tag, std::mem::take(&mut self.again));
+        *self = Self { last_tag, held, again, ..Self::default() };
+        asked.into_values().collect()
+    }
+
+    fn ask(&mut self, command: Command, op: Op) {
+        self.last_tag += 1;
+        self.asked.insert(self.last_tag, op);
+        self.requests.push_back(Request { tag: self.last_tag, command });
+    }
+
+    fn look_after(&mut self, request: QueueRequest, op: Op) {
+        self.ask(Command::Queue(Box::new(request)), op);
+    }
+
+    pub(crate) fn declare(&mut self, op: Op) {
+        let settings = QueueSettings::default();
+        self.look_after(QueueRequest::Declare { name: queue(), settings, update: false }, op);
+    }
+
+    pub(crate) fn publish(&mut self, draft: &Draft, op: Op) {
+        let (to, message) = handed(draft);
+        let (qos, level, confirm) = (Qos::AtLeastOnce, Some(Level::Sync), Confirm::Always);
+        self.ask(Command::Publish(Publish { to, qos, level, message, confirm }), op);
+    }
+
+    pub(crate) fn publish_batch(&mut self, drafts: &[Draft], op: Op) {
+        let messages = drafts.iter().map(handed).collect();
+        let batch = PublishBatch { messages, level: Some(Level::Sync) };
+        self.ask(Command::PublishBatch(Box::new(batch)), op);
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        max: u16,
+        bound: bool,
+        wait: Option<std::time::Duration>,
+        op: Op,
+    ) {
+        let from = Source::Queue(queue());
+        self.ask(Command::Receive(Receive { from, max, lease: None, wait, bound }), op);
+    }
+
+    pub(crate) fn ack(&mut self, held: &Held, op: Op) {
+        self.ask(Command::Ack { lease: held.lease, confirm: Confirm::Always }, op);
+    }
+
+    pub(crate) fn nack(&mut self, held: &Held, outcome: Outcome, op: Op) {
+        let confirm = Confirm::Always;
+        self.ask(Command::Nack { lease: held.lease, outcome, confirm }, op);
+    }
+
+    pub(crate) fn remove(&mut self, id: sluice_model::MessageId, op: Op) {
+        self.look_after(QueueRequest::Remove { name: queue(), id, force: false }, op);
+    }
+
+    pub(crate) fn purge(&mut self, op: Op) {
+        let what = Purge { waiting: true, leased: false, dead: false };
+        self.look_after(QueueRequest::Purge { name: queue(), what }, op);
+    }
+
+    pub(crate) fn redrive(&mut self, op: Op) {
+        let which = Redrive::Matching { reason: None, age_min: None };
+        self.look_after(QueueRequest::Redrive { name: queue(), which, per_second: None }, op);
+    }
+
+    pub(crate) fn stats(&mut self, op: Op) {
+        self.look_after(QueueRequest::Stats { name: queue() }, op);
+    }
+}
+
+fn handed(draft: &Draft) -> (Destination, Message) {
+    let Draft { name, priority, repeats, delay, padding } = draft;
+    let mut payload = format!("{}-{}|", name.0, name.1).into_bytes();
+    payload.resize(payload.len() + padding, b'.');
+    let lane = Lane { priority: *priority, ..Lane::default() };
+    let dedupe_id = repeats.then(|| format!("{}-{}", name.0, name.1));
+    let extras = Extras { lane, dedupe_id, delay: *delay, ..Extras::default() };
+    let message = Message { payload: Bytes::from(payload), extras: Some(Box::new(extras)) };
+    (Destination::Queue(queue()), message)
+}
