@@ -9,7 +9,11 @@ use crate::run::root;
 /// Longest function before somebody is asked what second thing lives in it.
 const FUNCTION_LINES_MAX: usize = 70;
 /// Functions that are longer: file, name, and the reason.
-const LONG_FUNCTIONS: [(&str, &str, &str); 0] = [];
+const LONG_FUNCTIONS: [(&str, &str, &str); 3] = [
+    ("crates/engine/src/apply.rs", "apply", "one flat match, an arm for each record"),
+    ("crates/engine/src/record/codec.rs", "encode", "one flat match, an arm for each record"),
+    ("crates/engine/src/record/codec.rs", "decode", "one flat match, an arm for each record"),
+];
 /// How many of the largest files and functions are shown.
 const SHOWN: usize = 10;
 

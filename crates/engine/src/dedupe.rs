@@ -119,6 +119,9 @@ impl Scope {
     }
 }
 
+/// Names a chunk: number of its scope, number in it.
+pub(crate) type ChunkName = (u32, u64);
+
 /// A chunk of a scope as an image takes it.
 #[derive(Clone, Debug)]
 pub(crate) struct DedupeChunk {
@@ -135,7 +138,7 @@ pub(crate) struct Dedupes {
     /// Never filled: its hasher is what the indexes of scopes go by.
     template: SeededMap<u128, u64>,
     /// Chunks of scopes that are gone, as (scope, chunk), that may be in an image.
-    removed: Vec<(u32, u64)>,
+    removed: Vec<ChunkName>,
 }
 
 impl Dedupes {
@@ -228,7 +231,7 @@ impl Dedupes {
 
     /// Takes the chunks that went since the last image, and those that changed, as (scope,
     /// chunk).
-    pub(crate) fn take_dirty(&mut self) -> (Vec<(u32, u64)>, Vec<(u32, u64, DedupeChunk)>) {
+    pub(crate) fn take_dirty(&mut self) -> (Vec<ChunkName>, Vec<(ChunkName, DedupeChunk)>) {
         let mut removed = std::mem::take(&mut self.removed);
         let mut changed = Vec::new();
         for (number, scope) in &mut self.scopes {
@@ -237,7 +240,7 @@ impl Dedupes {
             for (chunk, entries) in (scope.first_chunk..).zip(&scope.chunks) {
                 if chunk >= from {
                     let (scope, entries) = (scope.name.clone(), Arc::clone(entries));
-                    changed.push((*number, chunk, DedupeChunk { scope, entries }));
+                    changed.push(((*number, chunk), DedupeChunk { scope, entries }));
                 }
             }
         }
@@ -344,9 +347,9 @@ mod tests {
         assert_eq!(all.look(at(2_500), &mark(2_999, 7), 3_000), Known::Same(entry(2_999, 3_999)));
         let (removed, changed) = all.take_dirty();
         assert_eq!(removed, [(1, 0)]);
-        assert_eq!(changed.iter().map(|(_, chunk, _)| *chunk).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(changed.iter().map(|((_, chunk), _)| *chunk).collect::<Vec<_>>(), [1, 2]);
         let mut again = Dedupes::new(Random::new(1).map());
-        for (number, chunk, piece) in changed {
+        for ((number, chunk), piece) in changed {
             again.restore(number, chunk, piece.scope, piece.entries.to_vec());
         }
         assert_eq!(again.look(at(2_500), &mark(2_999, 7), 3_000), Known::Same(entry(2_999, 3_999)));

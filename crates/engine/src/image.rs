@@ -148,7 +148,7 @@ impl Engine {
             let key = key(DEDUPE, QueueNo(scope), chunk);
             pieces.push(Piece { key, content: PieceContent::Removed });
         }
-        for (scope, chunk, content) in changed {
+        for ((scope, chunk), content) in changed {
             let content = PieceContent::Dedupe(content);
             pieces.push(Piece { key: key(DEDUPE, QueueNo(scope), chunk), content });
         }

@@ -167,8 +167,9 @@ impl Engine {
 
     /// Answers those who wait for a message of a queue that ends.
     fn end_waits(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
-        let waiting = self.queues.get(&no).map(|queue| queue.parked.keys().copied().collect());
-        for ticket in waiting.unwrap_or_else(Vec::new) {
+        let waiting = self.queues.get(&no);
+        let waiting = waiting.map(|queue| queue.parked.keys().copied().collect::<Vec<_>>());
+        for ticket in waiting.unwrap_or_default() {
             self.wait_is_over(turn, no, ticket);
         }
     }

@@ -8,7 +8,7 @@
 //!     '------------- credit for what was consumed ----'
 //! ```
 //!
-//! The publisher is never further ahead of the consumer than [`AHEAD_MAX`], so that the traffic is
+//! The publisher is never further ahead of the consumer than `AHEAD_MAX`, so that the traffic is
 //! steady and not a backlog that grows.
 
 mod clients;

@@ -56,7 +56,7 @@ pub(crate) struct Shared<D: Disk> {
     core: Mutex<Core<D>>,
     /// Tells the committer that it leads, that a deadline came nearer, or that it is over.
     committer: Condvar,
-    /// Tells the housekeeper that it is over.
+    /// Tells the housekeeper that a checkpoint is due, or that it is over.
     housekeeper: Condvar,
     reader: Reader<D>,
     clock: Clock,
@@ -71,6 +71,8 @@ struct Core<D: Disk> {
     handed_over: bool,
     /// When the committer wakes by itself.
     wakes_at: Option<Timestamp>,
+    /// While the housekeeper rests: how many bytes appended call for it.
+    housekeeper_at: Option<u64>,
     stopping: bool,
     mailboxes: BTreeMap<SessionId, Arc<Mailbox>>,
     failure: Option<BrokerError>,
@@ -124,6 +126,7 @@ impl<D: Disk> LocalBackend<D> {
             led: false,
             handed_over: false,
             wakes_at: None,
+            housekeeper_at: None,
             stopping: false,
             mailboxes: BTreeMap::new(),
             failure: None,
@@ -226,6 +229,11 @@ impl<D: Disk> Shared<D> {
         let done = MutexGuard::unlocked(core, || commit.run());
         let now = self.clock.now();
         core.turn(now, Input::Committed(done));
+        // At 400 MB a second a checkpoint is due long before the housekeeper has rested.
+        if core.housekeeper_at.is_some_and(|at| core.driver.appended_bytes() >= at) {
+            core.housekeeper_at = None;
+            self.housekeeper.notify_one();
+        }
         true
     }
 
@@ -288,6 +296,8 @@ impl<D: Disk> Shared<D> {
                     let is_busy = std::mem::replace(&mut appended_before, appended) != appended;
                     if is_busy { PAUSE.max(BACKUP_SHARE * began.elapsed()) } else { PAUSE }
                 }
+                // Publishes may wait for it, and it is small beside what they write.
+                Ok(NextStep::Soon) if housekeeper.is_imaging() => Duration::ZERO,
                 Ok(NextStep::Soon | NextStep::AfterSync) => PAUSE,
                 Ok(NextStep::Later) => REST,
                 Err(error) => {
@@ -307,8 +317,10 @@ impl<D: Disk> Shared<D> {
                 let dropped = all - std::mem::replace(&mut told, all);
                 tracing::warn!(dropped, "messages were dropped to make room for newer ones");
             }
-            if !core.stopping {
+            if !core.stopping && !rest.is_zero() {
+                core.housekeeper_at = Some(housekeeper.checkpoint_at(&core.driver));
                 self.housekeeper.wait_for(&mut core, rest);
+                core.housekeeper_at = None;
             }
         }
         self.backups.close();

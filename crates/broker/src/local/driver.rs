@@ -407,6 +407,11 @@ impl<D: Disk> Driver<D> {
         self.sync_to = self.log.last().0;
     }
 
+    /// Bytes of records appended since the start.
+    pub(crate) fn appended_bytes(&self) -> u64 {
+        self.log.appended_bytes()
+    }
+
     /// A way to read bodies from any thread.
     pub fn reader(&self) -> Reader<D> {
         self.log.reader()

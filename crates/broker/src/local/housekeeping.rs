@@ -241,8 +241,7 @@ impl<D: Disk> Housekeeper<D> {
     /// Whether it is time: the log has written three times what the last image took, and either
     /// enough for an image that pays or nothing for long; or replay comes near its bound.
     fn checkpoint_is_due(&self, access: &mut impl Access<D>) -> bool {
-        let Upkeep { replay_max, checkpoint_interval, segment_bytes } = self.upkeep;
-        let enough = replay_max.min(segment_bytes) / 4;
+        let checkpoint_interval = self.upkeep.checkpoint_interval;
         let (appended, pressing, now) = access.with(|driver, now| {
             let appended = driver.log.appended_bytes();
             (appended, driver.replay.is_pressing(appended), now)
@@ -252,7 +251,18 @@ impl<D: Disk> Housekeeper<D> {
         let overdue = since > 0 && now.since(self.imaged_at) >= checkpoint_interval;
         // A backup needs one to begin with.
         let missing = self.backups.is_busy() && self.checkpoints.position().is_none();
-        missing || pressing || affordable && (since >= enough || overdue)
+        missing || pressing || affordable && (since >= self.enough() || overdue)
+    }
+
+    /// Bytes of the log for which an image pays.
+    fn enough(&self) -> u64 {
+        self.upkeep.replay_max.min(self.upkeep.segment_bytes) / 4
+    }
+
+    /// How many bytes appended call for the next checkpoint, if time does not.
+    pub(crate) fn checkpoint_at(&self, driver: &Driver<D>) -> u64 {
+        let pays = self.imaged_bytes + self.enough().max(IMAGE_SHARE * self.last_image_bytes);
+        pays.min(driver.replay.pressing_at())
     }
 
     fn next_clearing(&self, access: &mut impl Access<D>) -> Option<Clearing<D>> {

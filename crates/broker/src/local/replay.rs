@@ -82,6 +82,11 @@ impl Replay {
         !self.waiting.is_empty() || self.distance(appended) >= self.max / 2
     }
 
+    /// How many bytes appended make a checkpoint pressing.
+    pub(crate) fn pressing_at(&self) -> u64 {
+        self.covered + (self.max / 2).saturating_sub(self.inherited)
+    }
+
     /// Notes how far it is now.
     pub(crate) fn note(&mut self, appended: u64) {
         self.longest = self.longest.max(self.distance(appended));

@@ -121,7 +121,7 @@ sections! {
         ];
         /// Size of a log file
         segment_bytes: Bytes => local.wal.segment_bytes;
-        /// About how much of the log a start replays
+        /// Most of the log that a start replays; at most half of `segment_bytes`
         replay_max: Bytes => local.replay_max;
         /// A checkpoint is made at least so often, if there was anything since the last
         checkpoint_interval: Time => local.checkpoint_interval;

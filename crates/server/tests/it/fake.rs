@@ -24,6 +24,8 @@ pub(crate) const FULL_TOPIC: &str = "full";
 struct State {
     /// Replies wait until this is false again.
     holding: bool,
+    /// Requests are left with their sessions until this is false again.
+    putting_off: bool,
     failed: bool,
     next: u64,
     subscriptions: BTreeMap<u64, Subscription>,
@@ -44,6 +46,8 @@ struct Subscription {
 #[derive(Default)]
 struct Outbox {
     replies: VecDeque<Reply>,
+    /// Requests may be handed in again.
+    resumed: bool,
     waker: Option<Waker>,
 }
 
@@ -54,6 +58,7 @@ pub(crate) struct Fake {
     /// Who was told of, as sessions end.
     closed: watch::Sender<Vec<(Client, ClosedBy)>>,
     submitted: watch::Sender<usize>,
+    put_off: watch::Sender<usize>,
     /// The room of a session's replies.
     room: usize,
 }
@@ -65,7 +70,8 @@ impl Fake {
 
     pub(crate) fn with_room(room: usize) -> Self {
         let (closed, submitted) = (watch::Sender::default(), watch::Sender::default());
-        Self { state: Arc::default(), closed, submitted, room }
+        let put_off = watch::Sender::default();
+        Self { state: Arc::default(), closed, submitted, put_off, room }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -81,6 +87,24 @@ impl Fake {
                 waker.wake();
             }
         }
+    }
+
+    /// Takes no requests, or takes those that it left from now on.
+    pub(crate) fn put_off(&self, putting_off: bool) {
+        let mut state = self.state();
+        state.putting_off = putting_off;
+        for outbox in &state.links {
+            let mut outbox = outbox.lock().unwrap();
+            outbox.resumed = !putting_off;
+            if let Some(waker) = outbox.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Waits until requests were left with their session.
+    pub(crate) async fn has_put_off(&self) {
+        self.put_off.subscribe().wait_for(|put_off| *put_off > 0).await.unwrap();
     }
 
     pub(crate) fn fail(&self) {
@@ -236,6 +260,9 @@ fn receive(state: &mut State, session: u64, id: SubscriptionId, counter: u64) ->
 impl Link for FakeLink {
     fn submit(&mut self, requests: &mut VecDeque<Request>) {
         let before = requests.len();
+        if self.fake.state().putting_off {
+            return self.fake.put_off.send_modify(|put_off| *put_off += before);
+        }
         while self.used < self.fake.room
             && let Some(Request { tag, command }) = requests.pop_front()
         {
@@ -258,7 +285,8 @@ impl Link for FakeLink {
         let state = self.fake.state();
         let mut outbox = self.outbox.lock().unwrap();
         outbox.waker = Some(context.waker().clone());
-        let ready = state.failed || (!state.holding && !outbox.replies.is_empty());
+        let resumed = mem::take(&mut outbox.resumed);
+        let ready = state.failed || resumed || (!state.holding && !outbox.replies.is_empty());
         if ready { Poll::Ready(()) } else { Poll::Pending }
     }
 

@@ -107,6 +107,23 @@ async fn messages_of_every_size_come_back_whole() {
 }
 
 #[tokio::test]
+async fn what_comes_after_publishes_that_had_to_wait_is_read_once_they_are_taken() {
+    let fake = Fake::new();
+    let server = start_with(config(), fake.clone()).await;
+    let mut client = Client::greeted(server.addr).await;
+    fake.put_off(true);
+    client.publishes("demo", 1, b"waits").await;
+    fake.has_put_off().await;
+    let mut later = frame(Publish, 5, publish("demo", 1, b"later")).to_vec();
+    later.extend_from_slice(&frame(Ping, 6, Bytes::new()));
+    client.say_bytes(&later).await;
+    // A publish is taken without a reply: nothing but its own progress tells the door to read on.
+    fake.put_off(false);
+    client.hears_pong(6).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn more_is_answered_than_the_output_holds_at_once() {
     let server = start_with(config(), Fake::with_room(3_000)).await;
     let mut client = Client::greeted(server.addr).await;

@@ -147,6 +147,7 @@ impl Connection<'_> {
             if self.leaving.is_none() && notice.draining {
                 self.drain().await?;
             }
+            let held_back = !self.requests.is_empty();
             let wants = self.decode();
             if let Wants::Authenticate(key) = wants {
                 self.flush()?;
@@ -175,8 +176,11 @@ impl Connection<'_> {
             if self.is_done() {
                 return Ok(self.leaving.unwrap_or(Ended::Refused));
             }
-            let no_room = wants == Wants::Room || !self.requests.is_empty();
-            if sent && no_room {
+            let all_taken = self.requests.is_empty();
+            let no_room = !all_taken || wants == Wants::Room && !held_back;
+            // What was held back is taken now, perhaps without a reply that would wake us: what
+            // came after it has not been looked at yet.
+            if held_back && all_taken || sent && no_room {
                 continue;
             }
             self.release();
