@@ -39,6 +39,9 @@ use crate::{BackupStatus, BrokerError, Stats};
 /// writes at most about 1 MiB, so this bounds what it takes of the disk.
 const REST: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(1);
+/// Beside a log that grows a backup waits so many times as long as its steps take, so that no more
+/// than a quarter of the disk's time goes into it.
+const BACKUP_SHARE: u32 = 3;
 /// A turn that takes longer is counted: everybody else waits meanwhile.
 const TURN_MAX: Duration = Duration::from_millis(2);
 
@@ -285,14 +288,17 @@ impl<D: Disk> Shared<D> {
     fn run_housekeeper(&self, mut housekeeper: Housekeeper<D>) {
         let _guard = AbortOnUnwind;
         let mut access = SharedAccess { shared: self, longest: Duration::ZERO };
-        let mut told = 0;
+        let (mut told, mut appended_before) = (0, 0);
         while !self.core.lock().stopping {
             let began = Instant::now();
             let rest = match housekeeper.step(&mut access) {
+                Ok(_) if housekeeper.is_copying() => {
+                    let appended = self.core.lock().driver.log.appended_bytes();
+                    let is_busy = std::mem::replace(&mut appended_before, appended) != appended;
+                    if is_busy { PAUSE.max(BACKUP_SHARE * began.elapsed()) } else { PAUSE }
+                }
                 // Publishes may wait for it, and it is small beside what they write.
                 Ok(NextStep::Soon) if housekeeper.is_imaging() => Duration::ZERO,
-                // At most half of the disk's time goes into a backup.
-                Ok(_) if housekeeper.is_copying() => PAUSE.max(began.elapsed()),
                 Ok(NextStep::Soon | NextStep::AfterSync) => PAUSE,
                 Ok(NextStep::Later) => REST,
                 Err(error) => {
