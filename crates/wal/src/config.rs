@@ -41,7 +41,15 @@ pub struct ConfigError {
     pub range: &'static str,
 }
 
+/// Most bytes of frames that a start gathers out of almost empty segments.
+const GATHER_MAX: u64 = 1 << 20;
+
 impl Config {
+    /// Most bytes of frames that a start gathers out of almost empty segments.
+    pub(crate) fn gather_max(&self) -> u64 {
+        GATHER_MAX.min(self.segment_bytes / 4)
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors

@@ -12,7 +12,7 @@
 //! Otherwise it is a *torn tail*: it is copied to `quarantine/` and counted. Recovery deletes
 //! nothing, and a crash in any of its steps changes nothing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoints, ChunkKey};
@@ -70,7 +70,19 @@ pub struct Scanned<D: Disk> {
     clean: bool,
     torn: Option<Torn>,
     unproven: VecDeque<Unproven>,
+    /// Where the segments begin that are taken for unproven as a whole.
+    gathered: Option<Position>,
+    /// What replay reads of each segment.
+    replayed: BTreeMap<u32, Stretch>,
     last_time_ms: u64,
+}
+
+/// The frames of one segment that replay reads.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    /// The number of the first record in it or behind it.
+    first: Sequence,
+    bytes: u64,
 }
 
 /// A log, the first damage to its frames, and headers to replace damaged ones.
@@ -171,6 +183,8 @@ impl<D: Disk> Scanned<D> {
             clean: true,
             torn: None,
             unproven: VecDeque::new(),
+            gathered: None,
+            replayed: BTreeMap::new(),
             last_time_ms: 0,
         })
     }
@@ -244,9 +258,10 @@ impl<D: Disk> Scanned<D> {
 
     /// Without a checkpoint everything has to be there from the first record on.
     fn check_beginning(&self) -> Result<(), WalError> {
-        let (None, Some((number, entry))) =
-            (self.checkpoints.position(), self.history.segments.first_key_value())
-        else {
+        // Void ones before it may have been removed in any order.
+        let mut segments = self.history.segments.iter();
+        let first = segments.find(|(_, entry)| !History::<D>::is_void(entry));
+        let (None, Some((number, entry))) = (self.checkpoints.position(), first) else {
             return Ok(());
         };
         let begins = match entry.header.cut {
@@ -267,6 +282,7 @@ impl<D: Disk> Scanned<D> {
     fn examine(&mut self) -> Result<(), WalError> {
         self.check_beginning()?;
         let mut unproven = VecDeque::new();
+        let mut replayed = BTreeMap::new();
         let mut durable = self.checkpoints.durable();
         let mut last_kind = FrameKind::Records;
         let mut last_time_ms = self.checkpoints.latest().map_or(0, |latest| latest.time_ms);
@@ -280,6 +296,8 @@ impl<D: Disk> Scanned<D> {
             let header = frame.header;
             durable = durable.max(header.durable);
             settle(&mut unproven, durable);
+            let stretch = Stretch { first: header.first, bytes: 0 };
+            replayed.entry(frame.segment).or_insert(stretch).bytes += frame.whole_len();
             if header.count > 0 {
                 let (segment, offset) = (frame.segment, frame.offset);
                 unproven.push_back(Unproven { segment, offset, header });
@@ -295,6 +313,7 @@ impl<D: Disk> Scanned<D> {
         self.last_time_ms = last_time_ms;
         self.clean = last_kind == FrameKind::CloseMark;
         self.unproven = unproven;
+        self.replayed = replayed;
         self.judge_tail(durable)
     }
 
@@ -346,6 +365,10 @@ impl<D: Disk> Scanned<D> {
     pub fn open(mut self, time_ms: u64) -> Result<Opened<D>, WalError> {
         // All that is read is read before anything is written: a disk that can't be read leaves
         // everything as it was.
+        let rewritten = self.unproven();
+        if !self.is_new() {
+            self.gather_short_segments()?;
+        }
         let payloads = self.unproven_payloads()?;
         let quarantined = self.quarantine()?;
         let recovery = self.history.recovery();
@@ -353,7 +376,7 @@ impl<D: Disk> Scanned<D> {
             clean: self.clean,
             torn_bytes: self.torn_bytes(),
             quarantined,
-            rewritten: self.unproven(),
+            rewritten,
             damaged_checkpoints: self.damaged_checkpoints,
             recovery,
         };
@@ -366,10 +389,49 @@ impl<D: Disk> Scanned<D> {
             self.rewrite(recovery + 1, time_ms, &payloads)?
         };
         self.remove_unfinished()?;
+        store.remove_void();
         let active = store.pin(position.segment).ok_or(WalError::Poisoned)?;
         let Self { history, checkpoints, .. } = self;
         let log = Log::at(Arc::new(store), active, position, chain);
         Ok(Opened { log, checkpoints, report, history })
+    }
+
+    /// Takes the last segments as a whole for unproven, as long as there is little in them: a start
+    /// after the other, each of which begins a segment, would fill the disk with almost empty ones.
+    /// What a checkpoint or an image refers to by its place stays where it is.
+    fn gather_short_segments(&mut self) -> Result<(), WalError> {
+        let fixed = self.checkpoints.positions().map(|position| position.segment).max();
+        let mut bytes = 0;
+        let mut from = None;
+        for (number, stretch) in self.replayed.iter().rev() {
+            bytes += stretch.bytes;
+            if bytes > self.config.gather_max() || fixed.is_some_and(|fixed| *number <= fixed) {
+                break;
+            }
+            from = Some(Position { segment: *number, offset: SEGMENT_HEADER, next: stretch.first });
+        }
+        // What is unproven lies in the last segment that holds any frame; nothing of it may be left.
+        let unproven = self.unproven.front().map(|frame| frame.segment);
+        let Some(from) = from.filter(|from| unproven.is_none_or(|first| from.segment <= first))
+        else {
+            return Ok(());
+        };
+        let mut frames = VecDeque::new();
+        let end = self.history.walk(from, |frame| {
+            if frame.header.count > 0 {
+                let (segment, offset, header) = (frame.segment, frame.offset, frame.header);
+                frames.push_back(Unproven { segment, offset, header });
+            }
+            Ok(())
+        })?;
+        if end.position != self.end.position {
+            let (file, offset) = (segment_name(end.position.segment), end.position.offset);
+            let what = "a frame that reads differently each time";
+            return Err(damaged(&file, offset.into(), end.position.next, what));
+        }
+        self.unproven = frames;
+        self.gathered = Some(from);
+        Ok(())
     }
 
     /// Begins a log where there was none.
@@ -479,13 +541,12 @@ impl<D: Disk> Scanned<D> {
         let newest = self.history.segments.keys().next_back().copied().unwrap_or_default();
         let number = newest + 1;
         let end = self.end.position;
-        let cut = self
-            .unproven
-            .front()
-            .map_or(Cut { segment: end.segment, offset: end.offset, next: end.next }, |first| {
-                Cut { segment: first.segment, offset: first.offset, next: first.header.first }
-            });
-        let cut = self.history.first_cut(cut);
+        let first = self.unproven.front().map(|first| {
+            let Unproven { segment, offset, header } = *first;
+            Position { segment, offset, next: header.first }
+        });
+        let Position { segment, offset, next } = self.gathered.or(first).unwrap_or(end);
+        let cut = self.history.first_cut(Cut { segment, offset, next });
         let maker =
             Store::new(self.disk.clone(), self.config.clone(), self.log_id, recovery, newest);
         let mut offset = SEGMENT_HEADER;

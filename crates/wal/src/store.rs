@@ -172,17 +172,31 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Removes the retired segments that nothing needs. What can't be removed now is left to the
+    /// background work.
+    pub(crate) fn remove_void(&self) {
+        while let Some(segment) = self.take_retired() {
+            if self.remove_or_keep(segment).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn remove_or_keep(&self, segment: Arc<Segment<D::File>>) -> Result<(), WalError> {
+        let removed = self.remove(&segment);
+        if removed.is_err() {
+            let mut files = self.files.lock();
+            files.retired.push(segment.number);
+            files.open.insert(segment.number, segment);
+        }
+        removed
+    }
+
     /// Does a bounded part of the background work: removes one retired segment, makes the next
     /// one, or, if `zero` says so, writes zeros to a part of it.
     pub(crate) fn step(&self, zero: bool) -> Result<Step, WalError> {
         if let Some(segment) = self.take_retired() {
-            if let Err(error) = self.remove(&segment) {
-                let mut files = self.files.lock();
-                files.retired.push(segment.number);
-                files.open.insert(segment.number, segment);
-                return Err(error);
-            }
-            return Ok(Step::More);
+            return self.remove_or_keep(segment).map(|()| Step::More);
         }
         if self.files.lock().spare.is_none() {
             let _making = self.making.lock();

@@ -10,5 +10,6 @@ mod owner;
 mod reads;
 mod repair;
 mod shared_sync;
+mod starts;
 mod torn_frames;
 mod versions;
