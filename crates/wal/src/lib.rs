@@ -17,6 +17,7 @@ mod log;
 mod reader;
 mod recovery;
 mod repair;
+mod reserve;
 mod salvage;
 mod store;
 mod sync_policy;
@@ -27,7 +28,7 @@ pub use commit::{Commit, Committed};
 pub use config::{Config, ConfigError};
 pub use disk::{
     Disk, DiskFile, FaultCounters, Faults, FileDisk, MemoryDisk, OsFile, SimulatedDisk,
-    SimulatedFile, Snapshot,
+    SimulatedFile, Snapshot, Space,
 };
 pub use error::WalError;
 pub use format::{BodyRef, Damage, FORMAT_MAJOR, FrameKind, Position, Sequence};
@@ -36,5 +37,6 @@ pub use log::{Log, Maintenance, RECORD_OVERHEAD, Stamp};
 pub use reader::{Pinned, ReadError, Reader};
 pub use recovery::{Opened, RecoveryReport, Replayed, Scanned};
 pub use repair::{Lost, Repaired, Survey};
+pub use reserve::{Plan, Refill, ReserveStatus};
 pub use store::Step;
 pub use sync_policy::{PolicyError, SyncPolicy};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Space};
 use crate::versions::{LOCK_FILE, lock_pid, lock_text};
 
 /// Magic numbers of file systems that write changed blocks elsewhere, from `statfs(2)` and the
@@ -56,6 +56,13 @@ fn make_folder(path: &Path) -> io::Result<()> {
         // Who may make a folder there need not be allowed to look.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+fn make_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.exists() => make_folder(folder),
+        _ => Ok(()),
     }
 }
 
@@ -114,11 +121,7 @@ impl Disk for FileDisk {
 
     fn create(&self, path: &str) -> io::Result<Arc<OsFile>> {
         let path = self.path(path);
-        if let Some(folder) = path.parent()
-            && !folder.exists()
-        {
-            make_folder(folder)?;
-        }
+        make_folder_of(&path)?;
         Ok(Arc::new(OsFile(options().create(true).truncate(true).open(path)?)))
     }
 
@@ -127,7 +130,9 @@ impl Disk for FileDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+        let to = self.path(to);
+        make_folder_of(&to)?;
+        fs::rename(self.path(from), to)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -136,6 +141,13 @@ impl Disk for FileDisk {
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         File::open(self.path(folder))?.sync_all()
+    }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        // What is kept for the superuser is nobody's to plan with.
+        Ok(Some(Space { total: bytes(found.f_blocks), free: bytes(found.f_bavail) }))
     }
 
     fn copies_on_write(&self) -> io::Result<Option<&'static str>> {
@@ -179,6 +191,10 @@ impl DiskFile for OsFile {
             Err(rustix::io::Errno::OPNOTSUPP) => self.0.set_len(len),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
     }
 
     fn size(&self) -> io::Result<u64> {

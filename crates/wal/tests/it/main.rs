@@ -4,6 +4,7 @@
 mod damage;
 mod errors;
 mod files;
+mod full;
 mod marks;
 mod names;
 mod owner;

@@ -70,6 +70,10 @@ impl DiskFile for MeetingFile {
         self.file.allocate(len)
     }
 
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+
     fn size(&self) -> io::Result<u64> {
         self.file.size()
     }
@@ -108,6 +112,10 @@ impl Disk for Meeting {
 
     fn sync_folder(&self, folder: &str) -> io::Result<()> {
         self.disk.sync_folder(folder)
+    }
+
+    fn space(&self) -> io::Result<Option<sluice_wal::Space>> {
+        self.disk.space()
     }
 
     fn copies_on_write(&self) -> io::Result<Option<&'static str>> {
