@@ -268,7 +268,8 @@ impl Engine {
             let Some((ticket, parked)) = queue.parked.range(from..).next() else { return };
             let (ticket, parked) = (*ticket, *parked);
             from = Ticket(ticket.0 + 1);
-            let found = if exhausted { None } else { self.next_message(turn, no) };
+            let found =
+                if exhausted || self.holds_deliveries { None } else { self.next_message(turn, no) };
             exhausted = found.is_none();
             if let Some(seq) = found {
                 self.unpark(no, ticket);

@@ -10,6 +10,7 @@ mod mailbox;
 mod outbox;
 mod recovery;
 mod replay;
+mod room;
 mod toll;
 
 pub use backend::LocalBackend;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't set itself up has failed")]
 
 mod access;
+mod full;
 mod steady;
 
 use std::collections::VecDeque;
