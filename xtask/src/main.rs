@@ -1,8 +1,9 @@
-//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | steady | kill`.
+//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | steady | kill | full`.
 #![expect(clippy::print_stdout, reason = "a command line's output is its purpose")]
 
 mod bench;
 mod ci;
+mod full;
 mod kill;
 mod purity;
 mod run;
@@ -35,6 +36,8 @@ enum Task {
     Steady(steady::SteadyArgs),
     /// Kill a real broker under load, again and again, and check what it kept
     Kill(kill::KillArgs),
+    /// Fill the disk of a real broker, a small tmpfs, and free it again
+    Full(full::FullArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -46,5 +49,6 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(args) => bench::run(&args),
         Task::Steady(args) => steady::run(&args),
         Task::Kill(args) => kill::run(&args),
+        Task::Full(args) => full::run(&args),
     }
 }
