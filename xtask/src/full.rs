@@ -78,6 +78,16 @@ fn publish(client: &mut Client, number: u64) -> anyhow::Result<bool> {
     }
 }
 
+fn slowest_refusal(publisher: &mut Client, number: u64) -> anyhow::Result<Duration> {
+    let mut slowest = Duration::ZERO;
+    for _ in 0..1_000 {
+        let asked = Instant::now();
+        ensure!(!publish(publisher, number)?, "a publish was taken on a full disk");
+        slowest = slowest.max(asked.elapsed());
+    }
+    Ok(slowest)
+}
+
 /// Takes and acknowledges until nothing comes.
 fn drain(client: &mut Client, subscription: u64) -> anyhow::Result<BTreeSet<u64>> {
     let mut drained = BTreeSet::new();
@@ -135,12 +145,7 @@ pub(crate) fn run(args: &FullArgs) -> anyhow::Result<()> {
         println!("refused after {:?}", asked.elapsed());
         break;
     }
-    let mut slowest = Duration::ZERO;
-    for _ in 0..1_000 {
-        let asked = Instant::now();
-        ensure!(!publish(&mut publisher, number)?, "a publish was taken on a full disk");
-        slowest = slowest.max(asked.elapsed());
-    }
+    let slowest = slowest_refusal(&mut publisher, number)?;
     println!("1000 publishes refused, the slowest after {slowest:?}");
     // A crash and a start in the mode.
     let address = broker.tcp_addr().to_string();
