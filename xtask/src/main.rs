@@ -1,9 +1,10 @@
-//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | steady | kill | errors`.
+//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | steady | kill | errors | full`.
 #![expect(clippy::print_stdout, reason = "a command line's output is its purpose")]
 
 mod bench;
 mod ci;
 mod errors;
+mod full;
 mod kill;
 mod purity;
 mod run;
@@ -38,6 +39,8 @@ enum Task {
     Kill(kill::KillArgs),
     /// Let a real broker's disk fail, one call after another, and check what it kept
     Errors(errors::ErrorsArgs),
+    /// Fill the disk of a real broker, a small tmpfs, and free it again
+    Full(full::FullArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -50,5 +53,6 @@ fn main() -> anyhow::Result<()> {
         Task::Steady(args) => steady::run(&args),
         Task::Kill(args) => kill::run(&args),
         Task::Errors(args) => errors::run(&args),
+        Task::Full(args) => full::run(&args),
     }
 }

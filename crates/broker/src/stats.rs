@@ -51,6 +51,18 @@ pub struct Stats {
     pub replay_bytes_max: u64,
     /// How often publishes of a session waited for a checkpoint, so that they stay bounded.
     pub replay_waits: u64,
+    /// Bytes that are free on the disk of the log; 0 where it has no bound.
+    pub disk_free: u64,
+    /// So little is free that publishes are refused.
+    pub disk_is_low: bool,
+    /// How often that has begun.
+    pub disk_low_times: u64,
+    /// Requests refused because the disk is full or nearly so.
+    pub refused_space: u64,
+    /// Bytes set aside for a full disk.
+    pub reserve_bytes: u64,
+    /// Bytes that settlements could still write if nothing were free.
+    pub settlements_left: u64,
     /// The longest time that the engine was held for one batch of requests or one commit.
     pub longest_turn: Duration,
     /// How often that took more than 2 ms.

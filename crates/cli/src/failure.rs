@@ -148,6 +148,7 @@ impl From<StartError> for Failure {
             StartError::Record { .. } => {
                 Self::Corrupt(format!("{error}\nsluice log verify shows what there is"))
             }
+            StartError::NoSpace => Self::Other(error.to_string()),
             StartError::Clock { .. } => Self::settings(error),
         }
     }

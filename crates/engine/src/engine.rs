@@ -77,6 +77,8 @@ pub struct Engine {
     pub(crate) hidden: Vec<QueueNo>,
     /// Queues whose parked receives may find something by now.
     pub(crate) stirred: Vec<QueueNo>,
+    /// Receives that wait get nothing.
+    pub(crate) holds_deliveries: bool,
     /// Copies of durable messages for subscribers at most once, until they are committed.
     pub(crate) hidden_copies: VecDeque<HiddenCopy>,
     /// Queues that are gone, of which messages are still to be forgotten.
@@ -144,6 +146,7 @@ impl Engine {
             queues_held: Holdings::default(),
             subscription_queues: 0,
             stirred: Vec::new(),
+            holds_deliveries: false,
             lease_key: LeaseKey::from_bytes(key.to_le_bytes()),
             start: 0,
             next: Counters::default(),
@@ -227,15 +230,17 @@ impl Engine {
         &mut self,
         session: SessionId,
         tag: u64,
-        code: Code,
-        reason: &'static str,
+        refusal: Refusal,
         effects: &mut Effects,
     ) -> Ran {
         let out_max = self.config.session_out_max;
         match self.sessions.get(&session).filter(|state| !state.closed) {
             None => return Ran::Done,
             Some(state) if !state.has_room(ANSWER_WEIGHT, out_max) => return Ran::NoRoom,
-            Some(_) => self.refuse(effects, session, tag, code, reason),
+            Some(_) => {
+                self.stats.refused += 1;
+                self.reply(effects, session, tag, Answer::Refused(refusal), Need::NONE);
+            }
         }
         Ran::Done
     }

@@ -20,6 +20,7 @@ mod random;
 mod receive;
 mod record;
 mod restore;
+mod scarce;
 mod session;
 mod settle;
 mod stats;

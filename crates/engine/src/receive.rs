@@ -269,7 +269,8 @@ impl Engine {
     /// Answers the receives that wait for messages of this queue, in their order.
     pub(crate) fn serve_parked(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
         while let Some((ticket, parked)) = self.queues.get(&no).and_then(|q| q.parked.first()) {
-            let Some(seq) = self.next_message(turn, no) else { break };
+            let found = if self.holds_deliveries { None } else { self.next_message(turn, no) };
+            let Some(seq) = found else { break };
             if self.holds_too_much(parked.session, parked.bound) {
                 self.unpark(no, ticket);
                 self.refuse_parked(turn, &parked);

@@ -133,7 +133,11 @@ impl Engine {
         Ok((no, self.queues.get(&no).map_or(Need::NONE, Queue::need)))
     }
 
-    fn oldest_detached(&self, session: SessionId, subscribe: &Subscribe) -> Option<QueueNo> {
+    pub(crate) fn oldest_detached(
+        &self,
+        session: SessionId,
+        subscribe: &Subscribe,
+    ) -> Option<QueueNo> {
         let owner = self.sessions.get(&session)?.owner.clone();
         let candidates = self.unnamed.get(&(owner, subscribe.pattern.clone()))?;
         candidates

@@ -38,6 +38,10 @@ pub struct Counters {
     pub calm_phases: u64,
     /// Times that publishes waited for a checkpoint.
     pub replay_waits: u64,
+    /// Times that the broker found the disk low.
+    pub disk_low: u64,
+    /// Requests that it refused for that.
+    pub refused_space: u64,
     /// Bytes of bodies moved out of sparse segments.
     pub moved_bytes: u64,
     /// Acks that were confirmed.
@@ -164,6 +168,8 @@ fields! {
     unreadable,
     calm_phases,
     replay_waits,
+    disk_low,
+    refused_space,
     moved_bytes,
     acked,
     starts,
@@ -194,6 +200,7 @@ fields! {
     disk.failed_writes,
     disk.failed_reads,
     disk.no_space,
+    disk.hogged,
     disk.bit_flips,
     disk.cut_operations,
 }

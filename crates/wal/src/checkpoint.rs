@@ -20,6 +20,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{FORMAT_MAJOR, Position, Sequence, crc, u32_at, u64_at};
 use crate::history::damaged;
+use crate::reserve::{self, Reserve};
 
 pub use copy::Held;
 pub(crate) use copy::{ImageCopy, is_file_of, relabel};
@@ -33,6 +34,8 @@ const HEADER: usize = 64;
 const ENTRY: usize = 36;
 /// Bytes gathered before they are written to an image.
 const FLUSH: usize = 1 << 20;
+/// With less free space than this and all chunks an image is written to the reserve.
+const SHORT: u64 = 1 << 20;
 /// Bytes of chunks that one generation moves out of old images at most.
 const MOVE_MAX: u64 = 8 << 20;
 
@@ -146,6 +149,10 @@ pub struct Checkpoints<D: Disk> {
     newest: u32,
     /// Bytes written for checkpoints since they were opened.
     written_bytes: u64,
+    /// A generation whose image was begun and that was not published.
+    unpublished: Option<u32>,
+    /// Space for when there is none.
+    reserve: Option<Arc<Reserve<D>>>,
 }
 
 impl<D: Disk> Checkpoints<D> {
@@ -174,9 +181,31 @@ impl<D: Disk> Checkpoints<D> {
         kept.sort_by_key(|manifest: &Manifest| manifest.generation);
         let durable = kept.iter().map(|manifest| manifest.durable).max().unwrap_or_default();
         Ok((
-            Self { disk, log_id, kept, held: Vec::new(), durable, newest, written_bytes: 0 },
+            Self {
+                disk,
+                log_id,
+                kept,
+                held: Vec::new(),
+                durable,
+                newest,
+                written_bytes: 0,
+                unpublished: None,
+                reserve: None,
+            },
             damaged,
         ))
+    }
+
+    /// Has them fall back on `reserve`.
+    pub(crate) fn set_reserve(&mut self, reserve: Option<Arc<Reserve<D>>>) {
+        self.reserve = reserve;
+    }
+
+    /// Bytes of an image of everything in the newest generation, and of its manifest.
+    pub fn whole_bytes(&self) -> (u64, u64) {
+        let Some(manifest) = self.latest() else { return (0, 0) };
+        let image = manifest.chunks.values().map(|place| u64::from(place.len)).sum();
+        (image, (HEADER + 4 + manifest.chunks.len() * ENTRY) as u64)
     }
 
     pub(crate) fn latest(&self) -> Option<&Manifest> {
@@ -220,13 +249,39 @@ impl<D: Disk> Checkpoints<D> {
     /// # Errors
     /// The disk refused; nothing has changed.
     pub fn begin(&mut self, position: Position) -> Result<CheckpointWriter<D>, WalError> {
-        self.newest += 1;
-        let generation = self.newest;
+        self.remove_unpublished();
+        let generation = self.newest + 1;
         let path = image_path(generation);
-        let image = self.disk.create(&path).map_err(WalError::io("create", &*path))?;
+        let (image, reserved) = self.find_space(&path)?;
+        self.newest = generation;
+        self.unpublished = Some(generation);
         let chunks = self.latest().map(|manifest| manifest.chunks.clone()).unwrap_or_default();
         let manifest = Manifest { generation, position, durable: Sequence(0), time_ms: 0, chunks };
-        Ok(CheckpointWriter { image, buffer: image_header(), flushed: 0, manifest })
+        Ok(CheckpointWriter { image, reserved, buffer: image_header(), flushed: 0, manifest })
+    }
+
+    /// A file for an image, and whether it is the reserve's.
+    fn find_space(&self, path: &str) -> Result<(Arc<D::File>, bool), WalError> {
+        let space = self.disk.space().map_err(WalError::io("measure", "the disk"))?;
+        // As a rule an image holds only what has changed, but that is not known before.
+        let (image, manifest) = self.whole_bytes();
+        let short = space.is_some_and(|space| space.free < image + manifest + SHORT);
+        if let (true, Some(reserve)) = (short, &self.reserve)
+            && let Some(file) = reserve.take(reserve::CHECKPOINT, path)?
+        {
+            return Ok((file, true));
+        }
+        let file = self.disk.create(path).map_err(WalError::io("create", path))?;
+        Ok((file, false))
+    }
+
+    /// Gives back what an image has taken that was given up.
+    fn remove_unpublished(&mut self) {
+        if let Some(generation) = self.unpublished.take() {
+            // What is left of it then goes with the next generation.
+            let _ = self.disk.remove(&image_path(generation));
+            let _ = self.disk.sync_folder(FOLDER);
+        }
     }
 
     /// Makes a finished generation the newest, and removes what neither kept one needs.
@@ -248,10 +303,15 @@ impl<D: Disk> Checkpoints<D> {
             synced.0 + 1 >= writer.manifest.position.next.0,
             "a checkpoint must not show more than the log has made safe"
         );
-        self.move_out_of_old_images(&mut writer)?;
+        if !writer.reserved {
+            self.move_out_of_old_images(&mut writer)?;
+        }
         writer.flush()?;
         let generation = writer.manifest.generation;
         let image = image_path(generation);
+        if writer.reserved {
+            writer.image.truncate(writer.flushed).map_err(WalError::io("truncate", &*image))?;
+        }
         writer.image.sync().map_err(WalError::io("sync", &*image))?;
         // The image has its name before any manifest can name it.
         self.disk.sync_folder(FOLDER).map_err(WalError::io("sync", FOLDER))?;
@@ -260,18 +320,40 @@ impl<D: Disk> Checkpoints<D> {
         let bytes = writer.manifest.encode(self.log_id);
         let path = manifest_path(generation);
         let temporary = format!("{path}.tmp");
-        let file = self.disk.create(&temporary).map_err(WalError::io("create", &*temporary))?;
-        file.write_at(0, &bytes).map_err(WalError::io("write", &*temporary))?;
-        file.sync().map_err(WalError::io("sync", &*temporary))?;
+        self.write_manifest(&temporary, &bytes)?;
         self.disk.rename(&temporary, &path).map_err(WalError::io("rename", &*temporary))?;
         self.disk.sync_folder(FOLDER).map_err(WalError::io("sync", FOLDER))?;
         self.written_bytes += writer.flushed + bytes.len() as u64;
         self.kept.push(writer.manifest);
+        self.unpublished = None;
         self.durable = self.durable.max(synced);
         while self.kept.len() > 2 {
             self.kept.remove(0);
         }
         self.remove_unneeded()
+    }
+
+    fn write_manifest(&self, temporary: &str, bytes: &[u8]) -> Result<(), WalError> {
+        let write = |file: &D::File| {
+            file.write_at(0, bytes).map_err(WalError::io("write", temporary))?;
+            file.sync().map_err(WalError::io("sync", temporary))
+        };
+        let create = || self.disk.create(temporary).map_err(WalError::io("create", temporary));
+        let full = match create().and_then(|file| write(&file)) {
+            Err(error) if error.is_no_space() => error,
+            other => return other,
+        };
+        match &self.reserve {
+            Some(reserve) => match reserve.take(reserve::MANIFEST, temporary)? {
+                Some(file) => {
+                    let len = bytes.len() as u64;
+                    file.truncate(len).map_err(WalError::io("truncate", temporary))?;
+                    write(&file)
+                }
+                None => Err(full),
+            },
+            None => Err(full),
+        }
     }
 
     /// Moves chunks out of images that hold less than half of what they did, a bounded amount.
@@ -357,6 +439,8 @@ impl<D: Disk> Checkpoints<D> {
 #[derive(Debug)]
 pub struct CheckpointWriter<D: Disk> {
     image: Arc<D::File>,
+    /// The image is a file of the reserve's, longer than what is written to it.
+    reserved: bool,
     buffer: Vec<u8>,
     flushed: u64,
     manifest: Manifest,

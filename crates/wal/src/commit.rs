@@ -48,6 +48,8 @@ pub(crate) struct Outcome<D: Disk> {
     pub(crate) active: Arc<Segment<D::File>>,
     pub(crate) chain: u32,
     pub(crate) frames: Vec<PendingFrame>,
+    /// Of these nothing was written, for want of space for their segment.
+    pub(crate) left: Vec<PendingFrame>,
     pub(crate) written: Sequence,
     pub(crate) synced: Sequence,
     pub(crate) appended: u64,
@@ -66,12 +68,22 @@ impl<D: Disk> Commit<D> {
 
     fn write(self) -> Result<Outcome<D>, WalError> {
         let Self { store, mut active, mut frames, mut chain, mut written, mut synced, .. } = self;
-        for frame in &mut frames {
+        let mut left = Vec::new();
+        for at in 0..frames.len() {
+            let frame = &mut frames[at];
             if frame.segment != active.number {
                 // All of a segment is safe before the first frame of the next is written.
                 active.sync()?;
                 synced = written;
-                active = store.begin(frame.segment)?;
+                active = match store.begin(frame.segment) {
+                    Ok(next) => next,
+                    Err(error) if error.is_no_space() => {
+                        // Not a byte of them has met the disk: they can wait for space.
+                        left = frames.split_off(at);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                };
             }
             let seed = Seed {
                 log_id: store.log_id,
@@ -104,6 +116,6 @@ impl<D: Disk> Commit<D> {
             active.sync()?;
             synced = written;
         }
-        Ok(Outcome { active, chain, frames, written, synced, appended: self.appended })
+        Ok(Outcome { active, chain, frames, left, written, synced, appended: self.appended })
     }
 }

@@ -13,6 +13,9 @@ pub struct Config {
     pub record_max: usize,
     /// Bytes of recently written frames that are kept in memory for readers.
     pub resident_bytes: usize,
+    /// Bytes of the reserve that are for settlements while the disk is full; rounded up to whole
+    /// segments, fewer on a small disk.
+    pub settlements_reserve: u64,
     /// Run on file systems that copy on write, where a full disk can break a promise.
     pub allow_unsafe_fs: bool,
 }
@@ -24,6 +27,7 @@ impl Default for Config {
             frame_bytes: 1 << 20,
             record_max: 16 << 20,
             resident_bytes: 8 << 20,
+            settlements_reserve: 64 << 20,
             allow_unsafe_fs: false,
         }
     }
@@ -52,6 +56,9 @@ impl Config {
         };
         let segment = self.segment_bytes;
         let sizes = (64 << 10)..=(2 << 30);
+        let settlements = self.settlements_reserve;
+        let holds = ((64 << 10)..=(16 << 30)).contains(&settlements);
+        check("settlements_reserve", settlements, holds, "64 KiB .. 16 GiB")?;
         check("segment_bytes", segment, sizes.contains(&segment), "64 KiB .. 2 GiB")?;
         let record = self.record_max as u64;
         check("record_max", record, (1..=segment / 2).contains(&record), "1 .. segment_bytes / 2")

@@ -53,6 +53,18 @@ pub enum WalError {
 }
 
 impl WalError {
+    /// Whether the disk is full. What was tried has not happened; it may be tried again.
+    pub fn is_no_space(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let Self::Io { source, .. } = self else { return false };
+        matches!(source.kind(), StorageFull | QuotaExceeded)
+    }
+
+    /// There is no space for a file.
+    pub(crate) fn no_space(path: impl Into<String>) -> Self {
+        Self::io("allocate", path)(io::ErrorKind::StorageFull.into())
+    }
+
     /// Puts what was tried beside what the disk said.
     pub(crate) fn io(
         action: &'static str,

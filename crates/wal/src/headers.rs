@@ -76,6 +76,11 @@ impl<D: Disk> History<D> {
             // Its first frames can't be read, so nobody knows what they took the place of.
             return Ok(None);
         }
+        if self.segments.range(..number).next().is_none() {
+            // It took the place of all there was before, wherever that ended.
+            let segment = number.saturating_sub(1);
+            return Ok(Some(Cut { segment, offset: SEGMENT_HEADER, next: first.sequence }));
+        }
         for entry in self.segments.range(..number).map(|(_, entry)| entry) {
             let Some(start) = crate::inspect::first_position(entry)? else { continue };
             let mut found = (start.next == first.sequence).then_some(start);

@@ -224,6 +224,10 @@ impl<D: Disk> History<D> {
         visit: &mut impl FnMut(FrameView<'_>) -> Result<(), WalError>,
     ) -> Result<(), WalError> {
         let Some(entry) = self.segments.get(&end.position.segment) else { return Ok(()) };
+        if Self::is_void(entry) {
+            // Its file may be gone by now.
+            return Ok(());
+        }
         let mut window = Window::default();
         loop {
             let Position { segment, offset, next } = end.position;

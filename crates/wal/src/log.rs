@@ -11,13 +11,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::commit::{Commit, Committed, Outcome, PendingFrame};
 use crate::config::Config;
-use crate::disk::Disk;
+use crate::disk::{Disk, Space};
 use crate::error::WalError;
 use crate::format::{
     BODY_CHECKSUM, BodyRef, FRAME_HEADER, FrameKind, Position, RECORD_HEADER, SEGMENT_HEADER,
     Sequence, body_crc,
 };
 use crate::reader::Reader;
+use crate::reserve::{Plan, Refill, ReserveStatus};
 use crate::store::{Segment, Step, Store};
 
 /// Bytes that the log adds to a record's head and body, at most.
@@ -50,6 +51,8 @@ pub struct Log<D: Disk> {
     chain: u32,
     resident: Resident,
     committing: bool,
+    /// The last commit found no space for all that it was to write.
+    stalled: bool,
     poisoned: bool,
 }
 
@@ -98,6 +101,7 @@ impl<D: Disk> Log<D> {
             chain,
             resident: Resident::new(config.resident_bytes),
             committing: false,
+            stalled: false,
             poisoned: false,
             store,
             config,
@@ -245,12 +249,15 @@ impl<D: Disk> Log<D> {
                 return Err(error);
             }
         };
-        let Outcome { active, chain, frames, written, synced, appended } = outcome;
+        let Outcome { active, chain, frames, left, written, synced, appended } = outcome;
         self.active = active;
         self.chain = chain;
         self.written = written;
         self.synced = synced;
-        self.settled = appended;
+        let left_bytes: usize = left.iter().map(|frame| frame.bytes.len() - FRAME_HEADER).sum();
+        self.settled = appended - left_bytes as u64;
+        self.stalled = !left.is_empty();
+        self.frames.closed.splice(0..0, left);
         for frame in frames {
             self.framed += frame.bytes.len() as u64;
             if let Some(buffer) = self.resident.keep(frame) {
@@ -258,6 +265,36 @@ impl<D: Disk> Log<D> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the last commit found no space for all that it was to write. Nothing is in doubt:
+    /// the next one tries again.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    /// Whether a commit has met a full disk since this was last asked, and went on from the
+    /// reserve or stalled.
+    pub fn take_met_full(&self) -> bool {
+        self.store.take_met_full()
+    }
+
+    /// Bytes of frames that can be appended and committed whatever happens to the disk.
+    pub fn runway(&self) -> u64 {
+        let Frames { segment, offset, buffer, .. } = &self.frames;
+        let segment_bytes = self.config.segment_bytes;
+        let whole = u64::from(self.store.assured()).saturating_sub(u64::from(*segment));
+        let used = u64::from(*offset) + buffer.len() as u64;
+        match self.store.assured() < *segment {
+            true => 0,
+            false => (whole.saturating_mul(segment_bytes))
+                .saturating_add(segment_bytes.saturating_sub(used)),
+        }
+    }
+
+    /// What is set aside for a full disk; nothing where the disk has no bound.
+    pub fn reserve(&self) -> ReserveStatus {
+        self.store.reserve.as_ref().map(|reserve| reserve.status()).unwrap_or_default()
     }
 
     /// The number of the last record appended.
@@ -411,6 +448,22 @@ impl<D: Disk> Maintenance<D> {
     /// needed, and fails then if it must.
     pub fn step(&self, zero: bool) -> Result<Step, WalError> {
         self.store.step(zero)
+    }
+
+    /// How much room the disk has; none where it has no bound.
+    ///
+    /// # Errors
+    /// The disk refused.
+    pub fn space(&self) -> Result<Option<Space>, WalError> {
+        self.store.disk.space().map_err(WalError::io("measure", "the disk"))
+    }
+
+    /// Plans the reserve anew, and makes or removes one of its files if it is not as planned.
+    ///
+    /// # Errors
+    /// The disk refused, for another reason than that it is full.
+    pub fn refill(&self, plan: Plan) -> Result<Refill, WalError> {
+        self.store.refill(plan)
     }
 }
 

@@ -12,7 +12,7 @@
 //! Otherwise it is a *torn tail*: it is copied to `quarantine/` and counted. Recovery deletes
 //! nothing, and a crash in any of its steps changes nothing.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::checkpoint::{Checkpoints, ChunkKey};
@@ -25,7 +25,11 @@ use crate::format::{
 };
 use crate::history::{End, Entry, History, Window, damaged, extent, is_zero, seed_at};
 use crate::log::Log;
-use crate::store::{Segment, Store};
+use crate::reserve::{self, Reserve};
+use crate::store::{Origin, Segment, Store};
+
+/// Most bytes of frames that a start gathers out of almost empty segments.
+const GATHER_MAX: u64 = 1 << 20;
 
 /// What a start found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,11 +74,29 @@ pub struct Scanned<D: Disk> {
     clean: bool,
     torn: Option<Torn>,
     unproven: VecDeque<Unproven>,
+    /// Where the segments begin that are taken for unproven as a whole.
+    gathered: Option<Position>,
+    /// What replay reads of each segment.
+    replayed: BTreeMap<u32, Stretch>,
     last_time_ms: u64,
+}
+
+/// The frames of one segment that replay reads.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    /// The number of the first record in it or behind it.
+    first: Sequence,
+    bytes: u64,
 }
 
 /// A log, the first damage to its frames, and headers to replace damaged ones.
 pub(crate) type Surveyed<D> = (Scanned<D>, Option<Damage>, Vec<SegmentHeader>);
+
+/// A reserve, where the disk has a bound.
+type SharedReserve<D> = Option<Arc<Reserve<D>>>;
+
+/// The files of a log that is ready to go on, where it goes on, and the checksum to continue.
+type Made<D> = (Store<D>, Position, u32);
 
 /// A tail that a crash cut short.
 #[derive(Clone, Copy, Debug)]
@@ -171,6 +193,8 @@ impl<D: Disk> Scanned<D> {
             clean: true,
             torn: None,
             unproven: VecDeque::new(),
+            gathered: None,
+            replayed: BTreeMap::new(),
             last_time_ms: 0,
         })
     }
@@ -244,9 +268,10 @@ impl<D: Disk> Scanned<D> {
 
     /// Without a checkpoint everything has to be there from the first record on.
     fn check_beginning(&self) -> Result<(), WalError> {
-        let (None, Some((number, entry))) =
-            (self.checkpoints.position(), self.history.segments.first_key_value())
-        else {
+        // Void ones before it may have been removed in any order.
+        let mut segments = self.history.segments.iter();
+        let first = segments.find(|(_, entry)| !History::<D>::is_void(entry));
+        let (None, Some((number, entry))) = (self.checkpoints.position(), first) else {
             return Ok(());
         };
         let begins = match entry.header.cut {
@@ -267,6 +292,7 @@ impl<D: Disk> Scanned<D> {
     fn examine(&mut self) -> Result<(), WalError> {
         self.check_beginning()?;
         let mut unproven = VecDeque::new();
+        let mut replayed = BTreeMap::new();
         let mut durable = self.checkpoints.durable();
         let mut last_kind = FrameKind::Records;
         let mut last_time_ms = self.checkpoints.latest().map_or(0, |latest| latest.time_ms);
@@ -280,6 +306,8 @@ impl<D: Disk> Scanned<D> {
             let header = frame.header;
             durable = durable.max(header.durable);
             settle(&mut unproven, durable);
+            let stretch = Stretch { first: header.first, bytes: 0 };
+            replayed.entry(frame.segment).or_insert(stretch).bytes += frame.whole_len();
             if header.count > 0 {
                 let (segment, offset) = (frame.segment, frame.offset);
                 unproven.push_back(Unproven { segment, offset, header });
@@ -295,6 +323,7 @@ impl<D: Disk> Scanned<D> {
         self.last_time_ms = last_time_ms;
         self.clean = last_kind == FrameKind::CloseMark;
         self.unproven = unproven;
+        self.replayed = replayed;
         self.judge_tail(durable)
     }
 
@@ -346,35 +375,97 @@ impl<D: Disk> Scanned<D> {
     pub fn open(mut self, time_ms: u64) -> Result<Opened<D>, WalError> {
         // All that is read is read before anything is written: a disk that can't be read leaves
         // everything as it was.
+        let rewritten = self.unproven();
+        if !self.is_new() {
+            self.gather_short_segments()?;
+        }
         let payloads = self.unproven_payloads()?;
-        let quarantined = self.quarantine()?;
+        self.remove_unfinished()?;
+        let reserve = self.reserve()?;
+        let quarantined = self.quarantine(reserve.as_deref())?;
         let recovery = self.history.recovery();
         let mut report = RecoveryReport {
             clean: self.clean,
             torn_bytes: self.torn_bytes(),
             quarantined,
-            rewritten: self.unproven(),
+            rewritten,
             damaged_checkpoints: self.damaged_checkpoints,
             recovery,
         };
         let (store, position, chain) = if self.is_new() {
-            self.found()?
+            self.found(&reserve)?
         } else {
             // After a clean end too: nothing proves that its own mark is on the disk, so nothing
             // may be chained to it.
             report.recovery = recovery + 1;
-            self.rewrite(recovery + 1, time_ms, &payloads)?
+            self.rewrite(recovery + 1, time_ms, &payloads, &reserve)?
         };
-        self.remove_unfinished()?;
+        store.remove_void();
         let active = store.pin(position.segment).ok_or(WalError::Poisoned)?;
-        let Self { history, checkpoints, .. } = self;
+        let Self { history, mut checkpoints, .. } = self;
+        checkpoints.set_reserve(reserve);
         let log = Log::at(Arc::new(store), active, position, chain);
         Ok(Opened { log, checkpoints, report, history })
     }
 
+    /// Takes the last segments as a whole for unproven, as long as there is little in them: a start
+    /// after the other, each of which begins a segment, would fill the disk with almost empty ones.
+    /// What a checkpoint or an image refers to by its place stays where it is.
+    fn gather_short_segments(&mut self) -> Result<(), WalError> {
+        let segment_bytes = self.config.segment_bytes;
+        let space = self.disk.space().map_err(WalError::io("measure", "the disk"))?;
+        let bytes_max = match space {
+            // There may be nothing but the reserve for this start and those after it.
+            Some(space) if space.free < 2 * segment_bytes => segment_bytes / 8 * 7,
+            _ => GATHER_MAX.min(segment_bytes / 4),
+        };
+        let fixed = self.checkpoints.positions().map(|position| position.segment).max();
+        let mut bytes = 0;
+        let mut from = None;
+        for (number, stretch) in self.replayed.iter().rev() {
+            bytes += stretch.bytes;
+            if bytes > bytes_max || fixed.is_some_and(|fixed| *number <= fixed) {
+                break;
+            }
+            from = Some(Position { segment: *number, offset: SEGMENT_HEADER, next: stretch.first });
+        }
+        // What is unproven lies in the last segment that holds any frame; nothing of it may be left.
+        let unproven = self.unproven.front().map(|frame| frame.segment);
+        let Some(from) = from.filter(|from| unproven.is_none_or(|first| from.segment <= first))
+        else {
+            return Ok(());
+        };
+        let mut frames = VecDeque::new();
+        let end = self.history.walk(from, |frame| {
+            if frame.header.count > 0 {
+                let (segment, offset, header) = (frame.segment, frame.offset, frame.header);
+                frames.push_back(Unproven { segment, offset, header });
+            }
+            Ok(())
+        })?;
+        if end.position != self.end.position {
+            let (file, offset) = (segment_name(end.position.segment), end.position.offset);
+            let what = "a frame that reads differently each time";
+            return Err(damaged(&file, offset.into(), end.position.next, what));
+        }
+        self.unproven = frames;
+        self.gathered = Some(from);
+        Ok(())
+    }
+
+    /// What is set aside for a full disk.
+    fn reserve(&self) -> Result<SharedReserve<D>, WalError> {
+        if self.disk.space().map_err(WalError::io("measure", "the disk"))?.is_none() {
+            return Ok(None);
+        }
+        let Config { segment_bytes, settlements_reserve, .. } = self.config;
+        let reserve = Reserve::open(self.disk.clone(), segment_bytes, settlements_reserve)?;
+        Ok(Some(Arc::new(reserve)))
+    }
+
     /// Begins a log where there was none.
-    fn found(&mut self) -> Result<(Store<D>, Position, u32), WalError> {
-        let store = self.store(1, 0);
+    fn found(&mut self, reserve: &SharedReserve<D>) -> Result<Made<D>, WalError> {
+        let store = self.store(1, 0).with_reserve(reserve.clone());
         store.begin(1)?;
         let position = Position { segment: 1, offset: SEGMENT_HEADER, next: Sequence(1) };
         Ok((store, position, 0))
@@ -405,16 +496,33 @@ impl<D: Disk> Scanned<D> {
     }
 
     /// Copies a torn tail to a file of its own.
-    fn quarantine(&self) -> Result<Vec<String>, WalError> {
+    fn quarantine(&self, reserve: Option<&Reserve<D>>) -> Result<Vec<String>, WalError> {
         let Some(torn) = self.torn else { return Ok(Vec::new()) };
         let Some(entry) = self.history.segments.get(&torn.segment) else { return Ok(Vec::new()) };
         let mut window = Window::default();
         let bytes = window.read(entry, torn.start, (torn.end - torn.start) as usize)?;
         let bytes = &bytes[..bytes.len().min((torn.end - torn.start) as usize)];
         let path = self.quarantine_path(torn, bytes)?;
-        let copy = self.disk.create(&path).map_err(WalError::io("create", &*path))?;
-        copy.write_at(0, bytes).map_err(WalError::io("write", &*path))?;
-        copy.sync().map_err(WalError::io("sync", &*path))?;
+        let write = |copy: &D::File| {
+            copy.write_at(0, bytes).map_err(WalError::io("write", &*path))?;
+            copy.sync().map_err(WalError::io("sync", &*path))
+        };
+        let create = || self.disk.create(&path).map_err(WalError::io("create", &*path));
+        let mut written = create().and_then(|copy| write(&copy));
+        if written.as_ref().is_err_and(WalError::is_no_space) {
+            let reserved = reserve.map(|reserve| reserve.take(reserve::QUARANTINE, &path));
+            if let Some(copy) = reserved.transpose()?.flatten() {
+                let shortened = copy.truncate(bytes.len() as u64);
+                shortened.map_err(WalError::io("truncate", &*path))?;
+                written = write(&copy);
+            }
+        }
+        if written.as_ref().is_err_and(WalError::is_no_space) {
+            // Nobody was promised anything of it: no reason not to start.
+            self.disk.remove(&path).map_err(WalError::io("remove", &*path))?;
+            return Ok(Vec::new());
+        }
+        written?;
         self.disk.sync_folder("quarantine").map_err(WalError::io("sync", "quarantine"))?;
         Ok(vec![path])
     }
@@ -475,22 +583,23 @@ impl<D: Disk> Scanned<D> {
         recovery: u32,
         time_ms: u64,
         payloads: &[Vec<u8>],
-    ) -> Result<(Store<D>, Position, u32), WalError> {
+        reserve: &SharedReserve<D>,
+    ) -> Result<Made<D>, WalError> {
         let newest = self.history.segments.keys().next_back().copied().unwrap_or_default();
         let number = newest + 1;
         let end = self.end.position;
-        let cut = self
-            .unproven
-            .front()
-            .map_or(Cut { segment: end.segment, offset: end.offset, next: end.next }, |first| {
-                Cut { segment: first.segment, offset: first.offset, next: first.header.first }
-            });
-        let cut = self.history.first_cut(cut);
+        let first = self.unproven.front().map(|first| {
+            let Unproven { segment, offset, header } = *first;
+            Position { segment, offset, next: header.first }
+        });
+        let Position { segment, offset, next } = self.gathered.or(first).unwrap_or(end);
+        let cut = self.history.first_cut(Cut { segment, offset, next });
         let maker =
-            Store::new(self.disk.clone(), self.config.clone(), self.log_id, recovery, newest);
+            Store::new(self.disk.clone(), self.config.clone(), self.log_id, recovery, newest)
+                .with_reserve(reserve.clone());
         let mut offset = SEGMENT_HEADER;
         let mut chain = 0;
-        let made = maker.make(number, Some(cut), self.last(), |file| {
+        let made = maker.make(number, Some(cut), self.last(), Origin::Recovery, |file| {
             for (frame, payload) in self.unproven.iter().zip(payloads) {
                 let seed = Seed { log_id: self.log_id, recovery, segment: number, offset };
                 let header = FrameHeader {
@@ -514,7 +623,7 @@ impl<D: Disk> Scanned<D> {
         let header = SegmentHeader { log_id, segment: number, recovery, cut: Some(cut), safe };
         let len = self.config.segment_bytes.max(offset.into());
         self.history.add(header, made.file, len);
-        let store = self.store(recovery, number);
+        let store = self.store(recovery, number).with_reserve(reserve.clone());
         Ok((store, Position { segment: number, offset, next: end.next }, chain))
     }
 }

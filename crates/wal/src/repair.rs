@@ -12,6 +12,7 @@
 //! was there is changed, and what becomes void is copied to `quarantine/` before.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::disk::{Disk, DiskFile};
@@ -23,8 +24,9 @@ use crate::format::{
 use crate::headers;
 use crate::history::{Window, damaged, seed_at};
 use crate::recovery::{Replayed, Scanned, replay, replay_frame};
+use crate::reserve::Reserve;
 use crate::salvage::Intact;
-use crate::store::Store;
+use crate::store::{Origin, Store};
 
 /// Most bytes of frames that a repair writes anew: offsets in a segment have 32 bits.
 const REWRITE_MAX: u64 = 2 << 30;
@@ -221,7 +223,10 @@ impl<D: Disk> Survey<D> {
             let is_free = |number: &u32| !taken.contains(&format!("{name}.{number}"));
             let Some(number) = (1..=u32::MAX).find(is_free) else { continue };
             let path = format!("quarantine/{name}.{number}");
-            let copy = headers::copy(disk, &name, &path)?;
+            let copy = headers::copy(disk, &name, &path).inspect_err(|_| {
+                // Half a copy says less than the file, which stays, and takes space.
+                let _ = disk.remove(&path);
+            })?;
             copy.sync().map_err(WalError::io("sync", &*path))?;
             copies.push(path);
         }
@@ -240,10 +245,13 @@ impl<D: Disk> Survey<D> {
         let config = Config { segment_bytes: longest, ..Config::default() };
         let log_id = self.scanned.log_id();
         let number = newest + 1;
-        let store = Store::new(self.scanned.disk().clone(), config, log_id, recovery, newest);
+        let disk = self.scanned.disk();
+        let reserve = Reserve::open(disk.clone(), longest, 0)?;
+        let store = Store::new(disk.clone(), config, log_id, recovery, newest)
+            .with_reserve(Some(Arc::new(reserve)));
         let first = Seed { log_id, recovery, segment: number, offset: SEGMENT_HEADER };
         let time_ms = self.scanned.last_time_ms();
-        store.make(number, Some(cut), self.last(), |file| {
+        store.make(number, Some(cut), self.last(), Origin::Recovery, |file| {
             let mut out = Anew { file, seed: first, chain: 0, durable: Sequence(next.0 - 1) };
             let mut lost = self.lost.iter().copied().peekable();
             let mut window = Window::default();

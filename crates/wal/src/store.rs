@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{Cut, SEGMENT_HEADER, SegmentHeader, Sequence, segment_name};
+use crate::reserve::{Plan, Refill, Reserve};
 
 /// Bytes of zeros that one step of preparation writes.
 const ZERO_STEP: usize = 1 << 20;
@@ -87,6 +89,23 @@ pub(crate) struct Store<D: Disk> {
     /// Held while a segment is made, so that no two threads make the same one.
     making: Mutex<()>,
     files: Mutex<Files<D::File>>,
+    /// Space for when there is none; none where the disk has no bound.
+    pub(crate) reserve: Option<Arc<Reserve<D>>>,
+    /// The highest number of a segment that there is space for, whatever happens.
+    assured: AtomicU32,
+    /// A commit has met a full disk since somebody last asked.
+    met_full: AtomicBool,
+}
+
+/// Where the space for a segment may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Only from what is free.
+    Free,
+    /// From the reserve if nothing is free.
+    Reserve,
+    /// Likewise, and from recovery's part first.
+    Recovery,
 }
 
 /// Whether there is more background work.
@@ -101,7 +120,53 @@ pub enum Step {
 impl<D: Disk> Store<D> {
     pub(crate) fn new(disk: D, config: Config, log_id: u64, recovery: u32, newest: u32) -> Self {
         let files = Files { open: BTreeMap::new(), spare: None, newest, retired: Vec::new() };
-        Self { disk, config, log_id, recovery, making: Mutex::new(()), files: Mutex::new(files) }
+        Self {
+            disk,
+            config,
+            log_id,
+            recovery,
+            making: Mutex::new(()),
+            files: Mutex::new(files),
+            reserve: None,
+            assured: AtomicU32::new(u32::MAX),
+            met_full: AtomicBool::new(false),
+        }
+    }
+
+    /// Has it fall back on `reserve`.
+    pub(crate) fn with_reserve(mut self, reserve: Option<Arc<Reserve<D>>>) -> Self {
+        self.reserve = reserve;
+        self.assure(&self.files.lock());
+        self
+    }
+
+    /// Notes how far the log can go on whatever happens to the disk.
+    fn assure(&self, files: &Files<D::File>) {
+        let Some(reserve) = &self.reserve else { return };
+        let assured = files.newest + u32::from(files.spare.is_some()) + reserve.segments();
+        self.assured.store(assured, Ordering::Release);
+    }
+
+    /// The highest number of a segment that there is space for, whatever happens.
+    pub(crate) fn assured(&self) -> u32 {
+        self.assured.load(Ordering::Acquire)
+    }
+
+    /// Whether a commit has met a full disk since this was last asked.
+    pub(crate) fn take_met_full(&self) -> bool {
+        // A read alone costs those nothing who never meet one.
+        self.met_full.load(Ordering::Acquire) && self.met_full.swap(false, Ordering::AcqRel)
+    }
+
+    /// Plans the reserve anew and does a step towards it.
+    pub(crate) fn refill(&self, plan: Plan) -> Result<Refill, WalError> {
+        let Some(reserve) = &self.reserve else { return Ok(Refill::Whole) };
+        let space = self.disk.space().map_err(WalError::io("measure", "the disk"))?;
+        let Some(space) = space else { return Ok(Refill::Whole) };
+        reserve.plan(plan, space);
+        let refilled = reserve.refill();
+        self.assure(&self.files.lock());
+        refilled
     }
 
     /// Adds a segment that is there.
@@ -124,10 +189,15 @@ impl<D: Disk> Store<D> {
         if let Some(segment) = self.begin_spare(number) {
             return Ok(segment);
         }
-        let segment = Arc::new(self.make(number, None, Sequence(0), |_| Ok(()))?);
+        let made = self.make(number, None, Sequence(0), Origin::Reserve, |_| Ok(()));
+        if made.as_ref().is_err_and(WalError::is_no_space) {
+            self.met_full.store(true, Ordering::Release);
+        }
+        let segment = Arc::new(made?);
         let mut files = self.files.lock();
         files.open.insert(number, Arc::clone(&segment));
         files.newest = number;
+        self.assure(&files);
         Ok(segment)
     }
 
@@ -136,6 +206,7 @@ impl<D: Disk> Store<D> {
         let segment = files.spare.take_if(|spare| spare.segment.number == number)?.segment;
         files.open.insert(number, Arc::clone(&segment));
         files.newest = number;
+        self.assure(&files);
         Some(segment)
     }
 
@@ -147,12 +218,12 @@ impl<D: Disk> Store<D> {
         number: u32,
         cut: Option<Cut>,
         safe: Sequence,
+        from: Origin,
         fill: impl FnOnce(&D::File) -> Result<(), WalError>,
     ) -> Result<Segment<D::File>, WalError> {
         let name = segment_name(number);
         let temporary = format!("{name}.tmp");
-        let file = self.disk.create(&temporary).map_err(WalError::io("create", &*temporary))?;
-        file.allocate(self.config.segment_bytes).map_err(WalError::io("allocate", &*temporary))?;
+        let file = self.find_space(&temporary, from)?;
         let recovery = self.recovery;
         let header = SegmentHeader { log_id: self.log_id, segment: number, recovery, cut, safe };
         file.write_at(0, &header.encode()).map_err(WalError::io("write", &*temporary))?;
@@ -161,6 +232,35 @@ impl<D: Disk> Store<D> {
         self.disk.rename(&temporary, &name).map_err(WalError::io("rename", &*temporary))?;
         self.disk.sync_folder("").map_err(WalError::io("sync the folder of", &*name))?;
         Ok(Segment::new(&header, file, u64::MAX))
+    }
+
+    /// A file of a segment's length that holds nothing: a new one, or one of the reserve's.
+    fn find_space(&self, temporary: &str, from: Origin) -> Result<Arc<D::File>, WalError> {
+        let full = match self.allocate(temporary) {
+            Err(error) if error.is_no_space() => error,
+            other => return other,
+        };
+        // Nothing that a refused allocation has got may be missing elsewhere.
+        let _ = self.disk.remove(temporary);
+        let _ = self.disk.sync_folder("");
+        let Some(reserve) = self.reserve.as_ref().filter(|_| from != Origin::Free) else {
+            return Err(full);
+        };
+        let found = reserve.take_segment(from == Origin::Recovery, temporary)?;
+        self.met_full.store(true, Ordering::Release);
+        self.assure(&self.files.lock());
+        found.ok_or(full)
+    }
+
+    fn allocate(&self, temporary: &str) -> Result<Arc<D::File>, WalError> {
+        let space = self.disk.space().map_err(WalError::io("measure", "the disk"))?;
+        if space.is_some_and(|space| space.free < self.config.segment_bytes) {
+            return Err(WalError::no_space(temporary));
+        }
+        let file = self.disk.create(temporary).map_err(WalError::io("create", temporary))?;
+        let allocated = file.allocate(self.config.segment_bytes);
+        allocated.map_err(WalError::io("allocate", temporary))?;
+        Ok(file)
     }
 
     /// Notes that nothing in a segment is needed any more; once is enough.
@@ -172,17 +272,31 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Removes the retired segments that nothing needs. What can't be removed now is left to the
+    /// background work.
+    pub(crate) fn remove_void(&self) {
+        while let Some(segment) = self.take_retired() {
+            if self.remove_or_keep(segment).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn remove_or_keep(&self, segment: Arc<Segment<D::File>>) -> Result<(), WalError> {
+        let removed = self.remove(&segment);
+        if removed.is_err() {
+            let mut files = self.files.lock();
+            files.retired.push(segment.number);
+            files.open.insert(segment.number, segment);
+        }
+        removed
+    }
+
     /// Does a bounded part of the background work: removes one retired segment, makes the next
     /// one, or, if `zero` says so, writes zeros to a part of it.
     pub(crate) fn step(&self, zero: bool) -> Result<Step, WalError> {
         if let Some(segment) = self.take_retired() {
-            if let Err(error) = self.remove(&segment) {
-                let mut files = self.files.lock();
-                files.retired.push(segment.number);
-                files.open.insert(segment.number, segment);
-                return Err(error);
-            }
-            return Ok(Step::More);
+            return self.remove_or_keep(segment).map(|()| Step::More);
         }
         if self.files.lock().spare.is_none() {
             let _making = self.making.lock();
@@ -195,9 +309,11 @@ impl<D: Disk> Store<D> {
                 }
                 files.newest + 1
             };
-            let segment = Arc::new(self.make(number, None, Sequence(0), |_| Ok(()))?);
-            let zeroed = SEGMENT_HEADER.into();
-            self.files.lock().spare = Some(Spare { segment, zeroed });
+            let segment = self.make(number, None, Sequence(0), Origin::Free, |_| Ok(()))?;
+            let (segment, zeroed) = (Arc::new(segment), SEGMENT_HEADER.into());
+            let mut files = self.files.lock();
+            files.spare = Some(Spare { segment, zeroed });
+            self.assure(&files);
             return Ok(Step::More);
         }
         if zero { self.zero() } else { Ok(Step::Idle) }
@@ -227,7 +343,9 @@ impl<D: Disk> Store<D> {
         // Synced as it goes, or the first commit in the segment would wait for all of it.
         if let Err(error) = segment.sync() {
             // While nobody has begun it another one can be made in its place.
-            self.files.lock().spare.take_if(|spare| Arc::ptr_eq(&spare.segment, &segment));
+            let mut files = self.files.lock();
+            files.spare.take_if(|spare| Arc::ptr_eq(&spare.segment, &segment));
+            self.assure(&files);
             return Err(error);
         }
         Ok(Step::More)
@@ -251,7 +369,13 @@ impl<D: Disk> Store<D> {
             self.disk.sync_folder("").map_err(WalError::io("sync", "the data directory"))?;
         }
         let name = segment_name(segment.number);
-        self.disk.remove(&name).map_err(WalError::io("remove", name))
+        self.disk.remove(&name).map_err(WalError::io("remove", &*name))?;
+        if self.reserve.is_some() {
+            // Only a removal that is safe is sure to have given its space back. That it is gone
+            // stands whatever becomes of this.
+            let _ = self.disk.sync_folder("");
+        }
+        Ok(())
     }
 
     /// Bytes of the files of the segments in use, the spare included.

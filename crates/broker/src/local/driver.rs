@@ -14,17 +14,17 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sluice_engine::{Effect, Effects, EndedBy, Engine, Piece, Place, Progress, Ran, Target};
-use sluice_model::{
-    Answer, Client, Code, Command, LeaseId, Message, Qos, Refusal, Request, SessionId, Timestamp,
-};
+use sluice_model::{Answer, Client, Code, LeaseId, Refusal, Request, SessionId, Timestamp};
 use sluice_wal::{
-    BodyRef, Commit, Committed, Disk, Log, Mark, Position, Reader, Sequence, SyncPolicy, WalError,
+    BodyRef, Commit, Committed, Disk, Log, Mark, Position, Reader, Sequence, Space, SyncPolicy,
+    WalError,
 };
 
 use crate::Stats;
 use crate::local::journal::{LogJournal, place};
 use crate::local::outbox::{Outbox, Parcel};
 use crate::local::replay::{Admission, Replay};
+use crate::local::room::{Demand, Room};
 
 /// When the driver syncs and marks by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,9 @@ impl Default for Pace {
         }
     }
 }
+
+/// How long whatever found no space on the disk waits before it is tried again.
+const SPACE_RETRY: Duration = Duration::from_millis(200);
 
 /// What a turn is about.
 #[derive(Debug)]
@@ -111,13 +114,22 @@ pub struct Driver<D: Disk> {
     failure: Option<WalError>,
     commits: u64,
     pub(crate) replay: Replay,
+    pub(crate) room: Room,
+    /// Nothing that waits for space is tried before.
+    idle_until: Option<Timestamp>,
     image_bytes: u64,
     moved_bytes: u64,
 }
 
 impl<D: Disk> Driver<D> {
     /// A driver over an engine that has been started and the log that it was restored from.
-    pub(crate) fn new(engine: Engine, log: Log<D>, pace: Pace, replay: Replay) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        log: Log<D>,
+        pace: Pace,
+        replay: Replay,
+        disk_low: u64,
+    ) -> Self {
         Self {
             engine,
             log,
@@ -135,6 +147,8 @@ impl<D: Disk> Driver<D> {
             failure: None,
             commits: 0,
             replay,
+            room: Room::new(disk_low),
+            idle_until: None,
             image_bytes: 0,
             moved_bytes: 0,
         }
@@ -169,6 +183,8 @@ impl<D: Disk> Driver<D> {
             }
             return Err(failure);
         }
+        self.idle_until.take_if(|until| *until <= now);
+        self.engine.hold_deliveries(!self.room.delivers(self.log.runway()));
         match input {
             Input::Requests { session, written, requests } => {
                 self.engine.written(session, written);
@@ -193,12 +209,18 @@ impl<D: Disk> Driver<D> {
                 let before = self.log.appended_bytes();
                 let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
                 self.engine.relocate(targets, from, body, &mut journal);
-                self.moved_bytes += self.log.appended_bytes() - before;
+                let moved = self.log.appended_bytes() - before;
+                self.moved_bytes += moved;
+                self.room.moved(moved);
             }
             Input::Tick => {}
         }
-        let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
-        self.engine.fire(now, &mut journal, &mut self.effects);
+        if self.room.fires(self.log.runway()) {
+            let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
+            self.engine.fire(now, &mut journal, &mut self.effects);
+        } else {
+            self.idle_until.get_or_insert(now.after(SPACE_RETRY));
+        }
         self.replay.note(self.log.appended_bytes());
         self.post();
         Ok(())
@@ -209,16 +231,14 @@ impl<D: Disk> Driver<D> {
     fn run(&mut self, now: Timestamp, session: SessionId, requests: &mut VecDeque<Request>) {
         while let Some(request) = requests.front() {
             // Settlements go on when the disk falls behind: they are what makes room.
-            let entrance = match published_bytes(&request.command) {
-                Some(bytes) => self.entrance(session, bytes),
-                None => Entrance::Open,
-            };
+            let demand = Demand::of(session, &request.command, &self.engine);
+            let entrance = self.entrance(session, demand);
             let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
             let effects = &mut self.effects;
             let ran = match entrance {
                 Entrance::Open => self.engine.request(now, session, request, &mut journal, effects),
-                Entrance::Closed(text) => {
-                    self.engine.turn_away(session, request.tag, Code::Overloaded, text, effects)
+                Entrance::Closed(refusal) => {
+                    self.engine.turn_away(session, request.tag, refusal, effects)
                 }
                 Entrance::Later => break,
             };
@@ -232,16 +252,21 @@ impl<D: Disk> Driver<D> {
         }
     }
 
-    /// Whether the log takes a publish of so many bytes now; none of them for one at most once.
-    fn entrance(&mut self, session: SessionId, bytes: Option<u64>) -> Entrance {
+    /// Whether the log takes what a command asks of it now.
+    fn entrance(&mut self, session: SessionId, demand: Demand) -> Entrance {
+        if let Err(refusal) = self.room.admit(demand, self.log.runway()) {
+            return Entrance::Closed(refusal);
+        }
+        let Demand::Publish(bytes) = demand else { return Entrance::Open };
+        let closed = |text| Entrance::Closed(Refusal::new(Code::Overloaded, text));
         if self.log.waiting_bytes() >= self.pace.waiting_max {
-            return Entrance::Closed("too many bytes wait for the disk");
+            return closed("too many bytes wait for the disk");
         }
         let Some(bytes) = bytes else { return Entrance::Open };
         match self.replay.admit(session, self.log.appended_bytes(), bytes) {
             Admission::Taken => Entrance::Open,
             Admission::Waits => Entrance::Later,
-            Admission::Refused => Entrance::Closed("no checkpoint can be written"),
+            Admission::Refused => closed("no checkpoint can be written"),
         }
     }
 
@@ -254,6 +279,12 @@ impl<D: Disk> Driver<D> {
             return Err(error);
         }
         self.commits += 1;
+        if self.log.take_met_full() {
+            self.met_full(now);
+        }
+        if self.log.is_stalled() {
+            self.idle_until = Some(now.after(SPACE_RETRY));
+        }
         if self.log.synced() > synced_before {
             self.last_sync = now;
         }
@@ -269,6 +300,21 @@ impl<D: Disk> Driver<D> {
             self.release(session, progress);
         }
         Ok(())
+    }
+
+    /// Notes what the disk has, and whether all of the reserve is there.
+    pub(crate) fn disk_seen(&mut self, now: Timestamp, space: Option<Space>, whole: bool) {
+        if self.room.seen(now, space, whole, self.log.reserve()) {
+            self.replay.wake_all();
+        }
+    }
+
+    /// Notes that something found no space on the disk.
+    pub(crate) fn met_full(&mut self, now: Timestamp) {
+        if self.room.full(now, self.log.reserve()) {
+            // Whoever waits is refused now.
+            self.replay.wake_all();
+        }
     }
 
     /// What the engine may rely on. Without `always` a sync is not waited for.
@@ -349,7 +395,7 @@ impl<D: Disk> Driver<D> {
     /// Takes what has to be written or synced now, if anything has. Run it without a lock and
     /// give the outcome to a turn; until then there is no other.
     pub fn take_commit(&mut self, now: Timestamp) -> Option<Commit<D>> {
-        if self.committing || self.failure.is_some() {
+        if self.committing || self.failure.is_some() || self.waits_for_space(now) {
             return None;
         }
         let sync = self.wants_sync(now);
@@ -376,6 +422,11 @@ impl<D: Disk> Driver<D> {
             || policy != SyncPolicy::None && now.since(since) >= self.pace.sync_lazy
     }
 
+    /// Whether the log found no space a moment ago.
+    fn waits_for_space(&self, now: Timestamp) -> bool {
+        self.log.is_stalled() && self.idle_until.is_some_and(|until| now < until)
+    }
+
     fn mark_is_due(&self, now: Timestamp) -> bool {
         self.unmarked_since.is_some_and(|since| now.since(since) >= self.pace.mark_after)
     }
@@ -390,13 +441,19 @@ impl<D: Disk> Driver<D> {
             .filter(|_| self.pace.policy != SyncPolicy::None)
             .map(|since| since.after(self.pace.sync_lazy));
         let mark = self.unmarked_since.map(|since| since.after(self.pace.mark_after));
-        [self.engine.next_deadline(), sync, mark].into_iter().flatten().min()
+        let next = [self.engine.next_deadline(), sync, mark].into_iter().flatten().min();
+        // Whatever is due then waits for space, or does as well a moment later.
+        match (next, self.idle_until) {
+            (Some(next), Some(until)) => Some(next.max(until)),
+            (next, until) => next.or(until),
+        }
     }
 
     /// Whether a commit could be taken now.
     pub fn has_work(&self, now: Timestamp) -> bool {
         !self.committing
             && self.failure.is_none()
+            && !self.waits_for_space(now)
             && (self.log.last() > self.log.written()
                 || self.wants_sync(now) && self.log.synced() < self.log.last()
                 || self.mark_is_due(now))
@@ -431,7 +488,7 @@ impl<D: Disk> Driver<D> {
     /// Counters and gauges as they stand.
     pub fn stats(&self) -> Stats {
         let counted = self.engine.stats();
-        Stats {
+        let mut stats = Stats {
             published: counted.published,
             delivered: counted.delivered,
             acked: counted.acked,
@@ -457,7 +514,9 @@ impl<D: Disk> Driver<D> {
             replay_bytes_max: self.replay.longest(),
             replay_waits: self.replay.waits(),
             ..Stats::default()
-        }
+        };
+        self.room.tell(self.log.runway(), &mut stats);
+        stats
     }
 
     /// Takes what changed since the last image, and where replay starts from this one. The
@@ -511,6 +570,13 @@ impl<D: Disk> Driver<D> {
             .map(|(_, segment)| segment)
     }
 
+    /// Whether a segment could go but for the checkpoints.
+    pub(crate) fn has_empty_segment(&self) -> bool {
+        let segments = self.log.segments();
+        let sealed = segments.split_last().map_or(&[][..], |(_, sealed)| sealed);
+        sealed.iter().any(|segment| self.engine.live_bytes_of(*segment) == 0)
+    }
+
     /// Where the body of a held message is now, if the lease is still valid.
     pub fn place_of(&self, lease: &LeaseId) -> Option<(Sequence, BodyRef)> {
         self.engine.place_of(lease).map(place)
@@ -534,28 +600,13 @@ impl<D: Disk> Driver<D> {
     }
 }
 
-/// Bytes of the messages that a command hands in, of which those at most once have none for the
-/// log; none for a command that hands in nothing.
-fn published_bytes(command: &Command) -> Option<Option<u64>> {
-    let len = |message: &Message| message.payload.len() as u64;
-    match command {
-        Command::Publish(publish) => {
-            Some((publish.qos != Qos::AtMostOnce).then(|| len(&publish.message)))
-        }
-        Command::PublishBatch(batch) => {
-            Some(Some(batch.messages.iter().map(|(_, message)| len(message)).sum()))
-        }
-        _ => None,
-    }
-}
-
-/// Whether the log takes a publish.
+/// Whether the log takes a command.
 enum Entrance {
     Open,
     /// Not before its session is woken.
     Later,
     /// It is refused, and why.
-    Closed(&'static str),
+    Closed(Refusal),
 }
 
 /// The answer to a request that the log can't vouch for any more.

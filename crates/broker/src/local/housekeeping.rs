@@ -11,7 +11,8 @@ use std::time::Duration;
 use sluice_engine::Piece;
 use sluice_model::Timestamp;
 use sluice_wal::{
-    CheckpointWriter, Checkpoints, Disk, Maintenance, Pinned, Reader, Sequence, Step, WalError,
+    CheckpointWriter, Checkpoints, Disk, Maintenance, Pinned, Plan, Reader, Refill, Sequence, Step,
+    WalError,
 };
 
 use crate::local::backup::{BackupDesk, Backups};
@@ -28,6 +29,12 @@ const IMAGE_SHARE: u64 = 3;
 /// Bytes a second that the log may grow by while segments are still zeroed beforehand: above it the
 /// zeros would take from the commits more than they save them.
 const ZERO_BELOW: u64 = 32 << 20;
+
+/// How often the disk is asked for its free space.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long after a checkpoint another one is made to free segments of a disk that is low, and one
+/// is tried again that found no space.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(1);
 
 /// A way to the driver that the caller shares with others.
 pub trait Access<D: Disk> {
@@ -110,6 +117,11 @@ pub struct Housekeeper<D: Disk> {
     slow: bool,
     /// An image was taken and lost: the next one holds everything.
     lost_image: bool,
+    /// When the disk was last asked for its space, and what came of it.
+    looked_at: Option<Timestamp>,
+    low: bool,
+    /// No checkpoint before: the last one found no space.
+    image_from: Option<Timestamp>,
 }
 
 impl<D: Disk> Housekeeper<D> {
@@ -135,7 +147,59 @@ impl<D: Disk> Housekeeper<D> {
             seen_at: Timestamp::EPOCH,
             slow: true,
             lost_image: false,
+            looked_at: None,
+            low: false,
+            image_from: None,
         }
+    }
+
+    /// Sets aside what there is space for, and tells the driver how much room there is.
+    pub(crate) fn set_aside(
+        &mut self,
+        driver: &mut Driver<D>,
+        now: Timestamp,
+    ) -> Result<(), WalError> {
+        loop {
+            let refill = self.maintenance.refill(self.plan())?;
+            if refill != Refill::Stepped {
+                driver.disk_seen(now, self.maintenance.space()?, refill == Refill::Whole);
+                self.looked_at = Some(now);
+                self.low = driver.room.is_low();
+                return Ok(());
+            }
+        }
+    }
+
+    /// What the reserve is sized by: between two checkpoints an image grows by less than half of
+    /// what may be replayed. Powers of two, so that its files are not made anew all the time.
+    fn plan(&self) -> Plan {
+        let (image, manifest) = self.checkpoints.whole_bytes();
+        let image = image + image / 4 + self.upkeep.replay_max / 2;
+        let manifest = 2 * manifest + (4 << 10);
+        Plan {
+            image_bytes: image.next_power_of_two(),
+            manifest_bytes: manifest.next_power_of_two(),
+        }
+    }
+
+    /// Asks the disk for its free space if it is time, and sets aside what is missing. True if
+    /// there is more to set aside now.
+    fn look(&mut self, access: &mut impl Access<D>) -> Result<bool, WalError> {
+        let now = access.with(|_, now| now);
+        if self.looked_at.is_some_and(|at| now.since(at) < LOOK) {
+            return Ok(false);
+        }
+        let refill = self.maintenance.refill(self.plan())?;
+        let space = self.maintenance.space()?;
+        if refill == Refill::Stepped {
+            return Ok(true);
+        }
+        self.looked_at = Some(now);
+        self.low = access.with(|driver, now| {
+            driver.disk_seen(now, space, refill == Refill::Whole);
+            driver.room.is_low()
+        });
+        Ok(false)
     }
 
     /// Bytes written for checkpoints since the start.
@@ -162,14 +226,34 @@ impl<D: Disk> Housekeeper<D> {
     /// them.
     ///
     /// # Errors
-    /// The disk refused. What was begun is given up and tried again later; the log goes on.
+    /// The disk refused, for another reason than that it is full. What was begun is given up and
+    /// tried again later; the log goes on.
     pub fn step(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
+        if self.look(access)? {
+            return Ok(NextStep::Soon);
+        }
+        match self.work(access) {
+            Err(error) if error.is_no_space() => {
+                tracing::debug!(%error, "no space for background work");
+                access.with(|driver, now| driver.met_full(now));
+                self.low = true;
+                Ok(NextStep::Later)
+            }
+            other => other,
+        }
+    }
+
+    fn work(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
         self.imaging = self.image.is_some() || self.checkpoint_is_due(access);
         if self.imaging {
             let outcome = self.image_step(access);
-            if outcome.is_err() {
+            if let Err(error) = &outcome {
                 self.lost_image = true;
-                access.with(|driver, _| driver.replay.fail());
+                let now = access.with(|driver, now| {
+                    driver.replay.fail();
+                    now
+                });
+                self.image_from = error.is_no_space().then(|| now.after(CHECKPOINT_PAUSE));
             }
             return outcome;
         }
@@ -184,13 +268,16 @@ impl<D: Disk> Housekeeper<D> {
     fn keep_in_order(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
         // Removing what is empty and preparing what is next cost little, and clearing looks at
         // how large the log is.
-        if self.clearing.is_none() {
+        let moves = access.with(|driver, _| driver.room.moves());
+        if self.clearing.is_none() || !moves {
             if self.maintenance.step(false)? == Step::More {
                 return Ok(NextStep::Soon);
             }
-            self.clearing = self.next_clearing(access);
+            if moves {
+                self.clearing = self.next_clearing(access);
+            }
         }
-        match self.clearing.take() {
+        match self.clearing.take_if(|_| moves) {
             Some(clearing) => Ok(self.clear(access, clearing)),
             None => {
                 let zero = self.disk_has_time(access);
@@ -239,19 +326,26 @@ impl<D: Disk> Housekeeper<D> {
     }
 
     /// Whether it is time: the log has written three times what the last image took, and either
-    /// enough for an image that pays or nothing for long; or replay comes near its bound.
+    /// enough for an image that pays or nothing for long; or replay comes near its bound; or the disk
+    /// is low, and segments can go once checkpoints cover what emptied them.
     fn checkpoint_is_due(&self, access: &mut impl Access<D>) -> bool {
         let checkpoint_interval = self.upkeep.checkpoint_interval;
-        let (appended, pressing, now) = access.with(|driver, now| {
+        let low = self.low;
+        let (appended, pressing, frees, now) = access.with(|driver, now| {
             let appended = driver.log.appended_bytes();
-            (appended, driver.replay.is_pressing(appended), now)
+            let frees = low && driver.has_empty_segment();
+            (appended, driver.replay.is_pressing(appended), frees, now)
         });
+        if self.image_from.is_some_and(|from| now < from) {
+            return false;
+        }
+        let frees = frees && now.since(self.imaged_at) >= CHECKPOINT_PAUSE;
         let since = appended - self.imaged_bytes;
         let affordable = since >= IMAGE_SHARE * self.last_image_bytes;
         let overdue = since > 0 && now.since(self.imaged_at) >= checkpoint_interval;
         // A backup needs one to begin with.
         let missing = self.backups.is_busy() && self.checkpoints.position().is_none();
-        missing || pressing || affordable && (since >= self.enough() || overdue)
+        missing || pressing || frees || affordable && (since >= self.enough() || overdue)
     }
 
     /// Bytes of the log for which an image pays.

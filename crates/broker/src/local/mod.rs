@@ -12,6 +12,7 @@ mod outbox;
 mod recovery;
 mod replay;
 mod restore;
+mod room;
 mod toll;
 
 pub use backend::LocalBackend;

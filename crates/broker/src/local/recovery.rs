@@ -27,6 +27,8 @@ pub struct LocalConfig {
     pub replay_max: u64,
     /// A checkpoint is made at least so often, if there was anything since the last.
     pub checkpoint_interval: Duration,
+    /// With fewer free bytes on the disk than this, or than an eighth of it, publishes are refused.
+    pub disk_low: u64,
     /// A start refuses a clock that is further ahead of the log's last record.
     pub clock_ahead_max: Duration,
     /// Start whatever the clock says.
@@ -41,6 +43,7 @@ impl Default for LocalConfig {
             pace: Pace::default(),
             replay_max: 32 << 20,
             checkpoint_interval: Duration::from_secs(30),
+            disk_low: 1 << 30,
             clock_ahead_max: Duration::from_secs(24 * 3600),
             accept_clock: false,
         }
@@ -53,6 +56,11 @@ pub enum StartError {
     /// The log can't be used.
     #[error(transparent)]
     Log(#[from] WalError),
+    /// The disk is full, and nothing is left of the reserve.
+    #[error(
+        "the disk is full and the space set aside for that is used up; free some and start again"
+    )]
+    NoSpace,
     /// A record or an image was written by something else.
     #[error("record {sequence} can't be understood: {source}")]
     Record {
@@ -151,15 +159,19 @@ pub(crate) fn start_by<D: Disk>(
     if let Some(commit) = log.take_commit(true, now.as_millis()) {
         log.finish(commit.run())?;
     }
+    if log.is_stalled() {
+        return Err(StartError::NoSpace);
+    }
     let replay = Replay::new(config.replay_max, replayed);
-    let mut driver = Driver::new(engine, log, config.pace, replay);
+    let mut driver = Driver::new(engine, log, config.pace, replay, config.disk_low);
     driver.show_recovered(now);
     let upkeep = Upkeep {
         replay_max: config.replay_max,
         checkpoint_interval: config.checkpoint_interval,
         segment_bytes: config.wal.segment_bytes,
     };
-    let housekeeper = Housekeeper::new(&driver, opened.checkpoints, upkeep);
+    let mut housekeeper = Housekeeper::new(&driver, opened.checkpoints, upkeep);
+    housekeeper.set_aside(&mut driver, now)?;
     Ok(Started { driver, housekeeper, report: opened.report, now })
 }
 

@@ -4,6 +4,7 @@
 mod access;
 mod backup;
 mod delayed;
+mod full;
 mod steady;
 
 use std::collections::VecDeque;

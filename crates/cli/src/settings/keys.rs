@@ -127,6 +127,10 @@ sections! {
         checkpoint_interval: Time => local.checkpoint_interval;
         /// Messages that may wait to be written; past it publishes are refused
         waiting_max: Bytes => local.pace.waiting_max;
+        /// With fewer free bytes on the disk, or than an eighth of it, publishes are refused
+        disk_low: Bytes => local.disk_low;
+        /// Space set aside for settlements on a full disk; less on a small one
+        settlements_reserve: Bytes => local.wal.settlements_reserve;
         /// How much of what was written last is kept in memory for readers
         resident_bytes: Bytes => local.wal.resident_bytes;
         /// Messages are written together until they are more than this

@@ -89,6 +89,8 @@ impl World {
         self.counters.checkpoint_bytes += stats.image_bytes;
         self.counters.moved_bytes += stats.moved_bytes;
         self.counters.replay_waits += stats.replay_waits;
+        self.counters.disk_low += stats.disk_low_times;
+        self.counters.refused_space += stats.refused_space;
     }
 
     pub(super) fn start(&mut self, may_die: bool) -> Result<(), String> {

@@ -12,6 +12,7 @@ use crate::roles::ROLES;
 impl World {
     /// Every consumer takes and acks what there is, and nothing that was promised is missing.
     pub(super) fn bring_to_an_end(&mut self) -> Result<(), String> {
+        self.disk.free();
         self.crash()?;
         while self.disk.is_dead() {
             self.crash()?;

@@ -55,6 +55,8 @@ enum Workload {
 
 struct World {
     random: Random,
+    /// Decides when something else fills the disk; none in a schedule whose disk has no bound.
+    hog: Option<Random>,
     config: LocalConfig,
     disk: SimulatedDisk,
     /// What the disk does wrong now.
@@ -100,8 +102,10 @@ impl World {
             step: 0,
             calm_until: 0,
             trace: 0xcbf2_9ce4_8422_2325,
+            hog: None,
             random,
         }
+        .with_hog(seed)
     }
 
     /// FNV-1a over everything that is observed.
@@ -144,6 +148,7 @@ impl World {
     }
 
     fn step_once(&mut self) -> Result<(), String> {
+        self.fill_or_free_the_disk();
         match self.random.below(1000) {
             0..=549 if self.workload == Workload::Queue => self.work(),
             0..=249 => self.publish(),

@@ -8,6 +8,9 @@ use sluice_wal::{Faults, SimulatedDisk, WalError};
 use super::{CALM_STEPS, World};
 use crate::random::Random;
 
+/// Bytes of a disk that has a bound: what short schedules write does not fill it.
+const CAPACITY: u64 = 8 << 20;
+
 impl World {
     pub(super) fn disk_trouble(&mut self) {
         let rate = |random: &mut Random| if random.percent(25) { 600 } else { 0 };
@@ -19,6 +22,28 @@ impl World {
             allocate: rate(&mut self.random),
         };
         self.set_faults(faults);
+    }
+
+    /// Bounds the disk in some schedules. They have their own chance, so that the others stay as
+    /// they are.
+    pub(super) fn with_hog(mut self, seed: u64) -> Self {
+        let mut random = Random::new(!seed);
+        if random.percent(25) {
+            self.disk.set_capacity(Some(CAPACITY));
+            self.config.wal.settlements_reserve = 128 << 10;
+            self.hog = Some(random);
+        }
+        self
+    }
+
+    /// Something else takes all that is free on the disk, or gives it back.
+    pub(super) fn fill_or_free_the_disk(&mut self) {
+        let Some(random) = &mut self.hog else { return };
+        match random.below(100) {
+            0 => self.disk.fill(random.below(3) << 16),
+            1..=2 => self.disk.free(),
+            _ => {}
+        }
     }
 
     pub(super) fn set_faults(&mut self, faults: Faults) {
@@ -35,6 +60,7 @@ impl World {
     pub(super) fn begin_calm(&mut self) {
         self.set_faults(Faults::default());
         self.disk.crash_at_operation(u64::MAX);
+        self.disk.free();
         self.calm_until = self.step + CALM_STEPS;
         self.counters.calm_phases += 1;
     }

@@ -84,6 +84,13 @@ fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+fn make_folder_of(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.exists() => make_folder(folder),
+        _ => Ok(()),
+    }
+}
+
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
@@ -126,11 +133,7 @@ impl Disk for FileDisk {
 
     fn create(&self, path: &str) -> io::Result<Arc<OsFile>> {
         let path = self.path(path);
-        if let Some(folder) = path.parent()
-            && !folder.exists()
-        {
-            make_folder(folder)?;
-        }
+        make_folder_of(&path)?;
         Ok(Arc::new(OsFile(options().create(true).truncate(true).open(path)?)))
     }
 
@@ -139,7 +142,9 @@ impl Disk for FileDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+        let to = self.path(to);
+        make_folder_of(&to)?;
+        fs::rename(self.path(from), to)
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
@@ -168,6 +173,7 @@ impl Disk for FileDisk {
         let there = there.unwrap_or(Path::new("."));
         let found = rustix::fs::statvfs(there)?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        // What is kept for the superuser is nobody's to plan with.
         Ok(Some(Space { free: bytes(found.f_bavail), total: bytes(found.f_blocks) }))
     }
 
@@ -212,6 +218,10 @@ impl DiskFile for OsFile {
             Err(rustix::io::Errno::OPNOTSUPP) => self.0.set_len(len),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -8,6 +8,15 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+/// Bytes of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub total: u64,
+    /// What this process may still take.
+    pub free: u64,
+}
+
 /// A directory of files.
 pub trait Disk: Clone + Send + Sync + fmt::Debug + 'static {
     /// An open file; reading and writing it needs no exclusive access.
@@ -34,7 +43,8 @@ pub trait Disk: Clone + Send + Sync + fmt::Debug + 'static {
     /// Opens a file that is there for reading and writing.
     fn open(&self, path: &str) -> io::Result<Arc<Self::File>>;
 
-    /// Gives a file another name in the same folder, in one step; replaces one that has it.
+    /// Gives a file another name, in one step; replaces one that has it. Makes the folder (0700)
+    /// when it is not there. Where the folders differ, syncing the new one makes it safe.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// Removes a file.
@@ -53,21 +63,12 @@ pub trait Disk: Clone + Send + Sync + fmt::Debug + 'static {
     /// Removes a folder of which all files are removed.
     fn remove_folder(&self, folder: &str) -> io::Result<()>;
 
-    /// The room there is; none where nobody knows.
+    /// How much room there is; none where it has no bound. Cheap enough to ask often.
     fn space(&self) -> io::Result<Option<Space>>;
 
     /// Why overwriting blocks that were written before may need new space on this file system,
     /// so that "disk full" could come at any write; none where it does not.
     fn copies_on_write(&self) -> io::Result<Option<&'static str>>;
-}
-
-/// The room on a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// Bytes that may still be written.
-    pub free: u64,
-    /// Bytes of the whole file system.
-    pub total: u64,
 }
 
 /// One open file.
@@ -84,6 +85,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug + 'static {
     /// Reserves space up to `len` bytes and makes the file that long; what was never written
     /// reads as zeros.
     fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Makes the file shorter, and gives the space behind back.
+    fn truncate(&self, len: u64) -> io::Result<()>;
 
     /// The file's length in bytes.
     fn size(&self) -> io::Result<u64>;

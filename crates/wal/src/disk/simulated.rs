@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use super::{Disk, DiskFile, Space};
 
 mod injection;
+mod room;
 
 use injection::injected;
 
@@ -53,8 +54,10 @@ pub struct FaultCounters {
     pub failed_writes: u64,
     /// Reads that failed.
     pub failed_reads: u64,
-    /// Allocations refused.
+    /// Allocations and writes that found no space.
     pub no_space: u64,
+    /// Times that something else filled the disk.
+    pub hogged: u64,
     /// Lists, opens and changes of names that failed.
     pub failed_names: u64,
     /// Bits flipped.
@@ -104,6 +107,9 @@ struct State {
     fail_at: Option<Range<u64>>,
     /// Files whose path ends so can't be read.
     unreadable: Option<String>,
+    /// Bytes of the disk, if they are bounded, and those that something else has taken.
+    capacity: Option<u64>,
+    hog: u64,
     /// The process is dead until a crash has been taken.
     dead: bool,
 }
@@ -162,6 +168,8 @@ impl SimulatedDisk {
             crash_at: None,
             fail_at: None,
             unreadable: None,
+            capacity: None,
+            hog: 0,
             dead: false,
         };
         Self { state: Arc::new(Mutex::new(state)) }
@@ -554,7 +562,7 @@ impl Disk for SimulatedDisk {
         let changes = std::mem::take(&mut state.unsynced_names);
         let (here, elsewhere): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| {
             let (NameChange::Create(path, _)
-            | NameChange::Rename(path, ..)
+            | NameChange::Rename(_, path, _)
             | NameChange::RenameFolder(path, _)
             | NameChange::Remove(path)) = change;
             path.rsplit_once('/').map_or("", |(parent, _)| parent) == folder
@@ -596,7 +604,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn space(&self) -> io::Result<Option<Space>> {
-        Ok(Some(Space { free: u64::MAX, total: u64::MAX }))
+        Ok(self.state.lock().room())
     }
 
     fn copies_on_write(&self) -> io::Result<Option<&'static str>> {
@@ -650,6 +658,7 @@ impl DiskFile for SimulatedFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.with(|state, id| {
             let dies = state.operate()?;
+            let bytes = state.that_fit(id, offset, bytes)?;
             let fails = dies || state.fails(state.faults.write);
             let part = match fails {
                 true => cut_write(offset, bytes.len(), &mut state.random),
@@ -695,8 +704,18 @@ impl DiskFile for SimulatedFile {
                 state.counters.no_space += 1;
                 return Err(io::Error::from(io::ErrorKind::StorageFull));
             }
+            state.fit(id, len)?;
             let Some(file) = state.files.get_mut(&id) else { return Err(not_found()) };
             file.len = file.len.max(len);
+            Ok(())
+        })
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.with(|state, id| {
+            state.operate_whole()?;
+            let Some(file) = state.files.get_mut(&id) else { return Err(not_found()) };
+            file.shorten(len);
             Ok(())
         })
     }

@@ -67,7 +67,7 @@ fn damage_newest_image(disk: &SimulatedDisk) -> bool {
 /// Bodies of the first segment stay needed; a recovery cuts its tail, and the segment that says
 /// so empties.
 const CUT: &[Step] = &[
-    Step::Append(500),
+    Step::Append(20_000),
     Step::Sync,
     Step::Append(600),
     Step::Write,

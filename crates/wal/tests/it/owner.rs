@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use sluice_wal::{
-    Backup, BackupError, BodyRef, Checkpoints, Config, Log, ReadError, Sequence, SimulatedDisk,
-    WalError,
+    Backup, BackupError, BodyRef, Checkpoints, Config, Log, Plan, ReadError, Refill, Sequence,
+    SimulatedDisk, WalError,
 };
 
 /// Records of one chunk of an image.
@@ -32,6 +32,9 @@ pub(crate) enum Step {
     Checkpoint,
     /// Gives up the segments that neither checkpoint needs.
     Retire,
+    /// Something else takes all that is free on the disk, or gives it back.
+    Fill,
+    Free,
     /// The process ends and starts again.
     Restart,
 }
@@ -72,7 +75,13 @@ pub(crate) struct Owner {
 }
 
 pub(crate) fn config() -> Config {
-    Config { segment_bytes: 64 << 10, record_max: 32 << 10, resident_bytes: 0, ..Config::default() }
+    Config {
+        segment_bytes: 64 << 10,
+        record_max: 32 << 10,
+        resident_bytes: 0,
+        settlements_reserve: 128 << 10,
+        ..Config::default()
+    }
 }
 
 /// Bodies are never zero, so that nothing looks as if it had not been written.
@@ -155,8 +164,21 @@ impl Owner {
         state.records.push(Kept { process, body: BodyRef::default() });
         let mut owner =
             Self { log, checkpoints, state, process, images: Vec::new(), lost_image: true };
+        owner.refill()?;
         owner.commit(true, promises)?;
         Ok(owner)
+    }
+
+    /// Sets aside what there is space for, if the disk has a bound.
+    fn refill(&self) -> Result<(), WalError> {
+        let (image, manifest) = self.checkpoints.whole_bytes();
+        let plan = Plan { image_bytes: image + (16 << 10), manifest_bytes: manifest + (4 << 10) };
+        while self.log.maintenance().refill(plan)? == Refill::Stepped {}
+        Ok(())
+    }
+
+    pub(crate) fn log(&self) -> &Log<SimulatedDisk> {
+        &self.log
     }
 
     /// Does one thing; an error is the end of the process, unless it was about background work.
@@ -180,7 +202,12 @@ impl Owner {
                 }
             }
             // What fails here is done later, or in the commit that needs it.
-            Step::Prepare => drop(self.log.maintenance().step(true)),
+            Step::Prepare => {
+                self.refill()?;
+                drop(self.log.maintenance().step(true));
+            }
+            Step::Fill => disk.fill(0),
+            Step::Free => disk.free(),
             Step::Checkpoint => self.checkpoint()?,
             Step::Retire => self.retire(),
             Step::Restart => {

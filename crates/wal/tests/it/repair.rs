@@ -111,7 +111,7 @@ fn the_header_of_a_recoverys_segment_is_told_with_its_cut() {
     let disk = SimulatedDisk::with_faults(1);
     let mut promises = Promises::default();
     let steps = [
-        Step::Append(300),
+        Step::Append(20_000),
         Step::Sync,
         Step::Append(400),
         Step::Write,

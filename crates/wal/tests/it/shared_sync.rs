@@ -70,6 +70,10 @@ impl DiskFile for MeetingFile {
         self.file.allocate(len)
     }
 
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+
     fn size(&self) -> io::Result<u64> {
         self.file.size()
     }
