@@ -61,12 +61,9 @@ impl Engine {
         outcome: &Outcome,
         confirm: Confirm,
     ) {
-        let level = match self.standing(&lease) {
-            Standing::Held { level } => level,
-            Standing::Settled { .. } => {
-                return self.not_held(turn, session, tag, &Standing::Unknown);
-            }
-            standing => return self.not_held(turn, session, tag, &standing),
+        let level = match self.held_at(&lease) {
+            Ok(level) => level,
+            Err(standing) => return self.not_held(turn, session, tag, &standing),
         };
         let (no, seq) = (lease.queue, lease.seq);
         let sequence = match outcome {
@@ -97,12 +94,9 @@ impl Engine {
         by: Duration,
         confirm: Confirm,
     ) {
-        let level = match self.standing(&lease) {
-            Standing::Held { level } => level,
-            Standing::Settled { .. } => {
-                return self.not_held(turn, session, tag, &Standing::Unknown);
-            }
-            standing => return self.not_held(turn, session, tag, &standing),
+        let level = match self.held_at(&lease) {
+            Ok(level) => level,
+            Err(standing) => return self.not_held(turn, session, tag, &standing),
         };
         let held = self.queues.get(&lease.queue).and_then(|queue| {
             let (_, extra) = queue.slots.get_full(lease.seq.0)?;
@@ -124,6 +118,16 @@ impl Engine {
         }
         if confirm == Confirm::Always {
             self.reply(turn.effects, session, tag, Answer::Extended { deadline }, need);
+        }
+    }
+
+    /// The level of the message that this lease holds, or how else the lease stands. To whoever
+    /// wants to go on with it, one that was settled is as good as unknown.
+    fn held_at(&self, lease: &LeaseId) -> Result<Level, Standing> {
+        match self.standing(lease) {
+            Standing::Held { level } => Ok(level),
+            Standing::Settled { .. } => Err(Standing::Unknown),
+            standing => Err(standing),
         }
     }
 
