@@ -168,7 +168,7 @@ fn start(options: &Options, folder: &Path) -> Result<Broker, BenchError> {
     let durability = if options.synced { "sync" } else { "os" };
     let mut text = format!("durability = \"{durability}\"\n");
     // Nothing is consumed here, so the bounds on what may wait must not be met.
-    text += "max_messages = 1000000000\nmax_bytes = 1099511627776\n";
+    text += "v1_max_messages = 1000000000\nmax_bytes = 1099511627776\n";
     if !options.fresh {
         text += &format!("segment_bytes = {SEGMENT}\n");
     }

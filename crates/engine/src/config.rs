@@ -133,6 +133,9 @@ impl Default for Config {
         Self {
             unnamed: QueueConfig {
                 overflow: Overflow::DropOldest,
+                // Its publishers were told that their messages are safe: `max_bytes` is the bound
+                // that is meant to be met.
+                max_messages: 10_000_000,
                 inactive_expiry: Some(Duration::from_secs(3600)),
                 ..queue.clone()
             },

@@ -177,10 +177,11 @@ sections! {
         max_message_bytes: Bytes
             => server.max_message_bytes & local.engine.queue.max_message_bytes
             & local.engine.unnamed.max_message_bytes;
-        /// Most messages of one queue or subscription
-        max_messages: Count
-            => local.engine.queue.max_messages & local.engine.unnamed.max_messages
+        /// Most messages of one queue or named subscription
+        max_messages: Count => local.engine.queue.max_messages
             [variables(&[("QUEUE_MAX_MSGS", Same)])];
+        /// The same of a subscription over version 1, which loses its oldest past it
+        v1_max_messages: Count => local.engine.unnamed.max_messages;
         /// Most bytes of one queue's or subscription's messages
         max_bytes: Bytes
             => local.engine.queue.max_bytes & local.engine.unnamed.max_bytes
