@@ -1,7 +1,7 @@
 //! A real broker whose disk fails: one system call of one kind fails with EIO, the first in one
 //! run, the second in the next, until a run makes fewer calls than that.
 //!
-//! `strace` lets the call fail. A broker whose log failed must end with exit code 4 within a
+//! `strace` lets the call fail; it counts the calls of each thread by itself. A broker whose log failed must end with exit code 4 within a
 //! second; one whose checkpoint failed goes on. In either case the next start has everything that
 //! was confirmed and nothing that was confirmed to be acknowledged.
 
