@@ -439,10 +439,14 @@ impl Engine {
         session: SessionId,
         plan: &Plan<'_>,
     ) -> Need {
-        let (in_memory, stored): (Vec<_>, Vec<_>) = self
-            .targets(turn.now, plan)
-            .into_iter()
-            .partition(|target| self.level_of(target.queue) == Level::Memory);
+        let targets = self.targets(turn.now, plan);
+        // Nearly always none is: the weakest level says so.
+        let (in_memory, stored) = match plan.level {
+            Some(Level::Memory) => {
+                targets.into_iter().partition(|target| self.level_of(target.queue) == Level::Memory)
+            }
+            _ => (Vec::new(), targets),
+        };
         let mut need = Need::NONE;
         if !stored.is_empty() || plan.mark.is_some() {
             need = self.append(turn, id, session, plan, &stored);

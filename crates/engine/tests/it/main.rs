@@ -6,6 +6,7 @@ mod commits;
 mod crashes;
 mod dead_set;
 mod dedupe;
+mod dice;
 mod images;
 mod model;
 mod queues;

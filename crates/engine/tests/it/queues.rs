@@ -414,9 +414,11 @@ fn a_queue_that_is_deleted_takes_its_messages_and_leaves_nothing() {
     let lease = rig.take(client, "mail", 1)[0].lease();
     assert_eq!(refused(rig.queue(client, delete(false))).0, Code::Conflict);
     let waiter = rig.open(peer(2));
+    let wait = Receive { wait: Some(ms(60_000)), ..Receive::one(Source::Queue(queue("mail"))) };
+    assert_eq!(rig.ask(waiter, Command::Receive(wait)), None);
     rig.declare(client, "other", &[]);
     assert_eq!(rig.queue(client, delete(true)), Answer::Removed { messages: 5 });
-    assert_eq!(rig.told(waiter), None);
+    assert!(rig.told(waiter).is_some(), "who waits is told that nothing will come");
     assert_eq!(refused(rig.queue(client, delete(true))).0, Code::NotFound);
     assert_eq!(rig.ack(client, lease), Err(Code::NotFound));
     rig.pass(ms(10_000));
@@ -474,17 +476,11 @@ fn browsing_finds_by_state_group_key_and_age_page_by_page_and_changes_nothing() 
         }
     }
     assert_eq!((rig.tape.last(), rig.engine.stats()), (written, counters));
-    let id = |seq| {
-        let request = QueueRequest::Browse {
-            name: queue("mail"),
-            filter: Filter::default(),
-            after: None,
-            limit: 100,
-        };
-        let Answer::Browsed { messages, .. } = rig.queue(client, request) else { panic!() };
-        messages.into_iter().find(|message| message.seq == Seq(seq)).unwrap()
-    };
-    let failed = { id }(0);
+    let (name, filter) = (queue("mail"), Filter::default());
+    let request = QueueRequest::Browse { name, filter, after: None, limit: 1 };
+    let Answer::Browsed { messages, .. } = rig.queue(client, request) else { panic!() };
+    let failed = &messages[0];
+    assert_eq!(failed.seq, Seq(0));
     assert_eq!((failed.failures, failed.acquires), (1, 1));
     assert_eq!(failed.last_change.0, Transition::Failed);
 }

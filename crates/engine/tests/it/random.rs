@@ -9,39 +9,11 @@ use sluice_model::{
     SubscriptionId, Timestamp, TopicPattern,
 };
 
+use crate::dice::Dice;
 use crate::rig::{Got, Rig, Said, config, key, ms, peer, publish, take};
 
 const SEEDS: u64 = 60;
 const STEPS: u64 = 500;
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low + 1)
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
-        from.get(self.below(from.len() as u64) as usize).cloned()
-    }
-}
 
 /// A lease as its holder sees it.
 #[derive(Clone, Debug)]

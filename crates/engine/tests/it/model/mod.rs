@@ -19,40 +19,12 @@ use sluice_engine::{QueueConfig, Record};
 use sluice_flow::Backoff;
 use sluice_model::{DeadReason, LeaseId, Level, MessageId, Purge, QueueNo, SessionId, Timestamp};
 
+use crate::dice::Dice;
 use crate::rig::{Rig, config, ms, peer};
 use state::{Counted, Event, Queue, State0, What};
 
 /// Transitions of the table that these commands can bring: all but T14.
 const TRANSITIONS: usize = 28;
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + self.below(high - low + 1)
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
-        from.get(self.below(from.len() as u64) as usize).cloned()
-    }
-}
 
 /// A delivery that some client once had.
 #[derive(Clone, Debug)]
