@@ -68,7 +68,8 @@ fn print(figures: &Figures) {
     let Figures { published, consumed, replay_waits, long_turns, .. } = figures;
     let seconds = figures.elapsed.as_secs_f64();
     println!("published {published}, consumed {consumed} in {seconds:.0} s");
-    println!("resident at most      {:>9.0} MiB", mib(figures.resident_max));
+    let resident = figures.resident_max.map(|bytes| format!("{:.0}", mib(bytes))).join(" ");
+    println!("resident at most      {resident} MiB, in each tenth of the time");
     println!("log written           {:>9.0} MiB", mib(figures.log_bytes));
     println!("  of it moved copies  {:>9.0} MiB", mib(figures.moved_bytes));
     println!("files at most         {:>9.0} MiB", mib(figures.file_bytes_max));

@@ -33,6 +33,8 @@ const AHEAD_MAX: u64 = 20_000;
 /// Bytes of a segment and most bytes to replay, as they are by default.
 const SEGMENT: u64 = 64 << 20;
 const REPLAY_MAX: u64 = 32 << 20;
+/// Parts of a run whose resident sets are told apart.
+pub const PARTS: usize = 10;
 /// How often the directory and the process are looked at.
 const SAMPLE: Duration = Duration::from_millis(100);
 
@@ -70,8 +72,8 @@ pub struct Figures {
     pub segments_above: f64,
     /// Live bytes at the end, as far as they can be seen from outside.
     pub live_bytes: u64,
-    /// The broker's largest resident set.
-    pub resident_max: u64,
+    /// The broker's largest resident set in each part of the run, which tells whether it grows.
+    pub resident_max: [u64; PARTS],
     /// Bytes that the log wrote.
     pub log_bytes: u64,
     /// Bytes that checkpoints wrote; at most a third of the log's.
@@ -151,7 +153,7 @@ pub fn run(options: &Options) -> Result<Figures, SteadyError> {
     drop(credit);
     let mut publisher = Publisher::new(addr, options, credits)?;
     let progress = Progress::default();
-    let mut watch = Watch::new(&data, broker.pid(), options.message_bytes as u64);
+    let mut watch = Watch::new(&data, broker.pid(), options);
     let began = Instant::now();
     thread::scope(|scope| {
         let publishing = scope.spawn(|| publisher.run(&progress));

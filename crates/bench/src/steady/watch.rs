@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Figures, Progress, SEGMENT, SteadyError};
+use super::{Figures, Options, PARTS, Progress, SEGMENT, SteadyError};
 
 /// What a record takes in the log beside its payload: headers, topic, target.
 const RECORD: u64 = 60;
@@ -17,13 +17,18 @@ pub(super) struct Watch {
     data: PathBuf,
     status: PathBuf,
     message_bytes: u64,
+    began: Instant,
+    duration: Duration,
     pub(super) figures: Figures,
 }
 
 impl Watch {
-    pub(super) fn new(data: &Path, pid: u32, message_bytes: u64) -> Self {
+    pub(super) fn new(data: &Path, pid: u32, options: &Options) -> Self {
         let status = PathBuf::from(format!("/proc/{pid}/status"));
-        Self { data: data.to_owned(), status, message_bytes, figures: Figures::default() }
+        let Options { duration, message_bytes, .. } = options;
+        let (duration, message_bytes) = (*duration, *message_bytes as u64);
+        let (data, began) = (data.to_owned(), Instant::now());
+        Self { data, status, message_bytes, began, duration, figures: Figures::default() }
     }
 
     /// Looks once.
@@ -40,7 +45,10 @@ impl Watch {
         let above = (files as f64 - 2.0 * live as f64) / SEGMENT as f64;
         figures.segments_above = figures.segments_above.max(above);
         let resident = resident_bytes(&fs::read_to_string(&self.status)?);
-        figures.resident_max = figures.resident_max.max(resident);
+        let passed = self.began.elapsed().as_secs_f64() / self.duration.as_secs_f64();
+        let part = (passed * PARTS as f64) as usize;
+        let most = &mut figures.resident_max[part.min(PARTS - 1)];
+        *most = resident.max(*most);
         Ok(())
     }
 }
