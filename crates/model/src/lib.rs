@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file or a random number. A value of one of these types is valid
 //! wherever it turns up, because the only ways to make it check it.
 
+mod block;
 mod code;
 mod command;
 mod grants;
@@ -15,7 +16,9 @@ mod reply;
 mod settings;
 mod state;
 mod time;
+pub mod var;
 
+pub use block::{Block, BlockBuilder, BlockError, Payloads};
 pub use code::Code;
 pub use command::{
     Command, Confirm, Destination, NOTE_BYTES_MAX, Outcome, Publish, PublishBatch, Receive,
