@@ -49,7 +49,10 @@ impl Session {
 
     fn refuse_publishes(&self, requests: &mut VecDeque<Request>) {
         let publishes = requests.iter_mut().filter(|request| {
-            matches!(request.command, Command::Publish(_) | Command::PublishBatch(_))
+            matches!(
+                request.command,
+                Command::Publish(_) | Command::PublishBatch(_) | Command::PublishBlock(_)
+            )
         });
         for request in publishes {
             request.command = Command::Refused(Box::new(self.memory.refuse_publish()));

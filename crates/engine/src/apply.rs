@@ -150,7 +150,7 @@ impl Engine {
     /// A message of the queue may be ready, or due at another time.
     fn moved_in_time(&mut self, no: QueueNo) {
         self.arm(no);
-        self.stir(no);
+        self.stir(Listener::Queue(no));
     }
 
     fn declared(

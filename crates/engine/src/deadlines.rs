@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sluice_model::{QueueNo, Seq, SessionId, Timestamp};
 
 use crate::effects::Ticket;
+use crate::topic::Listener;
 
 /// Something that happens by itself when its time comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +19,7 @@ pub(crate) enum Due {
     /// The oldest message of a dead set is too old.
     Dead(QueueNo),
     /// A receive has waited long enough.
-    Wait(QueueNo, Ticket),
+    Wait(Listener, Ticket),
     /// Work in slices goes on.
     Work(QueueNo),
     /// The oldest dedupe id of a scope is forgotten.

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    Answer, Carried, Client, Code, Command, DeadReason, Generation, LeaseId, Level, QueueName,
-    QueueNo, Refusal, Reply, Request, Seq, SessionId, SubscriptionId, Timestamp, TopicPattern,
+    Answer, Client, Code, Command, DeadReason, Generation, LeaseId, Level, QueueName, QueueNo,
+    Refusal, Reply, Request, Seq, SessionId, SubscriptionId, Timestamp, TopicPattern,
 };
 
 use crate::config::{Config, OnExpire, QueueConfig};
@@ -18,13 +18,14 @@ use crate::deadlines::{Deadlines, Due};
 use crate::dedupe::Dedupes;
 use crate::effects::{Effect, Effects, Handover, Place, Ticket};
 use crate::journal::{BodyRef, Journal, Need, Progress, Sequence};
-use crate::queue::Queue;
 use crate::queue::slots::Extra;
+use crate::queue::{Queue, Waiting};
 use crate::random::{LeaseKey, Random, SeededMap};
 use crate::record::{Record, Removal, Target};
 use crate::session::Session;
+use crate::settle::How;
 use crate::stats::Stats;
-use crate::topic::{Ephemeral, Holdings, Owner, TopicIndex};
+use crate::topic::{Copy, Ephemeral, Holdings, Listener, Owner, Route, TopicIndex};
 use crate::usage::Usage;
 
 /// Room that any answer without a message needs.
@@ -75,8 +76,8 @@ pub struct Engine {
     pub(crate) wanted: Need,
     /// Queues with messages that are not visible yet.
     pub(crate) hidden: Vec<QueueNo>,
-    /// Queues whose parked receives may find something by now.
-    pub(crate) stirred: Vec<QueueNo>,
+    /// Where parked receives may find something by now.
+    pub(crate) stirred: Vec<Listener>,
     /// Receives that wait get nothing.
     pub(crate) holds_deliveries: bool,
     /// Copies of durable messages for subscribers at most once, until they are committed.
@@ -110,8 +111,8 @@ pub(crate) struct Defaults {
 #[derive(Debug)]
 pub(crate) struct HiddenCopy {
     pub(crate) need: Need,
-    pub(crate) message: Arc<Carried>,
-    pub(crate) to: Vec<SubscriptionId>,
+    pub(crate) copy: Copy,
+    pub(crate) route: Arc<Route>,
 }
 
 /// Whose request it is, and where its answer goes.
@@ -199,17 +200,26 @@ impl Engine {
         match &request.command {
             Command::Publish(publish) => self.publish(turn, session, tag, publish),
             Command::PublishBatch(batch) => self.publish_batch(turn, session, tag, batch),
+            Command::PublishBlock(block) => self.publish_block(turn, session, tag, block),
             Command::Subscribe(subscribe) => self.subscribe(turn, session, tag, subscribe),
             Command::Unsubscribe { subscription } => {
                 self.unsubscribe(turn, session, tag, *subscription);
             }
             Command::Receive(receive) => return self.receive(turn, session, tag, receive),
-            Command::Ack { lease, confirm } => self.ack(turn, session, tag, *lease, *confirm),
+            Command::Ack { lease, confirm } => {
+                self.settle(turn, session, tag, lease, How::Ack, *confirm);
+            }
             Command::Nack { lease, outcome, confirm } => {
-                self.nack(turn, session, tag, *lease, outcome, *confirm);
+                self.settle(turn, session, tag, lease, How::Nack(outcome), *confirm);
             }
             Command::Extend { lease, by, confirm } => {
-                self.extend(turn, session, tag, *lease, *by, *confirm);
+                self.settle(turn, session, tag, lease, How::Extend(*by), *confirm);
+            }
+            Command::SettleMany(many) => {
+                if !state.has_room(Reply::settled_weight(many.leases.len()), out_max) {
+                    return Ran::NoRoom;
+                }
+                self.settle_many(turn, session, tag, many);
             }
             Command::Fence => {
                 let need = state.need;
@@ -255,11 +265,11 @@ impl Engine {
         if state.starved.is_empty() || !roomy {
             return;
         }
-        for (no, ticket) in std::mem::take(&mut state.starved) {
-            if let Some(queue) = self.queues.get_mut(&no) {
-                queue.parked.line_up(ticket);
+        for (from, ticket) in std::mem::take(&mut state.starved) {
+            if let Some(parked) = self.parked_mut(from) {
+                parked.line_up(ticket);
             }
-            self.stir(no);
+            self.stir(from);
         }
     }
 
@@ -275,7 +285,7 @@ impl Engine {
         let turn = &mut Turn { now, journal, effects };
         self.progress = progress;
         while let Some(copy) = self.hidden_copies.pop_front_if(|copy| copy.need.is_met(progress)) {
-            self.spread(&copy.to, &copy.message);
+            self.spread(&copy.route.ephemerals, &copy.copy);
         }
         let mut queues = std::mem::take(&mut self.hidden);
         queues.retain(|&no| {
@@ -305,16 +315,19 @@ impl Engine {
                 Due::Dead(queue) => self.trim_dead(turn, queue, &mut budget),
                 Due::Grace(session) => self.grace_is_over(turn, session),
                 Due::Inactive(queue) => self.end_inactive(turn, queue),
-                Due::Wait(queue, ticket) => self.wait_is_over(turn, queue, ticket),
+                Due::Wait(from, ticket) => self.wait_is_over(turn, from, ticket),
                 Due::Work(queue) => self.work_on(turn, queue, &mut budget),
                 Due::Dedupe(scope) => self.forget_ids(now, scope, &mut budget),
             }
         }
-        while let Some(no) = self.stirred.pop() {
-            if let Some(queue) = self.queues.get_mut(&no) {
-                queue.listed_stirred = false;
+        while let Some(from) = self.stirred.pop() {
+            if let Some(listed) = self.listed_stirred(from) {
+                *listed = false;
             }
-            self.serve_parked(turn, no);
+            match from {
+                Listener::Queue(no) => self.serve_parked(turn, no),
+                Listener::Ephemeral(id) => self.serve_resident(turn, id),
+            }
         }
         self.forget_ended(budget);
     }
@@ -451,12 +464,13 @@ impl Engine {
         LeaseId { queue, seq, generation, secret }
     }
 
-    /// Hands a message to subscribers at most once.
-    pub(crate) fn spread(&mut self, to: &[SubscriptionId], message: &Arc<Carried>) {
+    /// Hands messages to subscribers at most once.
+    pub(crate) fn spread(&mut self, to: &[SubscriptionId], copy: &Copy) {
         for id in to {
             if let Some(ephemeral) = self.ephemerals.get_mut(id) {
                 let bytes_max = self.config.subscriber_buffer_bytes;
-                self.stats.gaps += ephemeral.push(Arc::clone(message), bytes_max);
+                self.stats.gaps += ephemeral.push(copy.clone(), bytes_max);
+                self.stir(Listener::Ephemeral(*id));
             }
         }
     }
@@ -492,7 +506,7 @@ impl Engine {
             *budget -= 1;
             queue.wake(seq);
         }
-        self.stir(no);
+        self.stir(Listener::Queue(no));
         self.arm(no);
     }
 
@@ -517,13 +531,29 @@ impl Engine {
         }
     }
 
-    /// Notes that a queue's parked receives may find something by now.
-    pub(crate) fn stir(&mut self, no: QueueNo) {
-        if let Some(queue) = self.queues.get_mut(&no)
-            && !queue.parked.nobody_in_line()
-            && !std::mem::replace(&mut queue.listed_stirred, true)
+    /// Notes that parked receives may find something by now.
+    pub(crate) fn stir(&mut self, from: Listener) {
+        if self.parked_mut(from).is_some_and(|parked| !parked.nobody_in_line())
+            && self.listed_stirred(from).is_some_and(|listed| !std::mem::replace(listed, true))
         {
-            self.stirred.push(no);
+            self.stirred.push(from);
+        }
+    }
+
+    /// The receives that wait there.
+    pub(crate) fn parked_mut(&mut self, from: Listener) -> Option<&mut Waiting> {
+        match from {
+            Listener::Queue(no) => self.queues.get_mut(&no).map(|queue| &mut queue.parked),
+            Listener::Ephemeral(id) => self.ephemerals.get_mut(&id).map(|them| &mut them.parked),
+        }
+    }
+
+    fn listed_stirred(&mut self, from: Listener) -> Option<&mut bool> {
+        match from {
+            Listener::Queue(no) => self.queues.get_mut(&no).map(|queue| &mut queue.listed_stirred),
+            Listener::Ephemeral(id) => {
+                self.ephemerals.get_mut(&id).map(|them| &mut them.listed_stirred)
+            }
         }
     }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_model::{
-    Answer, Carried, Code, Confirm, DELAY_MAX, DeadReason, Destination, Lane, Level, Message,
-    MessageId, Principal, Publish, PublishBatch, Published, Qos, QueueNo, Seq, SessionId,
+    Answer, Carried, Code, Confirm, DELAY_MAX, DeadReason, Destination, Extras, Lane, Level,
+    Message, MessageId, Principal, Publish, PublishBatch, Published, Qos, QueueNo, Seq, SessionId,
     Timestamp,
 };
 
@@ -21,40 +21,45 @@ use crate::engine::{Engine, HiddenCopy, Refused, Turn, need_of};
 use crate::journal::Need;
 use crate::queue::slots::{Extra, Slot};
 use crate::record::{DedupeMark, DedupeScope, Record, Removal, Target};
-use crate::topic::Route;
+use crate::topic::{Copy, Listener, Route};
 
 /// Bytes of a record's head that no message makes longer: kind, times, id, dedupe, lane.
-const HEAD_BYTES: usize = 2_048;
+pub(crate) const HEAD_BYTES: usize = 2_048;
 /// Bytes of a target in a record's head.
-const TARGET_BYTES: usize = 32;
+pub(crate) const TARGET_BYTES: usize = 32;
 
 /// A message that may be published, and how.
-struct Plan<'a> {
-    to: &'a Destination,
-    message: &'a Message,
-    qos: Qos,
-    route: Arc<Route>,
+pub(crate) struct Plan<'a> {
+    pub(crate) to: &'a Destination,
+    pub(crate) payload: &'a [u8],
+    pub(crate) extras: Option<&'a Extras>,
+    pub(crate) qos: Qos,
+    pub(crate) route: Arc<Route>,
     mark: Option<DedupeMark>,
     /// The weakest level of the queues that it goes to.
-    level: Option<Level>,
-    sender: Principal,
+    pub(crate) level: Option<Level>,
+    pub(crate) sender: Principal,
 }
 
 impl Plan<'_> {
-    fn content(&self, now: Timestamp, id: MessageId) -> Content<'_> {
-        let extras = self.message.extras.as_deref();
+    pub(crate) fn content(&self, now: Timestamp, id: MessageId) -> Content<'_> {
         Content {
             published_at: now,
             id,
             topic: self.to.as_str(),
             sender: self.sender.as_str(),
-            headers: extras.map_or(&[], |extras| &extras.headers),
-            payload: &self.message.payload,
+            headers: self.extras.map_or(&[], |extras| &extras.headers),
+            payload: self.payload,
         }
     }
 
+    /// How many queues and subscriptions it reaches.
+    pub(crate) fn matched(&self) -> u32 {
+        (self.route.queues.len() + self.route.ephemerals.len()) as u32
+    }
+
     /// Bytes that the message takes in the log.
-    fn stored_bytes(&self) -> u64 {
+    pub(crate) fn stored_bytes(&self) -> u64 {
         self.content(Timestamp::EPOCH, MessageId::default()).len() as u64
     }
 }
@@ -94,19 +99,7 @@ impl Engine {
         if let Ok(Planned::Conflict(need)) = planned {
             return self.refuse_after(turn.effects, session, tag, other_body(), need);
         }
-        let outcome = planned.and_then(|planned| {
-            if let Planned::New(plan) = &planned
-                && plan.qos == Qos::AtLeastOnce
-            {
-                let len = plan.stored_bytes();
-                self.check_room(&plan.route, len, None)?;
-                for no in &plan.route.queues {
-                    self.make_room(turn, *no, 1, len);
-                }
-            }
-            Ok(self.carry_out(turn, session, &planned))
-        });
-        match outcome {
+        match planned.and_then(|planned| self.publish_planned(turn, session, &planned)) {
             Ok((published, need)) => {
                 if *confirm == Confirm::Always {
                     self.reply(turn.effects, session, tag, Answer::Published(published), need);
@@ -114,6 +107,37 @@ impl Engine {
             }
             Err((code, text)) => self.refuse(turn.effects, session, tag, code, text),
         }
+    }
+
+    /// Stores a message without a dedupe id for all queues that it goes to or for none.
+    pub(crate) fn publish_one(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        message: (&Destination, &Message),
+        qos: Qos,
+        level: Option<Level>,
+    ) -> Result<(Published, Need), Refused> {
+        let planned = self.plan(turn.now, session, message, qos, level)?;
+        self.publish_planned(turn, session, &planned)
+    }
+
+    fn publish_planned(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        planned: &Planned<'_>,
+    ) -> Result<(Published, Need), Refused> {
+        if let Planned::New(plan) = planned
+            && plan.qos == Qos::AtLeastOnce
+        {
+            let len = plan.stored_bytes();
+            self.check_room(&plan.route, (1, len), None)?;
+            for no in &plan.route.queues {
+                self.make_room(turn, *no, 1, len);
+            }
+        }
+        Ok(self.carry_out(turn, session, planned))
     }
 
     /// Stores messages, all or none.
@@ -195,7 +219,7 @@ impl Engine {
                     *new += 1;
                 }
                 let stored = plan.stored_bytes();
-                self.check_room(&plan.route, stored, Some(&mut added)).map_err(which)?;
+                self.check_room(&plan.route, (1, stored), Some(&mut added)).map_err(which)?;
                 bytes += HEAD_BYTES + TARGET_BYTES * plan.route.queues.len() + stored as usize;
             }
             plans.push(Ok(planned));
@@ -216,51 +240,93 @@ impl Engine {
         qos: Qos,
         level: Option<Level>,
     ) -> Result<Planned<'a>, Refused> {
-        let Some(state) = self.sessions.get(&session) else {
-            return Err((Code::NotFound, "the session has ended".into()));
-        };
-        let sender = state.client.principal.clone();
-        if let Some(extras) = &message.extras {
+        let extras = message.extras.as_deref();
+        if let Some(extras) = extras {
             extras.validate().map_err(|error| (Code::Invalid, error.to_string().into()))?;
         }
-        let route = self.route(to)?;
-        let mut weakest = None;
-        let len = message.payload.len() as u64;
-        let delay = delay_of(message, now);
+        let plan = self.plan_alike(session, to, qos, level)?;
+        let plan = Plan { payload: &message.payload, extras, ..plan };
+        let delay = delay_of(extras, now);
         if delay.is_some_and(|delay| delay > DELAY_MAX) {
             return Err((Code::Invalid, "the delay is longer than 366 days".into()));
         }
-        for rules in route.queues.iter().filter_map(|no| self.queues.get(no)).map(|q| &q.rules) {
-            let its_level = if qos == Qos::AtMostOnce { Level::Memory } else { rules.level };
-            weakest = Some(weakest.map_or(its_level, |weakest: Level| weakest.min(its_level)));
-            too_large(len, rules)?;
-            if ttl_of(message, rules).is_some_and(|ttl| delay.is_some_and(|delay| delay >= ttl)) {
+        for rules in self.rules_along(&plan.route) {
+            if ttl_of(extras, rules).is_some_and(|ttl| delay.is_some_and(|delay| delay >= ttl)) {
                 let text = "the delay is not shorter than the time to live";
                 return Err((Code::Invalid, text.into()));
             }
         }
-        if route.queues.is_empty() {
-            too_large(len, &self.config.queue)?;
-        }
-        if let (Some(asked), Some(weakest)) = (level, weakest)
-            && asked > weakest
-        {
-            let (asked, weakest) = (asked.name(), weakest.name());
-            let text = format!("level {asked} was asked for, a queue has level {weakest}");
-            return Err((Code::Invalid, text.into()));
-        }
-        let plan = Plan { to, message, qos, route, mark: None, level: weakest, sender };
-        let stored = HEAD_BYTES + TARGET_BYTES * plan.route.queues.len();
-        if stored as u64 + plan.stored_bytes() > self.config.stored_max as u64 {
-            let text = "the message is larger than a record of the log can be";
-            return Err((Code::TooLarge, text.into()));
-        }
+        self.check_len(&plan.route, plan.payload.len() as u64)?;
+        self.check_stored(&plan)?;
         let mark = self.mark(now, to, message);
         let known = mark.as_ref().map(|mark| self.look_up(now, mark)).transpose()?.flatten();
         Ok(known.unwrap_or(Planned::New(Plan { mark, ..plan })))
     }
 
-    fn route(&mut self, to: &Destination) -> Result<Arc<Route>, Refused> {
+    /// What all messages to one destination have in common; what they carry is left out.
+    pub(crate) fn plan_alike<'a>(
+        &mut self,
+        session: SessionId,
+        to: &'a Destination,
+        qos: Qos,
+        level: Option<Level>,
+    ) -> Result<Plan<'a>, Refused> {
+        let Some(state) = self.sessions.get(&session) else {
+            return Err((Code::NotFound, "the session has ended".into()));
+        };
+        let sender = state.client.principal.clone();
+        let route = self.route(to)?;
+        let level = self.weakest_level(&route, qos, level)?;
+        Ok(Plan { to, payload: &[], extras: None, qos, route, mark: None, level, sender })
+    }
+
+    /// The rules of the queues on a route.
+    fn rules_along(&self, route: &Route) -> impl Iterator<Item = &QueueConfig> {
+        let queues = route.queues.iter().filter_map(|no| self.queues.get(no));
+        queues.map(|queue| &*queue.rules)
+    }
+
+    /// Refuses a payload that a queue on the route does not take.
+    pub(crate) fn check_len(&self, route: &Route, len: u64) -> Result<(), Refused> {
+        for rules in self.rules_along(route) {
+            too_large(len, rules)?;
+        }
+        if route.queues.is_empty() { too_large(len, &self.config.queue) } else { Ok(()) }
+    }
+
+    /// Refuses a message that no record can hold.
+    pub(crate) fn check_stored(&self, plan: &Plan<'_>) -> Result<(), Refused> {
+        let stored = HEAD_BYTES + TARGET_BYTES * plan.route.queues.len();
+        if stored as u64 + plan.stored_bytes() <= self.config.stored_max as u64 {
+            return Ok(());
+        }
+        Err((Code::TooLarge, "the message is larger than a record of the log can be".into()))
+    }
+
+    /// The weakest level on a route, none where there is no queue; refused where it is weaker than
+    /// what was asked for.
+    pub(crate) fn weakest_level(
+        &self,
+        route: &Route,
+        qos: Qos,
+        asked: Option<Level>,
+    ) -> Result<Option<Level>, Refused> {
+        let levels = self.rules_along(route).map(|rules| match qos {
+            Qos::AtMostOnce => Level::Memory,
+            Qos::AtLeastOnce => rules.level,
+        });
+        let weakest = levels.min();
+        match asked.zip(weakest) {
+            Some((asked, weakest)) if asked > weakest => {
+                let (asked, weakest) = (asked.name(), weakest.name());
+                let text = format!("level {asked} was asked for, a queue has level {weakest}");
+                Err((Code::Invalid, text.into()))
+            }
+            _ => Ok(weakest),
+        }
+    }
+
+    pub(crate) fn route(&mut self, to: &Destination) -> Result<Arc<Route>, Refused> {
         match to {
             Destination::Topic(topic) => Ok(self.topics.route(topic)),
             Destination::Queue(name) if name.is_subscription() => {
@@ -320,11 +386,12 @@ impl Engine {
         }
     }
 
-    /// T4: refuses what would not fit every queue, after what `added` has taken already.
-    fn check_room(
+    /// T4: refuses messages, so many with so many bytes together, that would not fit every queue,
+    /// after what `added` has taken already.
+    pub(crate) fn check_room(
         &self,
         route: &Route,
-        len: u64,
+        (new, len): (u64, u64),
         mut added: Option<&mut Added>,
     ) -> Result<(), Refused> {
         for no in &route.queues {
@@ -338,14 +405,14 @@ impl Engine {
                     (counts.by_state.leased, counts.leased_bytes)
                 }
             };
-            let fits = messages + before.0 < queue.rules.max_messages
+            let fits = messages + before.0 + new <= queue.rules.max_messages
                 && bytes + before.1 + len <= queue.rules.max_bytes;
             if !fits {
                 let text = format!("queue {} is full", queue.identity.name);
                 return Err((Code::QueueFull, text.into()));
             }
             if let Some(added) = &mut added {
-                added.insert(*no, (before.0 + 1, before.1 + len));
+                added.insert(*no, (before.0 + new, before.1 + len));
             }
         }
         Ok(())
@@ -369,16 +436,22 @@ impl Engine {
             // It was refused before.
             Planned::Conflict(need) => return (Published::default(), *need),
         };
-        self.next.message += 1;
-        let id = MessageId { start: self.start, counter: self.next.message };
+        let id = self.next_message_id();
         let need = match plan.qos {
             Qos::AtMostOnce => self.publish_resident(turn, id, plan),
             Qos::AtLeastOnce => self.publish_stored(turn, id, session, plan),
         };
-        let matched = (plan.route.queues.len() + plan.route.ephemerals.len()) as u32;
-        self.stats.published += 1;
-        self.stats.unroutable += u64::from(matched == 0 && plan.qos == Qos::AtLeastOnce);
+        let matched = plan.matched();
+        self.count_published(plan, 1);
         (Published { id, matched, level: plan.level, duplicate: false }, need)
+    }
+
+    /// Counts messages that were taken.
+    pub(crate) fn count_published(&mut self, plan: &Plan<'_>, messages: u64) {
+        self.stats.published += messages;
+        if plan.qos == Qos::AtLeastOnce && plan.matched() == 0 {
+            self.stats.unroutable += messages;
+        }
     }
 
     /// At most once: from memory, to whoever has room.
@@ -387,9 +460,21 @@ impl Engine {
             return Need::NONE;
         }
         let message = resident(&plan.content(turn.now, id));
-        self.spread(&plan.route.ephemerals, &message);
+        self.spread(&plan.route.ephemerals, &Copy::One(Arc::clone(&message)));
+        self.queue_resident(turn.now, id, plan, &message);
+        Need::NONE
+    }
+
+    /// Puts a message at most once into the queues that have room for it.
+    pub(crate) fn queue_resident(
+        &mut self,
+        now: Timestamp,
+        id: MessageId,
+        plan: &Plan<'_>,
+        message: &Arc<Carried>,
+    ) {
         let len = message.bytes() as u64;
-        for target in self.targets(turn.now, plan) {
+        for target in self.targets(now, plan) {
             let Some(queue) = self.queues.get(&target.queue) else { continue };
             // A guarantee of at most once lets a full queue pass the message by.
             let full = queue.counts.live() >= queue.rules.max_messages
@@ -397,10 +482,9 @@ impl Engine {
             if full {
                 self.stats.dropped += 1;
             } else {
-                self.keep_resident(turn.now, id, &target, plan, &message);
+                self.keep_resident(now, id, &target, plan, message);
             }
         }
-        Need::NONE
     }
 
     /// Puts a message that is in memory only into one queue.
@@ -420,7 +504,7 @@ impl Engine {
             resident: Some(Arc::clone(message)),
             ..Extra::default()
         };
-        if let Some(lane) = lane_of(plan.message) {
+        if let Some(lane) = lane_of(plan.extras) {
             extra.more_mut().lane = Some(Arc::new(lane.clone()));
         }
         queue.push(slot, Some(extra));
@@ -428,10 +512,10 @@ impl Engine {
             self.hidden.push(target.queue);
         }
         self.expect_target(target);
-        self.stir(target.queue);
+        self.stir(Listener::Queue(target.queue));
     }
 
-    /// At least once: in the log, for every queue; a queue at level memory keeps it in memory.
+    /// At least once: for every queue, and a copy for subscribers at most once.
     fn publish_stored(
         &mut self,
         turn: &mut Turn<'_>,
@@ -439,6 +523,23 @@ impl Engine {
         session: SessionId,
         plan: &Plan<'_>,
     ) -> Need {
+        let (need, message) = self.store(turn, id, session, plan);
+        if !plan.route.ephemerals.is_empty() {
+            let message = message.unwrap_or_else(|| resident(&plan.content(turn.now, id)));
+            self.spread_after(need, &plan.route, Copy::One(message));
+        }
+        need
+    }
+
+    /// Puts a message into the log, for every queue; a queue at level memory keeps it in memory.
+    /// Gives what its publisher waits for, and the message if it is in memory now.
+    pub(crate) fn store(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: MessageId,
+        session: SessionId,
+        plan: &Plan<'_>,
+    ) -> (Need, Option<Arc<Carried>>) {
         let targets = self.targets(turn.now, plan);
         // Nearly always none is: the weakest level says so.
         let (in_memory, stored) = match plan.level {
@@ -451,20 +552,25 @@ impl Engine {
         if !stored.is_empty() || plan.mark.is_some() {
             need = self.append(turn, id, session, plan, &stored);
         }
-        if !in_memory.is_empty() || !plan.route.ephemerals.is_empty() {
-            let message = resident(&plan.content(turn.now, id));
-            for target in &in_memory {
-                self.keep_resident(turn.now, id, target, plan, &message);
-            }
-            // One that waits for nothing still stays behind those before it.
-            if need == Need::NONE && self.hidden_copies.is_empty() {
-                self.spread(&plan.route.ephemerals, &message);
-            } else if !plan.route.ephemerals.is_empty() {
-                let to = plan.route.ephemerals.clone();
-                self.hidden_copies.push_back(HiddenCopy { need, message, to });
-            }
+        if in_memory.is_empty() {
+            return (need, None);
         }
-        need
+        let message = resident(&plan.content(turn.now, id));
+        for target in &in_memory {
+            self.keep_resident(turn.now, id, target, plan, &message);
+        }
+        (need, Some(message))
+    }
+
+    /// Hands copies of durable messages to subscribers at most once when they are committed.
+    pub(crate) fn spread_after(&mut self, need: Need, route: &Arc<Route>, copy: Copy) {
+        // One that waits for nothing still stays behind those before it.
+        if need == Need::NONE && self.hidden_copies.is_empty() {
+            self.spread(&route.ephemerals, &copy);
+        } else if !route.ephemerals.is_empty() {
+            let route = Arc::clone(route);
+            self.hidden_copies.push_back(HiddenCopy { need, copy, route });
+        }
     }
 
     /// Writes a message's record, and says what its publisher waits for.
@@ -481,7 +587,7 @@ impl Engine {
             at: turn.now,
             id,
             targets: Cow::Borrowed(targets),
-            lane: lane_of(plan.message).map(Cow::Borrowed),
+            lane: lane_of(plan.extras).map(Cow::Borrowed),
             dedupe: plan.mark.as_ref().map(Cow::Borrowed),
             // A record that only remembers an id holds no message.
             content: (!targets.is_empty()).then_some(content),
@@ -504,10 +610,10 @@ impl Engine {
 
     /// Where the message will stand in each queue, and its times there.
     fn targets(&self, now: Timestamp, plan: &Plan<'_>) -> Vec<Target> {
-        let delay = delay_of(plan.message, now);
+        let delay = delay_of(plan.extras, now);
         let target = |no: &QueueNo| {
             let queue = self.queues.get(no)?;
-            let ttl = ttl_of(plan.message, &queue.rules);
+            let ttl = ttl_of(plan.extras, &queue.rules);
             Some(Target {
                 queue: *no,
                 seq: Seq(queue.slots.next()),
@@ -525,7 +631,7 @@ impl Engine {
 
     /// T5: lets the oldest messages go until so many more, of `len` bytes together, fit. A queue
     /// whose bounds were lowered by much gets there slice by slice, with every publish.
-    fn make_room(&mut self, turn: &mut Turn<'_>, no: QueueNo, messages: u64, len: u64) {
+    pub(crate) fn make_room(&mut self, turn: &mut Turn<'_>, no: QueueNo, messages: u64, len: u64) {
         let most = messages.max(self.config.deadlines_per_turn as u64);
         let (mut dropped, mut freed) = (0, 0);
         while dropped < most || freed < len {
@@ -568,8 +674,8 @@ fn too_large(len: u64, rules: &QueueConfig) -> Result<(), Refused> {
     Err((Code::TooLarge, text.into()))
 }
 
-fn delay_of(message: &Message, now: Timestamp) -> Option<std::time::Duration> {
-    let extras = message.extras.as_ref()?;
+fn delay_of(extras: Option<&Extras>, now: Timestamp) -> Option<std::time::Duration> {
+    let extras = extras?;
     let delay = match extras.deliver_at {
         Some(at) => Some(at.since(now)),
         None => extras.delay,
@@ -578,20 +684,20 @@ fn delay_of(message: &Message, now: Timestamp) -> Option<std::time::Duration> {
 }
 
 /// A message may only shorten its queue's time to live.
-fn ttl_of(message: &Message, rules: &QueueConfig) -> Option<std::time::Duration> {
-    match (rules.ttl, message.extras.as_ref().and_then(|extras| extras.ttl)) {
+fn ttl_of(extras: Option<&Extras>, rules: &QueueConfig) -> Option<std::time::Duration> {
+    match (rules.ttl, extras.and_then(|extras| extras.ttl)) {
         (Some(queue), Some(own)) => Some(queue.min(own)),
         (queue, own) => queue.or(own),
     }
 }
 
-fn lane_of(message: &Message) -> Option<&Lane> {
-    let lane = &message.extras.as_ref()?.lane;
+fn lane_of(extras: Option<&Extras>) -> Option<&Lane> {
+    let lane = &extras?.lane;
     (*lane != Lane::default()).then_some(lane)
 }
 
 /// A copy in memory, in an allocation of its own so that it pins no read buffer.
-fn resident(content: &Content<'_>) -> Arc<Carried> {
+pub(crate) fn resident(content: &Content<'_>) -> Arc<Carried> {
     let copy = |text: &str| Bytes::copy_from_slice(text.as_bytes());
     Arc::new(Carried {
         id: content.id,

@@ -13,6 +13,7 @@ use crate::journal::Need;
 use crate::queue::Queue;
 use crate::queue::work::Work;
 use crate::record::{Record, Removal, Target};
+use crate::topic::Listener;
 
 impl Engine {
     /// Runs a request about a queue, or about all of them.
@@ -174,7 +175,7 @@ impl Engine {
     pub(crate) fn end_waits(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
         let tickets = |queue: &Queue| queue.parked.tickets().collect::<Vec<_>>();
         for ticket in self.queues.get(&no).map(tickets).unwrap_or_default() {
-            self.end_wait(turn, no, ticket);
+            self.end_wait(turn, Listener::Queue(no), ticket);
         }
         let works = self.queues.get_mut(&no).map(|queue| std::mem::take(&mut queue.work));
         for (_, work) in works.unwrap_or_default() {

@@ -19,17 +19,11 @@ const TOO_MANY_LEASES: &str = "the session holds as many deliveries as session_l
 
 /// How messages are to be handed over.
 #[derive(Clone, Copy, Debug)]
-struct Terms {
+pub(crate) struct Terms {
     subscription: Option<SubscriptionId>,
-    max: u16,
+    pub(crate) max: u32,
     lease: Option<std::time::Duration>,
     bound: bool,
-}
-
-/// Where messages come from.
-enum Found {
-    Queue(QueueNo, Option<SubscriptionId>),
-    Ephemeral(SubscriptionId),
 }
 
 impl Engine {
@@ -42,14 +36,20 @@ impl Engine {
         receive: &Receive,
     ) -> Ran {
         match self.source(session, receive) {
-            Ok(Found::Ephemeral(id)) => self.receive_resident(turn, session, tag, id),
-            Ok(Found::Queue(no, subscription)) => {
-                let max = receive.max.min(u16::try_from(self.config.batch_max).unwrap_or(u16::MAX));
-                let (lease, bound) = (receive.lease, receive.bound);
-                let terms = Terms { subscription, max: max.max(1), lease, bound };
+            Ok((from, subscription)) => {
                 let until = receive.wait.filter(|wait| !wait.is_zero());
                 let until = until.map(|wait| turn.now.after(wait));
-                self.receive_leased(turn, session, tag, no, terms, until)
+                let (max, lease, bound) = (receive.max.max(1), receive.lease, receive.bound);
+                let terms = Terms { subscription, max, lease, bound };
+                let to = Asked { session, tag, place: Place::Next };
+                match from {
+                    Listener::Ephemeral(id) => self.receive_resident(turn, to, id, terms, until),
+                    Listener::Queue(no) => {
+                        let batch_max = u32::try_from(self.config.batch_max).unwrap_or(u32::MAX);
+                        let terms = Terms { max: max.min(batch_max), ..terms };
+                        self.receive_leased(turn, to, no, terms, until)
+                    }
+                }
             }
             Err((code, text)) => {
                 self.refuse(turn.effects, session, tag, code, text);
@@ -58,7 +58,12 @@ impl Engine {
         }
     }
 
-    fn source(&self, session: SessionId, receive: &Receive) -> Result<Found, Refused> {
+    /// Where messages come from, and through which subscription.
+    fn source(
+        &self,
+        session: SessionId,
+        receive: &Receive,
+    ) -> Result<(Listener, Option<SubscriptionId>), Refused> {
         let not_found = |text: &'static str| Err((Code::NotFound, text.into()));
         let Some(state) = self.sessions.get(&session) else {
             return not_found("the session has ended");
@@ -66,18 +71,17 @@ impl Engine {
         let found = match &receive.from {
             Source::Subscription(id) => match state.subscriptions.get(id).copied() {
                 None => return not_found("the session has no such subscription"),
-                Some(Listener::Ephemeral(id)) => return Ok(Found::Ephemeral(id)),
-                Some(Listener::Queue(no)) => Found::Queue(no, Some(*id)),
+                Some(listener) => (listener, Some(*id)),
             },
             Source::Queue(name) => match self.names.get(name) {
                 None => return not_found("there is no such queue"),
-                Some(no) => Found::Queue(*no, None),
+                Some(no) => (Listener::Queue(*no), None),
             },
         };
-        if let Found::Queue(no, _) = &found
-            && !self.queues.contains_key(no)
-        {
-            return not_found("the queue of the subscription was deleted");
+        match &found.0 {
+            Listener::Ephemeral(_) => return Ok(found),
+            Listener::Queue(no) if self.queues.contains_key(no) => {}
+            Listener::Queue(_) => return not_found("the queue of the subscription was deleted"),
         }
         if self.holds_too_much(session, receive.bound) {
             return Err((Code::RateLimited, TOO_MANY_LEASES.into()));
@@ -94,52 +98,17 @@ impl Engine {
         bound && held >= self.config.session_leases_max
     }
 
-    fn receive_resident(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
-        subscription: SubscriptionId,
-    ) -> Ran {
-        let to = Asked { session, tag, place: Place::Next };
-        let Some(ephemeral) = self.ephemerals.get_mut(&subscription) else { return Ran::Done };
-        let Some(bytes) = ephemeral.next_bytes() else {
-            self.answer_empty(turn, to, None);
-            return Ran::Done;
-        };
-        if !has_room(self, session, bytes) {
-            return Ran::NoRoom;
-        }
-        let message = self.ephemerals.get_mut(&subscription).and_then(|from| from.pop());
-        if let Some(message) = message {
-            let handover = Handover {
-                subscription: Some(subscription),
-                lease: None,
-                deadline: Timestamp::EPOCH,
-                redelivered: false,
-                attempt: 1,
-                failures: 0,
-                lane: None,
-                body: Body::Resident(message),
-                more: false,
-            };
-            self.deliver(turn.effects, to, handover, Need::NONE);
-        }
-        Ran::Done
-    }
-
     fn receive_leased(
         &mut self,
         turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
+        to: Asked,
         no: QueueNo,
         terms: Terms,
         until: Option<Timestamp>,
     ) -> Ran {
-        let to = Asked { session, tag, place: Place::Next };
+        let session = to.session;
         if let Some(seq) = self.next_message(turn, no) {
-            if !has_room(self, session, self.bytes_of(no, seq)) {
+            if !self.has_room(session, self.bytes_of(no, seq)) {
                 return Ran::NoRoom;
             }
             self.grant_all(turn, to, no, seq, terms);
@@ -148,24 +117,44 @@ impl Engine {
         let Some(queue) = self.queues.get(&no) else { return Ran::Done };
         let hidden = queue.has_hidden();
         if until.is_none() && !hidden {
-            self.answer_empty(turn, to, Some(no));
+            self.answer_empty(turn, to, Listener::Queue(no));
             return Ran::Done;
         }
         // What a receive that waits will get is not known yet; it gets one message at least.
         let largest = if hidden { queue.order.largest_hidden() as usize } else { 0 };
-        if !has_room(self, session, largest) {
+        if !self.has_room(session, largest) {
             return Ran::NoRoom;
         }
-        let ticket = self.next_ticket();
         let weight = Reply::delivery_weight(largest);
+        self.wait(turn, to, Listener::Queue(no), terms, weight, until);
+        Ran::Done
+    }
+
+    /// Lets a receive wait, with room kept for an answer of this weight.
+    pub(crate) fn wait(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: Asked,
+        from: Listener,
+        terms: Terms,
+        weight: usize,
+        until: Option<Timestamp>,
+    ) {
+        let ticket = self.next_ticket();
         let place = if until.is_some() { Place::Next } else { Place::Kept(ticket) };
-        let Terms { subscription, max, lease, bound } = terms;
+        let (Asked { session, tag, .. }, Terms { subscription, max, lease, bound }) = (to, terms);
         let parked = Parked { session, tag, place, subscription, max, lease, bound, weight, until };
-        self.park(no, ticket, parked);
+        self.park(from, ticket, parked);
         if until.is_none() {
             turn.effects.push(Effect::Park { session, ticket, weight });
         }
-        Ran::Done
+    }
+
+    /// Whether a delivery of so many bytes may be made.
+    pub(crate) fn has_room(&self, session: SessionId, bytes: usize) -> bool {
+        let weight = Reply::delivery_weight(bytes);
+        let state = self.sessions.get(&session);
+        state.is_some_and(|state| state.has_room(weight, self.config.session_out_max))
     }
 
     fn bytes_of(&self, no: QueueNo, seq: Seq) -> usize {
@@ -205,7 +194,7 @@ impl Engine {
             // The place that was kept for an answer is one place.
             let next = next.filter(|seq| {
                 let both = handover.bytes() + self.bytes_of(no, *seq);
-                to.place == Place::Next && has_room(self, to.session, both + Reply::WEIGHT_MIN)
+                to.place == Place::Next && self.has_room(to.session, both + Reply::WEIGHT_MIN)
             });
             handover.more = next.is_some();
             self.deliver(turn.effects, to, handover, need);
@@ -268,16 +257,18 @@ impl Engine {
 
     /// Answers the receives that wait for messages of this queue, in their order.
     pub(crate) fn serve_parked(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
+        let from = Listener::Queue(no);
         while let Some((ticket, parked)) = self.queues.get(&no).and_then(|q| q.parked.first()) {
             let found = if self.holds_deliveries { None } else { self.next_message(turn, no) };
             let Some(seq) = found else { break };
             if self.holds_too_much(parked.session, parked.bound) {
-                self.unpark(no, ticket);
+                self.unpark(from, ticket);
                 self.refuse_parked(turn, &parked);
-            } else if parked.until.is_some() && !self.has_room_for(&parked, no, seq) {
-                self.starve(no, ticket, parked.session);
+            } else if parked.until.is_some() && !self.has_room_for(&parked, self.bytes_of(no, seq))
+            {
+                self.starve(from, ticket, parked.session);
             } else {
-                self.unpark(no, ticket);
+                self.unpark(from, ticket);
                 let Parked { session, tag, place, subscription, max, lease, bound, .. } = parked;
                 let terms = Terms { subscription, max, lease, bound };
                 self.grant_all(turn, Asked { session, tag, place }, no, seq, terms);
@@ -286,23 +277,24 @@ impl Engine {
         while let Some(queue) = self.queues.get(&no).filter(|queue| !queue.has_hidden())
             && let Some(ticket) = queue.parked.first_brief()
         {
-            self.end_wait(turn, no, ticket);
+            self.end_wait(turn, from, ticket);
         }
     }
 
-    fn has_room_for(&self, parked: &Parked, no: QueueNo, seq: Seq) -> bool {
-        let weight = Reply::delivery_weight(self.bytes_of(no, seq));
+    /// Whether a delivery of so many bytes may answer a receive that waited.
+    pub(crate) fn has_room_for(&self, parked: &Parked, bytes: usize) -> bool {
+        let weight = Reply::delivery_weight(bytes);
         let state = self.sessions.get(&parked.session);
         state.is_some_and(|s| s.has_room_for_waiting(weight, self.config.session_out_max))
     }
 
     /// Lets the others pass until the session has taken more of what is on its way to it.
-    fn starve(&mut self, no: QueueNo, ticket: Ticket, session: SessionId) {
-        if let Some(queue) = self.queues.get_mut(&no) {
-            queue.parked.step_aside(ticket);
+    pub(crate) fn starve(&mut self, from: Listener, ticket: Ticket, session: SessionId) {
+        if let Some(parked) = self.parked_mut(from) {
+            parked.step_aside(ticket);
         }
         if let Some(state) = self.sessions.get_mut(&session) {
-            state.starved.push((no, ticket));
+            state.starved.push((from, ticket));
         }
     }
 
@@ -316,58 +308,62 @@ impl Engine {
     }
 
     /// A receive has waited long enough.
-    pub(crate) fn wait_is_over(&mut self, turn: &mut Turn<'_>, no: QueueNo, ticket: Ticket) {
+    pub(crate) fn wait_is_over(&mut self, turn: &mut Turn<'_>, from: Listener, ticket: Ticket) {
+        let Listener::Queue(no) = from else { return self.end_wait(turn, from, ticket) };
         // What came in this turn was there before its time was up.
         self.serve_parked(turn, no);
         let Some(queue) = self.queues.get(&no) else { return };
         if !queue.has_hidden() {
-            return self.end_wait(turn, no, ticket);
+            return self.end_wait(turn, from, ticket);
         }
         // Messages that were accepted are waited for, as if it had come just now.
-        if let Some(parked) = self.unpark(no, ticket) {
-            self.park(no, ticket, Parked { until: None, ..parked });
+        if let Some(parked) = self.unpark(from, ticket) {
+            self.park(from, ticket, Parked { until: None, ..parked });
         }
     }
 
     /// Ends a wait without a message.
-    pub(crate) fn end_wait(&mut self, turn: &mut Turn<'_>, no: QueueNo, ticket: Ticket) {
-        if let Some(Parked { session, tag, place, .. }) = self.unpark(no, ticket) {
-            self.answer_empty(turn, Asked { session, tag, place }, Some(no));
+    pub(crate) fn end_wait(&mut self, turn: &mut Turn<'_>, from: Listener, ticket: Ticket) {
+        if let Some(Parked { session, tag, place, .. }) = self.unpark(from, ticket) {
+            self.answer_empty(turn, Asked { session, tag, place }, from);
         }
     }
 
     /// Lets a receive wait, and keeps room for its answer.
-    fn park(&mut self, no: QueueNo, ticket: Ticket, parked: Parked) {
+    fn park(&mut self, from: Listener, ticket: Ticket, parked: Parked) {
         let Parked { session, weight, until, .. } = parked;
         if let Some(state) = self.sessions.get_mut(&session) {
             state.out += weight;
             state.reserved += until.map_or(0, |_| weight);
-            state.waiting.insert((no, ticket));
+            state.waiting.insert((from, ticket));
         }
         if let Some(until) = until {
-            self.deadlines.insert(until, Due::Wait(no, ticket));
+            self.deadlines.insert(until, Due::Wait(from, ticket));
         }
-        if let Some(queue) = self.queues.get_mut(&no) {
-            queue.parked.insert(ticket, parked);
+        if let Some(waiting) = self.parked_mut(from) {
+            waiting.insert(ticket, parked);
         }
     }
 
     /// Takes back a receive that waits, and the room that was kept for it.
-    pub(crate) fn unpark(&mut self, no: QueueNo, ticket: Ticket) -> Option<Parked> {
-        let parked = self.queues.get_mut(&no)?.parked.remove(ticket)?;
+    pub(crate) fn unpark(&mut self, from: Listener, ticket: Ticket) -> Option<Parked> {
+        let parked = self.parked_mut(from)?.remove(ticket)?;
         if let Some(until) = parked.until {
-            self.deadlines.cancel(until, Due::Wait(no, ticket));
+            self.deadlines.cancel(until, Due::Wait(from, ticket));
         }
         if let Some(state) = self.sessions.get_mut(&parked.session) {
             state.out = state.out.saturating_sub(parked.weight);
             state.reserved -= parked.until.map_or(0, |_| parked.weight);
-            state.waiting.remove(&(no, ticket));
+            state.waiting.remove(&(from, ticket));
         }
         Some(parked)
     }
 
-    fn answer_empty(&mut self, turn: &mut Turn<'_>, to: Asked, from: Option<QueueNo>) {
-        let next = from.and_then(|no| self.queues.get(&no)).and_then(|queue| queue.next_due());
+    pub(crate) fn answer_empty(&mut self, turn: &mut Turn<'_>, to: Asked, from: Listener) {
+        let next = match from {
+            Listener::Queue(no) => self.queues.get(&no).and_then(|queue| queue.next_due()),
+            Listener::Ephemeral(_) => None,
+        };
         let Some(state) = self.sessions.get_mut(&to.session) else { return };
         state.out += Reply::WEIGHT_MIN;
         let need = state.need;
@@ -376,14 +372,6 @@ impl Engine {
         let answer = Answer::Empty { next };
         turn.effects.push(Effect::Reply { session, tag, place, answer, need });
     }
-}
-
-fn has_room(engine: &Engine, session: SessionId, bytes: usize) -> bool {
-    let weight = Reply::delivery_weight(bytes);
-    engine
-        .sessions
-        .get(&session)
-        .is_some_and(|state| state.has_room(weight, engine.config.session_out_max))
 }
 
 /// T24: whether the message's failures are spent by rules that were changed since.

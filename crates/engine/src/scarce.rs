@@ -1,8 +1,9 @@
 //! What the broker asks of the engine when the log can't take everything.
 
-use sluice_model::{QueueName, QueueNo, SessionId, Subscribe};
+use sluice_model::{QueueName, SessionId, Subscribe};
 
 use crate::engine::Engine;
+use crate::topic::Listener;
 
 impl Engine {
     /// Hands no messages to receives that wait, or does so again.
@@ -13,9 +14,9 @@ impl Engine {
         self.holds_deliveries = hold;
         if !hold {
             let waiting = self.queues.iter().filter(|(_, queue)| !queue.parked.nobody_in_line());
-            let mut waiting: Vec<QueueNo> = waiting.map(|(no, _)| *no).collect();
+            let mut waiting: Vec<_> = waiting.map(|(no, _)| Listener::Queue(*no)).collect();
             waiting.sort_unstable();
-            waiting.into_iter().for_each(|no| self.stir(no));
+            waiting.into_iter().for_each(|from| self.stir(from));
         }
     }
 

@@ -15,7 +15,7 @@ pub(crate) struct Session {
     pub(crate) owner: Owner,
     pub(crate) subscriptions: BTreeMap<SubscriptionId, Listener>,
     /// Its receives that wait.
-    pub(crate) waiting: BTreeSet<(QueueNo, Ticket)>,
+    pub(crate) waiting: BTreeSet<(Listener, Ticket)>,
     /// What it holds, in the order of delivery.
     pub(crate) leases: BTreeSet<(Generation, QueueNo, Seq)>,
     /// What its publishes and acks so far must reach before a fence is answered.
@@ -25,7 +25,7 @@ pub(crate) struct Session {
     /// The part of `out` that is kept for receives that wait as long as they like.
     pub(crate) reserved: usize,
     /// Of these receives, those that a message was there for and no room.
-    pub(crate) starved: Vec<(QueueNo, Ticket)>,
+    pub(crate) starved: Vec<(Listener, Ticket)>,
     /// The connection is gone; what is left waits for the end of its grace.
     pub(crate) closed: bool,
 }

@@ -16,23 +16,53 @@ use sluice_model::{
 };
 
 use crate::config::QueueConfig;
-use crate::engine::{Engine, Turn, need_of};
+use crate::engine::{Engine, Refused, Turn, need_of};
 use crate::journal::{Need, Sequence};
 use crate::queue::slots::Extra;
 use crate::record::{Cause, Record, Target};
 
 impl Engine {
-    /// T9, T20: a delivery has been dealt with.
-    pub(crate) fn ack(
+    /// Settles one delivery, or takes more time for it, and answers.
+    pub(crate) fn settle(
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
         tag: u64,
-        lease: LeaseId,
+        lease: &LeaseId,
+        how: How<'_>,
         confirm: Confirm,
     ) {
+        match self.settle_one(turn, lease, how) {
+            Ok((answer, need)) => {
+                if let Some(state) = self.sessions.get_mut(&session) {
+                    state.need.cover(need);
+                }
+                if confirm == Confirm::Always {
+                    self.reply(turn.effects, session, tag, answer, need);
+                }
+            }
+            Err((code, text)) => self.refuse(turn.effects, session, tag, code, text),
+        }
+    }
+
+    /// Settles one delivery, or takes more time for it. Gives the answer and what it waits for.
+    pub(crate) fn settle_one(
+        &mut self,
+        turn: &mut Turn<'_>,
+        lease: &LeaseId,
+        how: How<'_>,
+    ) -> Result<(Answer, Need), Refused> {
+        match how {
+            How::Ack => self.ack(turn, lease),
+            How::Nack(outcome) => self.nack(turn, lease, outcome),
+            How::Extend(by) => self.extend(turn, lease, by),
+        }
+    }
+
+    /// T9, T20: a delivery has been dealt with.
+    fn ack(&mut self, turn: &mut Turn<'_>, lease: &LeaseId) -> Result<(Answer, Need), Refused> {
         let target = Target::new(lease.queue, lease.seq);
-        let standing = self.standing(&lease);
+        let standing = self.standing(lease);
         let late = matches!(standing, Standing::Late { .. });
         match standing {
             Standing::Held { level } | Standing::Late { level } => {
@@ -40,31 +70,24 @@ impl Engine {
                 let sequence = self.change(turn, &record, level == Level::Memory);
                 self.stats.acked += 1;
                 self.stats.late_acks += u64::from(late);
-                let need = need_of(level, sequence);
-                self.settled(turn, session, tag, need, confirm, false);
+                Ok((Answer::Settled { already: false }, need_of(level, sequence)))
             }
             Standing::Settled { sequence } => {
                 let level = self.queues.get(&lease.queue).map_or(Level::Sync, |q| q.rules.level);
-                self.settled(turn, session, tag, need_of(level, sequence), confirm, true);
+                Ok((Answer::Settled { already: true }, need_of(level, sequence)))
             }
-            standing => self.not_held(turn, session, tag, &standing),
+            standing => Err(not_held(&standing)),
         }
     }
 
     /// T11 to T13, T15: a delivery is given back.
-    pub(crate) fn nack(
+    fn nack(
         &mut self,
         turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
-        lease: LeaseId,
+        lease: &LeaseId,
         outcome: &Outcome,
-        confirm: Confirm,
-    ) {
-        let level = match self.held_at(&lease) {
-            Ok(level) => level,
-            Err(standing) => return self.not_held(turn, session, tag, &standing),
-        };
+    ) -> Result<(Answer, Need), Refused> {
+        let level = self.held_at(lease)?;
         let (no, seq) = (lease.queue, lease.seq);
         let sequence = match outcome {
             Outcome::Failed { delay, note } => {
@@ -81,81 +104,39 @@ impl Engine {
                 self.bury(turn, target, DeadReason::Rejected, note, resident)
             }
         };
-        self.settled(turn, session, tag, need_of(level, sequence), confirm, false);
+        Ok((Answer::Settled { already: false }, need_of(level, sequence)))
     }
 
     /// T10: a consumer takes more time.
-    pub(crate) fn extend(
+    fn extend(
         &mut self,
         turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
-        lease: LeaseId,
+        lease: &LeaseId,
         by: Duration,
-        confirm: Confirm,
-    ) {
-        let level = match self.held_at(&lease) {
-            Ok(level) => level,
-            Err(standing) => return self.not_held(turn, session, tag, &standing),
-        };
+    ) -> Result<(Answer, Need), Refused> {
+        let level = self.held_at(lease)?;
         let held = self.queues.get(&lease.queue).and_then(|queue| {
             let (_, extra) = queue.slots.get_full(lease.seq.0)?;
             extra?.lease
         });
-        let Some(held) = held else { return };
-        let last = held.granted_at.after(self.config.lease_max);
-        if by.is_zero() || turn.now.after(by) > last {
-            let text = "a lease lives 12 h at most, extensions included";
-            return self.refuse(turn.effects, session, tag, Code::Invalid, text);
+        let last = held.map(|held| held.granted_at.after(self.config.lease_max));
+        if by.is_zero() || last.is_none_or(|last| turn.now.after(by) > last) {
+            return Err((Code::Invalid, "a lease lives 12 h at most, extensions included".into()));
         }
         let (target, deadline) = (Target::new(lease.queue, lease.seq), turn.now.after(by));
         let record = Record::Extended { target, at: turn.now, deadline };
         let sequence = self.change(turn, &record, level == Level::Memory);
         // Like a grant it is handed to the kernel, and synced a little later.
-        let need = Need { written: sequence, synced: 0 };
-        if let Some(state) = self.sessions.get_mut(&session) {
-            state.need.cover(need);
-        }
-        if confirm == Confirm::Always {
-            self.reply(turn.effects, session, tag, Answer::Extended { deadline }, need);
-        }
+        Ok((Answer::Extended { deadline }, Need { written: sequence, synced: 0 }))
     }
 
-    /// The level of the message that this lease holds, or how else the lease stands. To whoever
-    /// wants to go on with it, one that was settled is as good as unknown.
-    fn held_at(&self, lease: &LeaseId) -> Result<Level, Standing> {
+    /// The level of the message that this lease holds. To whoever wants to go on with it, one
+    /// that was settled is as good as unknown.
+    fn held_at(&self, lease: &LeaseId) -> Result<Level, Refused> {
         match self.standing(lease) {
             Standing::Held { level } => Ok(level),
-            Standing::Settled { .. } => Err(Standing::Unknown),
-            standing => Err(standing),
-        }
-    }
-
-    fn not_held(&mut self, turn: &mut Turn<'_>, session: SessionId, tag: u64, standing: &Standing) {
-        let (code, text) = match standing {
-            Standing::Lost { state } => {
-                (Code::LeaseLost, format!("the lease is lost, the message is {state}").into())
-            }
-            Standing::Late { .. } => (Code::LeaseLost, "the lease has ended".into()),
-            _ => (Code::NotFound, std::borrow::Cow::Borrowed("there is no such lease")),
-        };
-        self.refuse(turn.effects, session, tag, code, text);
-    }
-
-    fn settled(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
-        need: Need,
-        confirm: Confirm,
-        already: bool,
-    ) {
-        if let Some(state) = self.sessions.get_mut(&session) {
-            state.need.cover(need);
-        }
-        if confirm == Confirm::Always {
-            self.reply(turn.effects, session, tag, Answer::Settled { already }, need);
+            Standing::Settled { .. } => Err(not_held(&Standing::Unknown)),
+            standing => Err(not_held(&standing)),
         }
     }
 
@@ -256,6 +237,25 @@ impl Engine {
             let target = Target::new(lease.queue, lease.seq);
             self.bury(turn, target, DeadReason::Corrupt, None, false);
         }
+    }
+}
+
+/// What is to become of a lease.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How<'a> {
+    Ack,
+    Nack(&'a Outcome),
+    Extend(Duration),
+}
+
+/// Why a lease can't be settled as asked.
+fn not_held(standing: &Standing) -> Refused {
+    match standing {
+        Standing::Lost { state } => {
+            (Code::LeaseLost, format!("the lease is lost, the message is {state}").into())
+        }
+        Standing::Late { .. } => (Code::LeaseLost, "the lease has ended".into()),
+        _ => (Code::NotFound, "there is no such lease".into()),
     }
 }
 

@@ -185,8 +185,8 @@ impl Engine {
         let subscriptions = std::mem::take(&mut session.subscriptions);
         let waiting = std::mem::take(&mut session.waiting);
         let leases: Vec<_> = session.leases.iter().copied().collect();
-        for (no, ticket) in waiting {
-            self.unpark(no, ticket);
+        for (from, ticket) in waiting {
+            self.unpark(from, ticket);
         }
         for (subscription, listener) in subscriptions {
             self.stop_listening(now, id, subscription, listener);
@@ -216,10 +216,10 @@ impl Engine {
             return self.refuse(turn.effects, session, tag, Code::NotFound, text);
         };
         let waiting: Vec<_> = state.waiting.iter().copied().collect();
-        for (no, ticket) in waiting {
-            let parked = self.queues.get(&no).and_then(|queue| queue.parked.get(ticket));
+        for (from, ticket) in waiting {
+            let parked = self.parked_mut(from).and_then(|parked| parked.get(ticket));
             if parked.is_some_and(|parked| parked.subscription == Some(subscription)) {
-                self.end_wait(turn, no, ticket);
+                self.end_wait(turn, from, ticket);
             }
         }
         self.stop_listening(turn.now, session, subscription, listener);

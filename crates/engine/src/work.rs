@@ -11,6 +11,7 @@ use crate::queue::slots::Extra;
 use crate::queue::work::{Asker, Pace, Redriving, Work};
 use crate::receive::is_spent;
 use crate::record::{Record, Target};
+use crate::topic::Listener;
 
 /// Most pieces of work that wait for each other in one queue.
 const WORK_MAX: usize = 64;
@@ -129,7 +130,7 @@ impl Engine {
             }
         }
         self.arm_work(no);
-        self.stir(no);
+        self.stir(Listener::Queue(no));
     }
 
     /// Answers who waits for the end of some work.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    LeaseId, Level, Message, Qos, QueueName, QueueRequest, QueueSettings, Refusal, SubscriptionId,
-    SubscriptionName, Topic, TopicPattern,
+    Block, LeaseId, Level, Message, Qos, QueueName, QueueRequest, QueueSettings, Refusal,
+    SubscriptionId, SubscriptionName, Topic, TopicPattern,
 };
 
 /// A command with the number under which its session wants the reply.
@@ -23,6 +23,8 @@ pub enum Command {
     Publish(Publish),
     /// Hand in messages, all or none.
     PublishBatch(Box<PublishBatch>),
+    /// Hand in messages without extras to one destination.
+    PublishBlock(Box<PublishBlock>),
     /// Begin to receive what is published.
     Subscribe(Subscribe),
     /// End what [`Command::Subscribe`] began for this session. A durable subscription stays.
@@ -57,6 +59,8 @@ pub enum Command {
         /// Which outcomes are told.
         confirm: Confirm,
     },
+    /// Settle deliveries or take more time for them, each by itself.
+    SettleMany(Box<SettleMany>),
     /// Answer when everything before it on this session has reached its level.
     Fence,
     /// Look after a queue.
@@ -108,6 +112,23 @@ pub struct PublishBatch {
     pub level: Option<Level>,
 }
 
+/// Hand in messages without extras to one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishBlock {
+    /// Where to.
+    pub to: Destination,
+    /// The highest guarantee that the publisher asks for.
+    pub qos: Qos,
+    /// The least level that the publisher accepts; none for whatever the queues have.
+    pub level: Option<Level>,
+    /// What; at least one.
+    pub messages: Block,
+    /// All of them or none; otherwise those that can be taken are.
+    pub whole: bool,
+    /// Which outcomes are told.
+    pub confirm: Confirm,
+}
+
 /// Begin to receive what is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
@@ -134,8 +155,9 @@ impl Subscribe {
 pub struct Receive {
     /// Where from.
     pub from: Source,
-    /// At most so many; 1 or more. As many come as fit the session's bound on outgoing bytes.
-    pub max: u16,
+    /// At most so many; 1 or more. As many come as fit the session's bound on outgoing bytes. A
+    /// receive of more than one message at most once may get blocks of them.
+    pub max: u32,
     /// Time to settle each; none for the queue's.
     pub lease: Option<Duration>,
     /// How long to wait for the first one. The answer to a receive that waits comes when it comes:
@@ -193,4 +215,26 @@ pub enum Outcome {
         /// Kept as the message's last error.
         note: Option<Box<str>>,
     },
+}
+
+/// Settle deliveries or take more time for them, each by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettleMany {
+    /// The leases that came with the deliveries.
+    pub leases: Vec<LeaseId>,
+    /// What is to become of them.
+    pub how: Settlement,
+    /// Which outcomes are told.
+    pub confirm: Confirm,
+}
+
+/// What is to become of a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Settlement {
+    /// It ends: the message has been dealt with.
+    Ack,
+    /// It ends: the message is given back.
+    Nack(Outcome),
+    /// It goes on for so long from now.
+    Extend(Duration),
 }

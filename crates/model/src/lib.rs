@@ -21,8 +21,8 @@ pub mod var;
 pub use block::{Block, BlockBuilder, BlockError, Payloads};
 pub use code::Code;
 pub use command::{
-    Command, Confirm, Destination, NOTE_BYTES_MAX, Outcome, Publish, PublishBatch, Receive,
-    Request, Source, Subscribe,
+    Command, Confirm, Destination, NOTE_BYTES_MAX, Outcome, Publish, PublishBatch, PublishBlock,
+    Receive, Request, SettleMany, Settlement, Source, Subscribe,
 };
 pub use grants::{Action, Grant, GrantError, Grants, Resource, Scope};
 pub use ids::{Generation, LeaseId, MessageId, QueueNo, Seq, SessionId, SubscriptionId};
@@ -36,7 +36,9 @@ pub use names::{
 };
 pub use queue_answer::{MessageInfo, QueueStats, QueueSummary, StateCounts};
 pub use queue_request::{Filter, Purge, QueueRequest, Redrive};
-pub use reply::{Answer, Carried, Delivery, Peeked, Published, Refusal, Reply};
+pub use reply::{
+    Answer, BlockDelivery, Carried, Delivery, Peeked, Published, PublishedBlock, Refusal, Reply,
+};
 pub use settings::{Difference, QueueSettings, Setting, SettingError, SettingKind};
 pub use state::{DeadReason, State, Transition};
 pub use time::Timestamp;

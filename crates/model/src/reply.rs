@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Code, Difference, Lane, LeaseId, Level, MessageId, MessageInfo, QueueName, QueueStats,
+    Block, Code, Difference, Lane, LeaseId, Level, MessageId, MessageInfo, QueueName, QueueStats,
     QueueSummary, SubscriptionId, Timestamp,
 };
 
@@ -27,6 +27,10 @@ pub enum Answer {
     Published(Published),
     /// Every message of the batch is at the level of every queue that took it.
     PublishedBatch(Vec<Published>),
+    /// Every message of the block is at the level of every queue that took it.
+    PublishedBlock(PublishedBlock),
+    /// What became of each message of a block, because not all of them were taken.
+    PublishedEach(Vec<Result<Published, Refusal>>),
     /// The subscription is there and gets what is published from now on.
     Subscribed {
         /// What this session calls it.
@@ -36,6 +40,14 @@ pub enum Answer {
     Unsubscribed,
     /// A message. More answers to the same request follow while its `more` is set.
     Delivered(Delivery),
+    /// Messages at most once. More answers to the same request follow while its `more` is set.
+    DeliveredBlock(Box<BlockDelivery>),
+    /// Messages at most once were lost because they came faster than they were taken. Further
+    /// answers to the same request follow.
+    Lost {
+        /// So many, all before those that follow.
+        messages: u64,
+    },
     /// A message that could not be read back; it is in the dead set now.
     Unreadable {
         /// Further answers to the same request follow.
@@ -55,6 +67,13 @@ pub enum Answer {
     Extended {
         /// Until then.
         deadline: Timestamp,
+    },
+    /// All leases are settled as asked, or live longer, but for those named here.
+    SettledMany {
+        /// By their place in the request, and why.
+        refused: Vec<(u32, Refusal)>,
+        /// The earliest of the new deadlines of those that live longer.
+        deadline: Option<Timestamp>,
     },
     /// Everything before the fence has reached its level.
     Fenced,
@@ -104,6 +123,19 @@ pub enum Answer {
     Refused(Refusal),
 }
 
+impl Answer {
+    /// Whether further answers to the same request follow.
+    pub fn goes_on(&self) -> bool {
+        match self {
+            Self::Delivered(delivery) => delivery.more,
+            Self::DeliveredBlock(block) => block.more,
+            Self::Unreadable { more } => *more,
+            Self::Lost { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// A message that was taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Published {
@@ -115,6 +147,43 @@ pub struct Published {
     pub level: Option<Level>,
     /// It had been published before, under the same dedupe id: nothing was stored.
     pub duplicate: bool,
+}
+
+/// Messages that were taken together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublishedBlock {
+    /// The first one's identity; each further one counts one higher.
+    pub first: MessageId,
+    /// So many.
+    pub count: u32,
+    /// How many queues and subscriptions each of them reached.
+    pub matched: u32,
+    /// The weakest level among the queues that took them; none where none did.
+    pub level: Option<Level>,
+}
+
+/// Messages at most once on their way to a consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockDelivery {
+    /// Through which subscription.
+    pub subscription: SubscriptionId,
+    /// When the broker took them.
+    pub published_at: Timestamp,
+    /// The topic that they were published to: UTF-8.
+    pub topic: Bytes,
+    /// Who published them, as the broker knows: UTF-8.
+    pub sender: Bytes,
+    /// What they carry.
+    pub messages: Block,
+    /// Further answers to the same request follow.
+    pub more: bool,
+}
+
+impl BlockDelivery {
+    /// Bytes of all that they carry.
+    pub fn bytes(&self) -> usize {
+        self.topic.len() + self.sender.len() + self.messages.bytes().len()
+    }
 }
 
 /// One handing-over of a message to a consumer.
@@ -225,7 +294,10 @@ impl Reply {
                 Self::WEIGHT_MIN + Self::delivery_weight(peeked.carried.bytes())
             }
             Answer::Refused(refusal) => Self::WEIGHT_MIN + refusal.message.len(),
+            Answer::DeliveredBlock(block) => Self::delivery_weight(block.bytes()),
             Answer::PublishedBatch(all) => Self::WEIGHT_MIN * (1 + all.len()),
+            Answer::PublishedEach(all) => Self::WEIGHT_MIN * (1 + 2 * all.len()),
+            Answer::SettledMany { refused, .. } => Self::settled_weight(refused.len()),
             Answer::Browsed { messages, .. } => Self::WEIGHT_MIN * (1 + 4 * messages.len()),
             Answer::Queues { queues, .. } => Self::WEIGHT_MIN * (1 + 3 * queues.len()),
             Answer::Differs(differences) => Self::WEIGHT_MIN * (1 + differences.len()),
@@ -236,6 +308,11 @@ impl Reply {
 
     /// The weight of a reply that carries no message.
     pub const WEIGHT_MIN: usize = 128;
+
+    /// The weight of an answer to many leases of which so many are refused.
+    pub const fn settled_weight(refused: usize) -> usize {
+        Self::WEIGHT_MIN + refused * Self::WEIGHT_MIN / 4
+    }
 
     /// The weight of a delivery whose topic and payload have so many bytes together.
     pub const fn delivery_weight(bytes: usize) -> usize {

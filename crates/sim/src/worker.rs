@@ -94,7 +94,7 @@ impl Worker {
 
     pub(crate) fn receive(
         &mut self,
-        max: u16,
+        max: u32,
         bound: bool,
         wait: Option<std::time::Duration>,
         op: Op,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    Action, Answer, Command, Delivery, Destination, Principal, QueueName, Receive, Reply, Request,
+    Action, Answer, Command, Destination, Principal, Publish, QueueName, Receive, Reply, Request,
     Resource, Source, TopicPattern,
 };
 
@@ -97,8 +97,12 @@ impl Guard {
             }
         }
         match &request.command {
-            Command::Publish(publish) if self.standing != Standing::Unlimited => {
-                self.last_destination = Some(publish.to.clone());
+            // Cloned only where it is another one.
+            Command::Publish(Publish { to, .. }) if self.is_another(to) => {
+                self.last_destination = Some(to.clone());
+            }
+            Command::PublishBlock(block) if self.is_another(&block.to) => {
+                self.last_destination = Some(block.to.clone());
             }
             // One that found no room is checked again at its next try.
             Command::Subscribe(subscribe) => {
@@ -113,8 +117,17 @@ impl Guard {
 
     /// Whether it publishes to where it was allowed to last.
     fn is_as_before(&self, command: &Command) -> bool {
-        matches!(command, Command::Publish(publish)
-            if self.last_destination.as_ref() == Some(&publish.to))
+        let to = match command {
+            Command::Publish(publish) => &publish.to,
+            Command::PublishBlock(block) => &block.to,
+            _ => return false,
+        };
+        self.last_destination.as_ref() == Some(to)
+    }
+
+    /// Whether publishing there has to be looked up the next time, too, unless it is remembered.
+    fn is_another(&self, to: &Destination) -> bool {
+        self.standing != Standing::Unlimited && self.last_destination.as_ref() != Some(to)
     }
 
     /// Learns from the replies which subscriptions there are.
@@ -123,11 +136,7 @@ impl Guard {
             return;
         }
         for reply in replies {
-            let more = matches!(
-                reply.answer,
-                Answer::Delivered(Delivery { more: true, .. }) | Answer::Unreadable { more: true }
-            );
-            if more {
+            if reply.answer.goes_on() {
                 continue;
             }
             if let Some(Asked::Topics(pattern)) = self.asked.remove(&reply.tag)

@@ -18,6 +18,7 @@ pub(super) fn needed<'a>(command: &'a Command, mut need: impl FnMut(Need<'a>)) {
         Command::PublishBatch(batch) => {
             batch.messages.iter().for_each(|(to, _)| need(to_publish(to)));
         }
+        Command::PublishBlock(block) => need(to_publish(&block.to)),
         Command::Subscribe(subscribe) => {
             need((Action::Subscribe, Resource::Topics(&subscribe.pattern)));
             if !subscribe.settings.is_empty() {
@@ -33,6 +34,7 @@ pub(super) fn needed<'a>(command: &'a Command, mut need: impl FnMut(Need<'a>)) {
         | Command::Ack { .. }
         | Command::Nack { .. }
         | Command::Extend { .. }
+        | Command::SettleMany(_)
         | Command::Fence
         | Command::Refused(_) => {}
     }

@@ -27,6 +27,8 @@ use crate::Stats;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What a message may need in the log beside its payload: its head, and a frame's.
 const AROUND: u64 = 1 << 10;
+/// The same for each further message of a block, which has no lane and no dedupe id.
+const AROUND_EACH: u64 = 1 << 9;
 /// Where settlements end, as a part of theirs: what comes without being asked for needs the rest.
 const SETTLEMENTS_END: u64 = 16;
 /// Where deadlines are put off.
@@ -57,6 +59,11 @@ impl Demand {
             Command::PublishBatch(batch) => {
                 Self::Publish(Some(batch.messages.iter().map(|(_, message)| len(message)).sum()))
             }
+            Command::PublishBlock(block) => {
+                let bytes = block.messages.payload_bytes() as u64;
+                let around = u64::from(block.messages.count()) * AROUND_EACH;
+                Self::Publish((block.qos != Qos::AtMostOnce).then_some(bytes + around))
+            }
             Command::Subscribe(Subscribe { qos: Qos::AtMostOnce, .. }) => Self::Nothing,
             Command::Subscribe(subscribe) if engine.would_make(session, subscribe) => Self::Make,
             Command::Queue(request) => match &**request {
@@ -78,7 +85,8 @@ impl Demand {
             | Command::Unsubscribe { .. }
             | Command::Ack { .. }
             | Command::Nack { .. }
-            | Command::Extend { .. } => Self::Settle,
+            | Command::Extend { .. }
+            | Command::SettleMany(_) => Self::Settle,
             Command::Fence | Command::Refused(_) => Self::Nothing,
         }
     }

@@ -77,7 +77,7 @@ fn take_all(session: &mut Session, count: u64) -> Vec<u64> {
     let mut replies = Vec::new();
     while (late.len() as u64) < count {
         let receive = Receive {
-            max: u16::try_from(BATCH).unwrap(),
+            max: u32::try_from(BATCH).unwrap(),
             wait: Some(Duration::from_secs(30)),
             ..Receive::one(Source::Queue(queue()))
         };

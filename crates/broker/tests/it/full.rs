@@ -133,7 +133,7 @@ impl Rig {
     }
 
     /// Takes up to so many messages; none where that is refused.
-    fn receive(&mut self, max: u16) -> Option<Vec<LeaseId>> {
+    fn receive(&mut self, max: u32) -> Option<Vec<LeaseId>> {
         let receive = Receive { max, ..Receive::one(Source::Queue(queue())) };
         let parcels = self.ask(vec![Command::Receive(receive)]);
         if let [Parcel { content: ParcelContent::Answer(Answer::Refused(refusal)), .. }] =

@@ -15,7 +15,7 @@ pub(crate) struct Parked {
     /// Where its answer goes.
     pub(crate) place: Place,
     pub(crate) subscription: Option<SubscriptionId>,
-    pub(crate) max: u16,
+    pub(crate) max: u32,
     pub(crate) lease: Option<Duration>,
     pub(crate) bound: bool,
     /// What is kept for its answer of the session's bound on outgoing bytes.

@@ -31,7 +31,7 @@ impl Node {
 }
 
 /// One who listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Listener {
     Queue(QueueNo),
     Ephemeral(SubscriptionId),

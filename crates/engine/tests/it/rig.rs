@@ -530,7 +530,7 @@ impl Rig {
     }
 
     /// Up to `max` messages of a queue that are there now.
-    pub(crate) fn take(&mut self, session: SessionId, from: &str, max: u16) -> Vec<Got> {
+    pub(crate) fn take(&mut self, session: SessionId, from: &str, max: u32) -> Vec<Got> {
         let receive = Receive { max, ..Receive::one(Source::Queue(queue(from))) };
         assert_eq!(self.run(session, Command::Receive(receive)), Ran::Done);
         self.gots(session)

@@ -93,7 +93,7 @@ impl World {
         let wait = (!all && self.random.percent(30))
             .then(|| Duration::from_millis(1 + self.random.below(100)));
         let op = self.history.ask(What::Receive { bound });
-        self.workers[at].receive(max as u16, bound, wait, op);
+        self.workers[at].receive(max as u32, bound, wait, op);
     }
 
     fn settle_one(&mut self, at: usize) {

@@ -43,7 +43,7 @@ struct Parked {
     queue: QueueNo,
     session: SessionId,
     tag: u64,
-    max: u16,
+    max: u32,
     bound: bool,
     lease: Option<u64>,
     /// None for one that waits only for a commit.

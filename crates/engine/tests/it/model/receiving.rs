@@ -22,7 +22,7 @@ impl World {
     pub(super) fn receive(&mut self) {
         let Some(no) = self.a_queue() else { return };
         let session = self.session();
-        let max = if self.dice.one_in(3) { self.dice.between(1, 4) as u16 } else { 1 };
+        let max = if self.dice.one_in(3) { self.dice.between(1, 4) as u32 } else { 1 };
         let lease = self.dice.one_in(3).then(|| self.dice.between(300, 4_000));
         let wait = self.dice.one_in(3).then(|| self.dice.between(1, 3_000));
         let bound = self.dice.one_in(2);

@@ -527,6 +527,11 @@ impl Session {
             | Answer::Settled { .. } => {}
             // Version 1 has no request that these answer.
             Answer::PublishedBatch(_)
+            | Answer::PublishedBlock(_)
+            | Answer::PublishedEach(_)
+            | Answer::DeliveredBlock(_)
+            | Answer::Lost { .. }
+            | Answer::SettledMany { .. }
             | Answer::Unsubscribed
             | Answer::Extended { .. }
             | Answer::Declared { .. }

@@ -1,0 +1,135 @@
+//! Receiving at most once: from a subscription's buffer in memory.
+
+use std::sync::Arc;
+
+use sluice_model::{Answer, BlockDelivery, Carried, Reply, SessionId, SubscriptionId, Timestamp};
+
+use crate::effects::{Body, Effect, Handover};
+use crate::engine::{Asked, Engine, Ran, Turn};
+use crate::journal::Need;
+use crate::queue::Parked;
+use crate::receive::Terms;
+use crate::topic::{Copy, Listener};
+
+impl Engine {
+    /// Hands over what waits in a buffer, or waits for it.
+    pub(crate) fn receive_resident(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: Asked,
+        id: SubscriptionId,
+        terms: Terms,
+        until: Option<Timestamp>,
+    ) -> Ran {
+        let Some(ephemeral) = self.ephemerals.get(&id) else { return Ran::Done };
+        match ephemeral.next_bytes() {
+            Some(bytes) if !self.has_room(to.session, bytes) => return Ran::NoRoom,
+            Some(_) => self.hand_out(turn, to, id, terms.max),
+            None if until.is_some() => {
+                self.wait(turn, to, Listener::Ephemeral(id), terms, Reply::WEIGHT_MIN, until);
+            }
+            None => self.answer_empty(turn, to, Listener::Ephemeral(id)),
+        }
+        Ran::Done
+    }
+
+    /// Answers the receives that wait for messages of this subscription.
+    pub(crate) fn serve_resident(&mut self, turn: &mut Turn<'_>, id: SubscriptionId) {
+        let from = Listener::Ephemeral(id);
+        while let Some(ephemeral) = self.ephemerals.get(&id)
+            && let Some((ticket, parked)) = ephemeral.parked.first()
+            && let Some(bytes) = ephemeral.next_bytes()
+        {
+            if !self.has_room_for(&parked, bytes) {
+                self.starve(from, ticket, parked.session);
+                continue;
+            }
+            self.unpark(from, ticket);
+            let Parked { session, tag, place, max, .. } = parked;
+            self.hand_out(turn, Asked { session, tag, place }, id, max);
+        }
+    }
+
+    /// Answers a receive with what waits, of which there is room for one message at least.
+    fn hand_out(&mut self, turn: &mut Turn<'_>, to: Asked, id: SubscriptionId, max: u32) {
+        let Some(ephemeral) = self.ephemerals.get_mut(&id) else { return };
+        // One who takes single messages has no way to be told.
+        if max == 1 {
+            let Some(message) = ephemeral.take_one() else { return };
+            return self.deliver_resident(turn, to, id, message, false);
+        }
+        let lost = ephemeral.take_lost();
+        if lost > 0 {
+            self.answer_resident(turn, to, Answer::Lost { messages: lost });
+        }
+        let mut left = max;
+        loop {
+            let bytes_max = self.room_of(to.session);
+            let Some(ephemeral) = self.ephemerals.get_mut(&id) else { return };
+            let Some(copy) = ephemeral.take(left, bytes_max) else { return };
+            left = left.saturating_sub(u32::try_from(copy.count()).unwrap_or(u32::MAX));
+            let next = ephemeral.next_bytes().filter(|_| left > 0);
+            let more = next.is_some_and(|next| {
+                self.has_room(to.session, copy.bytes() + next + 2 * Reply::WEIGHT_MIN)
+            });
+            match copy {
+                Copy::One(message) => self.deliver_resident(turn, to, id, message, more),
+                Copy::Many { head, messages, .. } => {
+                    self.stats.delivered += u64::from(messages.count());
+                    let block = BlockDelivery {
+                        subscription: id,
+                        published_at: head.published_at,
+                        topic: head.topic.clone(),
+                        sender: head.sender.clone(),
+                        messages,
+                        more,
+                    };
+                    self.answer_resident(turn, to, Answer::DeliveredBlock(Box::new(block)));
+                }
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn deliver_resident(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: Asked,
+        subscription: SubscriptionId,
+        message: Arc<Carried>,
+        more: bool,
+    ) {
+        let handover = Handover {
+            subscription: Some(subscription),
+            lease: None,
+            deadline: Timestamp::EPOCH,
+            redelivered: false,
+            attempt: 1,
+            failures: 0,
+            lane: None,
+            body: Body::Resident(message),
+            more,
+        };
+        self.deliver(turn.effects, to, handover, Need::NONE);
+    }
+
+    /// Answers without a lease; like every answer it waits for what the session did before.
+    fn answer_resident(&mut self, turn: &mut Turn<'_>, to: Asked, answer: Answer) {
+        let Asked { session, tag, place } = to;
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        let reply = Reply { tag, answer };
+        state.out += reply.weight();
+        let need = state.need;
+        self.wanted.cover(need);
+        turn.effects.push(Effect::Reply { session, tag, place, answer: reply.answer, need });
+    }
+
+    /// Bytes of messages that the session may be sent now.
+    fn room_of(&self, session: SessionId) -> usize {
+        let out =
+            self.sessions.get(&session).map_or(0, |state| state.out.saturating_sub(state.reserved));
+        self.config.session_out_max.saturating_sub(out + Reply::WEIGHT_MIN)
+    }
+}
