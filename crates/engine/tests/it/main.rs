@@ -1,6 +1,7 @@
 //! The engine by itself: a list for a log, a clock moved by hand, and a crash wherever one likes.
 #![expect(clippy::unwrap_used, reason = "a test says by it what must hold")]
 
+mod blocks;
 mod bounds;
 mod commits;
 mod crashes;
