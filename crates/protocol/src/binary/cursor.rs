@@ -9,7 +9,7 @@ impl<'a> Cursor<'a> {
         Self(bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (head, rest) = self.0.split_first_chunk::<N>()?;
         self.0 = rest;
         Some(*head)
@@ -34,7 +34,12 @@ impl<'a> Cursor<'a> {
     /// A field that begins with its own length as u16.
     pub(crate) fn short(&mut self) -> Option<&'a [u8]> {
         let length = self.u16()?;
-        let (field, rest) = self.0.split_at_checked(usize::from(length))?;
+        self.take(usize::from(length))
+    }
+
+    /// So many bytes.
+    pub(crate) fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (field, rest) = self.0.split_at_checked(bytes)?;
         self.0 = rest;
         Some(field)
     }

@@ -25,6 +25,15 @@ pub const LENGTH_MIN: usize = 9;
 /// The greatest valid length, 16 MiB.
 pub const LENGTH_MAX: usize = 16 * 1024 * 1024;
 
+/// The types of frames that a version of the protocol knows.
+pub trait FrameTable: Copy {
+    /// The type that `number` stands for on the wire, if it stands for one.
+    fn from_number(number: u8) -> Option<Self>;
+
+    /// The number that stands for it on the wire.
+    fn number(self) -> u8;
+}
+
 macro_rules! frame_types {
     ($($(#[$doc:meta])+ $variant:ident = $value:literal, $name:literal;)+) => {
         /// What a frame is.
@@ -51,8 +60,25 @@ macro_rules! frame_types {
                 match self { $(Self::$variant => $name,)+ }
             }
         }
+
+        impl $crate::binary::frame::FrameTable for FrameType {
+            fn from_number(number: u8) -> Option<Self> {
+                Self::from_u8(number)
+            }
+
+            fn number(self) -> u8 {
+                self.as_u8()
+            }
+        }
+
+        impl std::fmt::Display for FrameType {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
     };
 }
+pub(crate) use frame_types;
 
 frame_types! {
     /// Client to server: which version the client speaks.
@@ -75,24 +101,18 @@ frame_types! {
     Poll = 0x09, "POLL";
 }
 
-impl fmt::Display for FrameType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A whole frame with a payload of its own.
+/// A whole frame with a payload of its own, of version 1 unless `T` says otherwise.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Frame {
+pub struct Frame<T = FrameType> {
     /// What it is, and so how its payload reads.
-    pub msg_type: FrameType,
+    pub msg_type: T,
     /// Chosen by the sender; an answer repeats it. On a delivery at least once, the delivery tag.
     pub correlation_id: u64,
     /// The rest.
     pub payload: Bytes,
 }
 
-impl fmt::Debug for Frame {
+impl<T: fmt::Debug> fmt::Debug for Frame<T> {
     /// Shows the payload's length only: it may be a key or somebody's message.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame")
@@ -105,16 +125,16 @@ impl fmt::Debug for Frame {
 
 /// A frame where it lies in a buffer; nothing is copied.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct FrameRef<'a> {
+pub struct FrameRef<'a, T = FrameType> {
     /// What it is, and so how its payload reads.
-    pub msg_type: FrameType,
+    pub msg_type: T,
     /// Chosen by the sender.
     pub correlation_id: u64,
     /// The rest.
     pub payload: &'a [u8],
 }
 
-impl FrameRef<'_> {
+impl<T> FrameRef<'_, T> {
     /// Bytes of the whole frame, length field included.
     pub const fn wire_bytes(&self) -> usize {
         HEADER_BYTES + self.payload.len()
@@ -123,9 +143,9 @@ impl FrameRef<'_> {
 
 /// The fixed part of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct Header<T = FrameType> {
     /// What it is.
-    pub msg_type: FrameType,
+    pub msg_type: T,
     /// Chosen by the sender.
     pub correlation_id: u64,
     /// Bytes that follow the header.
@@ -187,6 +207,17 @@ pub enum FrameDecodeError {
 /// The length is below [`LENGTH_MIN`] or above `length_max` (seen from the fourth byte on), or the
 /// type is unknown.
 pub fn peek_header(buffer: &[u8], length_max: usize) -> Result<Option<Header>, FrameDecodeError> {
+    peek_header_of(buffer, length_max)
+}
+
+/// [`peek_header`] by the table of another version.
+///
+/// # Errors
+/// As there.
+pub fn peek_header_of<T: FrameTable>(
+    buffer: &[u8],
+    length_max: usize,
+) -> Result<Option<Header<T>>, FrameDecodeError> {
     let mut cursor = Cursor::new(buffer);
     let Some(length) = cursor.u32() else { return Ok(None) };
     let length = usize::try_from(length).unwrap_or(usize::MAX);
@@ -199,7 +230,7 @@ pub fn peek_header(buffer: &[u8], length_max: usize) -> Result<Option<Header>, F
     let (Some(number), Some(correlation_id)) = (cursor.u8(), cursor.u64()) else {
         return Ok(None);
     };
-    let Some(msg_type) = FrameType::from_u8(number) else {
+    let Some(msg_type) = T::from_number(number) else {
         return Err(FrameDecodeError::UnknownType { number, correlation_id });
     };
     Ok(Some(Header { msg_type, correlation_id, payload_bytes: length - LENGTH_MIN }))
@@ -213,7 +244,18 @@ pub fn peek_frame(
     buffer: &[u8],
     length_max: usize,
 ) -> Result<Option<FrameRef<'_>>, FrameDecodeError> {
-    let Some(header) = peek_header(buffer, length_max)? else { return Ok(None) };
+    peek_frame_of(buffer, length_max)
+}
+
+/// [`peek_frame`] by the table of another version.
+///
+/// # Errors
+/// As [`peek_header`].
+pub fn peek_frame_of<T: FrameTable>(
+    buffer: &[u8],
+    length_max: usize,
+) -> Result<Option<FrameRef<'_, T>>, FrameDecodeError> {
+    let Some(header) = peek_header_of(buffer, length_max)? else { return Ok(None) };
     let Some((_, rest)) = buffer.split_at_checked(HEADER_BYTES) else { return Ok(None) };
     let Some((payload, _)) = rest.split_at_checked(header.payload_bytes) else { return Ok(None) };
     let Header { msg_type, correlation_id, .. } = header;
@@ -229,7 +271,18 @@ pub fn decode_frame(
     buffer: &mut BytesMut,
     length_max: usize,
 ) -> Result<Option<Frame>, FrameDecodeError> {
-    let Some(frame) = peek_frame(buffer, length_max)? else { return Ok(None) };
+    decode_frame_of(buffer, length_max)
+}
+
+/// [`decode_frame`] by the table of another version.
+///
+/// # Errors
+/// As [`decode_frame`].
+pub fn decode_frame_of<T: FrameTable>(
+    buffer: &mut BytesMut,
+    length_max: usize,
+) -> Result<Option<Frame<T>>, FrameDecodeError> {
+    let Some(frame) = peek_frame_of(buffer, length_max)? else { return Ok(None) };
     let FrameRef { msg_type, correlation_id, .. } = frame;
     let mut payload = buffer.split_to(frame.wire_bytes());
     payload.advance(HEADER_BYTES);
@@ -259,9 +312,9 @@ pub fn encode_frame(frame: &Frame, out: &mut BytesMut) -> Result<(), FrameEncode
 ///
 /// # Errors
 /// The frame would be longer than [`LENGTH_MAX`]; nothing is appended then.
-pub fn put_header(
+pub fn put_header<T: FrameTable>(
     out: &mut BytesMut,
-    msg_type: FrameType,
+    msg_type: T,
     correlation_id: u64,
     payload_bytes: usize,
 ) -> Result<(), FrameEncodeError> {
@@ -269,7 +322,7 @@ pub fn put_header(
     let field = u32::try_from(length).ok().filter(|_| length <= LENGTH_MAX);
     let Some(field) = field else { return Err(FrameEncodeError::FrameTooLong { length }) };
     out.put_u32(field);
-    out.put_u8(msg_type.as_u8());
+    out.put_u8(msg_type.number());
     out.put_u64(correlation_id);
     Ok(())
 }

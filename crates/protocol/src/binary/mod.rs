@@ -3,3 +3,4 @@
 mod cursor;
 pub mod frame;
 pub mod v1;
+pub mod v2;
