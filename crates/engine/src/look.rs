@@ -123,7 +123,7 @@ impl Engine {
         let info = Box::new(describe(queue, seq, slot, extra));
         let need = queue.need();
         if let Some(state) = self.sessions.get_mut(&session) {
-            state.out += Reply::WEIGHT_MIN + Reply::delivery_weight(body.bytes());
+            state.out += Reply::peek_weight(body.bytes());
         }
         self.wanted.cover(need);
         turn.effects.push(Effect::Peek { session, tag, info, body, need });

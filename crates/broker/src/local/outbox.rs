@@ -48,7 +48,7 @@ impl Parcel {
 
     /// A parcel with a message that was looked at.
     pub fn peek(tag: u64, info: Box<MessageInfo>, body: Body) -> Self {
-        let weight = Reply::WEIGHT_MIN + Reply::delivery_weight(body.bytes());
+        let weight = Reply::peek_weight(body.bytes());
         Self { tag, weight, content: ParcelContent::Peek(info, body), resident: None }
     }
 

@@ -347,7 +347,7 @@ impl Rig {
                     let (carried, _) = self.carried(&body);
                     let peeked = Box::new(sluice_model::Peeked { info: *info, carried });
                     let said = Said::Answer(Answer::Peeked(peeked));
-                    let weight = Reply::WEIGHT_MIN + Reply::delivery_weight(body.bytes());
+                    let weight = Reply::peek_weight(body.bytes());
                     (session, Out { tag, place: Some(Place::Next), need, weight, said })
                 }
                 Effect::Deliver { session, tag, place, handover, need } => {
