@@ -118,7 +118,7 @@ impl Engine {
         let (slot, extra) = queue.slots.get_full(seq).ok_or_else(not_found)?;
         let body = match extra.and_then(|extra| extra.resident.clone()) {
             Some(message) => Body::Resident(message),
-            None => Body::Stored(slot.body()),
+            None => Body::stored(slot.body()),
         };
         let info = Box::new(describe(queue, seq, slot, extra));
         let need = queue.need();
