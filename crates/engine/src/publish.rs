@@ -16,7 +16,7 @@ use sluice_model::{
 
 use crate::config::{Overflow, QueueConfig};
 use crate::content::Content;
-use crate::dedupe::Known;
+use crate::dedupe::{Known, NewIds};
 use crate::engine::{Engine, HiddenCopy, Refused, Turn, need_of};
 use crate::journal::Need;
 use crate::queue::slots::{Extra, Slot};
@@ -165,7 +165,7 @@ impl Engine {
         }
         let mut added = Added::new();
         let mut ids: BTreeMap<(DedupeScope, u128), (usize, u64)> = BTreeMap::new();
-        let mut new_ids: BTreeMap<DedupeScope, u64> = BTreeMap::new();
+        let mut new_ids = NewIds::default();
         let mut plans = Vec::with_capacity(count);
         let mut bytes = 0;
         for (at, (to, message)) in batch.messages.iter().enumerate() {
@@ -187,12 +187,8 @@ impl Engine {
                         Some(_) => return Err(which(other_body())),
                         None => ids.insert(key, (at, mark.body)),
                     };
-                    let new = new_ids.entry(mark.scope.clone()).or_default();
-                    if *new > 0 && !self.dedupes.has_room(&mark.scope, *new, self.dedupe_max(mark))
-                    {
-                        return Err(which(too_many_ids()));
-                    }
-                    *new += 1;
+                    let max = self.dedupe_max(mark);
+                    self.dedupes.add(&mut new_ids, &mark.scope, max).map_err(which)?;
                 }
                 let stored = plan.stored_bytes();
                 self.check_room(&plan.route, stored, Some(&mut added)).map_err(which)?;
@@ -308,7 +304,7 @@ impl Engine {
             Known::Other(entry) => {
                 Ok(Some(Planned::Conflict(need_of(entry.waits_for, entry.sequence))))
             }
-            Known::Full => Err(too_many_ids()),
+            Known::Full(no_room) => Err(no_room.refusal()),
         }
     }
 
@@ -553,10 +549,6 @@ impl Engine {
 
 fn other_body() -> Refused {
     (Code::Conflict, "the dedupe id was used for another message".into())
-}
-
-fn too_many_ids() -> Refused {
-    (Code::QueueFull, "as many dedupe ids are remembered as dedupe_max allows".into())
 }
 
 fn too_large(len: u64, rules: &QueueConfig) -> Result<(), Refused> {

@@ -7,7 +7,7 @@
 //!                            '---expired--> gone or dead <--- failures spent
 //! ```
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
@@ -22,7 +22,7 @@ use crate::queue::order::{Order, Place};
 use crate::queue::slots::{Extra, Lease, Slot, Slots};
 use crate::queue::work::Work;
 use crate::queue::{Counters, Counts, Waiting};
-use crate::record::{Cause, Removal};
+use crate::record::{Cause, PacedRedrive, Removal};
 use crate::topic::Owner;
 
 /// Settled leases that a queue remembers, so that a repeated ack is known as one.
@@ -83,6 +83,8 @@ pub(crate) struct Queue {
     pub(crate) parked: Waiting,
     /// Work in slices, each with when it goes on; the first one that is due is next.
     pub(crate) work: VecDeque<(Timestamp, Work)>,
+    /// Redrives at a pace that are in progress, by their numbers; they survive restarts.
+    pub(crate) redrives: BTreeMap<u32, PacedRedrive>,
     /// What is registered with the deadlines of the broker for it.
     pub(crate) works_at: Option<Timestamp>,
     /// Messages below this were there when a run ended without saying so: who knows whether they
@@ -137,6 +139,7 @@ impl Queue {
             counts: Counts::default(),
             parked: Waiting::default(),
             work: VecDeque::new(),
+            redrives: BTreeMap::new(),
             works_at: None,
             doubtful_below: 0,
             runs: Vec::new(),
@@ -217,9 +220,9 @@ impl Queue {
         Need { written: self.last_sequence, synced: self.last_synced }
     }
 
-    /// Whether messages were accepted that are not visible yet.
+    /// Whether messages were accepted that are not visible yet, or are held back.
     pub(crate) fn has_hidden(&self) -> bool {
-        self.order.visible() < self.slots.next()
+        self.order.visible() < self.slots.next() || self.order.is_held_back()
     }
 
     /// Makes visible what is committed.
@@ -227,9 +230,9 @@ impl Queue {
         self.order.reveal(&self.slots, progress);
     }
 
-    /// The next message in order, if one is ready and visible.
+    /// The next message in order, if one is ready and visible and none before it is on its way.
     pub(crate) fn peek(&mut self) -> Option<u64> {
-        self.order.peek(&self.slots)
+        if self.order.is_held_back() { None } else { self.order.peek(&self.slots) }
     }
 
     /// When the next delayed message is due.
@@ -384,6 +387,24 @@ impl Queue {
     /// Messages that somebody holds, in the order of their grants.
     pub(crate) fn held(&self) -> impl Iterator<Item = u64> {
         self.held.iter().map(|(_, seq)| *seq)
+    }
+
+    /// The lease that a message is held under.
+    pub(crate) fn lease_of(&self, seq: u64) -> Option<Lease> {
+        self.slots.get_full(seq)?.1?.lease
+    }
+
+    /// Whether a lease is void because somebody else took the subscription over.
+    pub(crate) fn is_void(&self, generation: Generation) -> bool {
+        self.work.iter().any(|(_, work)| match work {
+            Work::TakeOver(taking) => generation <= taking.through,
+            _ => false,
+        })
+    }
+
+    /// The message that is held under the oldest lease, if that was granted by `through`.
+    pub(crate) fn held_through(&self, through: Generation) -> Option<u64> {
+        self.held.first().filter(|(generation, _)| *generation <= through).map(|(_, seq)| *seq)
     }
 
     /// The leases of these messages.

@@ -23,6 +23,18 @@ fn samples() -> Vec<Record<'static>> {
         let (lane, dedupe) = (lane.map(Cow::Owned), dedupe.map(Cow::Owned));
         Record::Published { at, id, targets: targets.into(), lane, dedupe, content: None }
     };
+    let ids = Redrive::Ids(vec![id, MessageId::default()]);
+    let age_min = Some(std::time::Duration::from_secs(60));
+    let [all, old, these] = [
+        Redrive::Matching { reason: None, age_min: None },
+        Redrive::Matching { reason: Some(DeadReason::Overflow), age_min },
+        ids,
+    ]
+    .map(|which| Record::RedriveBegun {
+        queue: QueueNo(7),
+        number: 2,
+        paced: Cow::Owned(PacedRedrive { asked_at: at, per_second: 9, which }),
+    });
     let what = Purge { waiting: true, leased: false, dead: true };
     vec![
         Record::Founded { lease_key: *b"0123456789abcdef" },
@@ -58,6 +70,10 @@ fn samples() -> Vec<Record<'static>> {
         Record::Redriven { target, at, fence: generation },
         Record::Purged { queue: QueueNo(7), from: Seq(1), to: Seq(9), what },
         Record::Removed { target, why: Removal::Dropped },
+        all,
+        old,
+        these,
+        Record::RedriveDone { queue: QueueNo(7), number: 2 },
     ]
 }
 

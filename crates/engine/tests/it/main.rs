@@ -12,6 +12,8 @@ mod model;
 mod queues;
 mod random;
 mod rig;
+mod slices;
 mod subscriptions;
+mod table;
 mod transitions;
 mod waits;
