@@ -202,8 +202,8 @@ fn encode_queue(queue: &Queue) -> Vec<u8> {
     put_settings(&mut out, &queue.settings);
     out.put_u64_le(queue.slots.next());
     out.put_u64_le(queue.doubtful_below);
-    out.put_u32_le(queue.runs.len() as u32);
-    for (first, start) in &queue.runs {
+    out.put_u32_le(queue.runs.iter().len() as u32);
+    for (first, start) in queue.runs.iter() {
         out.put_u64_le(*first);
         out.put_u32_le(*start);
     }
@@ -237,7 +237,7 @@ fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, 
     queue.slots = Slots::starting_at(input.try_get_u64_le()?);
     queue.doubtful_below = input.try_get_u64_le()?;
     for _ in 0..input.try_get_u32_le()? {
-        queue.runs.push((input.try_get_u64_le()?, input.try_get_u32_le()?));
+        queue.runs.push(input.try_get_u64_le()?, input.try_get_u32_le()?);
     }
     queue.counters = Counters {
         published: input.try_get_u64_le()?,

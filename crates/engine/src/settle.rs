@@ -179,12 +179,12 @@ impl Engine {
             return Standing::Unknown;
         };
         let Some((slot, extra)) = queue.slots.get_full(lease.seq.0) else {
-            return match queue.settled(lease.seq.0, lease.generation) {
+            return match queue.settled.find(lease.seq.0, lease.generation) {
                 Some(sequence) => Standing::Settled { sequence },
                 None => Standing::Unknown,
             };
         };
-        if lease.generation.start < queue.run_of(lease.seq.0) {
+        if lease.generation.start < queue.runs.of(lease.seq.0) {
             return Standing::Unknown;
         }
         let level = slot.level();
