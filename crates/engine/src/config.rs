@@ -113,6 +113,8 @@ pub struct Config {
     /// Most topics whose dedupe ids are remembered at a time; past it publishes that carry an id
     /// to another one are refused.
     pub dedupe_topics_max: usize,
+    /// Most of them by one key; 0 for a quarter.
+    pub dedupe_topics_per_principal: usize,
     /// Longest life of a lease, extensions included.
     pub lease_max: Duration,
     /// Largest message with all that it carries and its head, in bytes.
@@ -151,6 +153,7 @@ impl Default for Config {
             queues_per_principal: 0,
             subscriptions_per_principal: 0,
             dedupe_topics_max: 100_000,
+            dedupe_topics_per_principal: 0,
             lease_max: Duration::from_secs(12 * 3600),
             stored_max: 16 << 20,
             batch_max: 1_000,
@@ -195,6 +198,11 @@ impl Config {
     /// Most subscriptions by one key.
     pub(crate) fn subscriptions_per_principal(&self) -> usize {
         or_quarter(self.subscriptions_per_principal, self.subscriptions_max)
+    }
+
+    /// Most topics with dedupe ids by one key.
+    pub(crate) fn dedupe_topics_per_principal(&self) -> usize {
+        or_quarter(self.dedupe_topics_per_principal, self.dedupe_topics_max)
     }
 
     /// Checks the ranges.

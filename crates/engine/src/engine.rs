@@ -141,7 +141,11 @@ impl Engine {
             unnamed: Arc::new(config.unnamed.clone()),
         };
         Self {
-            dedupes: Dedupes::new(random.map(), config.dedupe_topics_max),
+            dedupes: Dedupes::new(
+                random.map(),
+                config.dedupe_topics_max,
+                config.dedupe_topics_per_principal(),
+            ),
             config,
             defaults,
             holdings: Holdings::default(),

@@ -252,7 +252,8 @@ impl Engine {
             return Err((Code::TooLarge, text.into()));
         }
         let mark = self.mark(now, to, message);
-        let known = mark.as_ref().map(|mark| self.look_up(now, mark)).transpose()?.flatten();
+        let known =
+            mark.as_ref().map(|mark| self.look_up(now, session, mark)).transpose()?.flatten();
         Ok(known.unwrap_or(Planned::New(Plan { mark, ..plan })))
     }
 
@@ -290,9 +291,11 @@ impl Engine {
     fn look_up<'a>(
         &mut self,
         now: Timestamp,
+        session: SessionId,
         mark: &DedupeMark,
     ) -> Result<Option<Planned<'a>>, Refused> {
-        match self.dedupes.look(now, mark, self.dedupe_max(mark)) {
+        let owner = self.sessions.get(&session).map(|state| state.owner.clone());
+        match self.dedupes.look(now, owner, mark, self.dedupe_max(mark)) {
             Known::New => Ok(None),
             Known::Same(entry) => {
                 let (id, matched) = (entry.message, entry.matched);

@@ -4,7 +4,7 @@ use sluice_model::{
     Answer, Code, Command, Destination, Extras, Message, PublishBatch, Published, Qos,
 };
 
-use crate::rig::{Rig, Said, config, ms, peer, publish, put, queue};
+use crate::rig::{Rig, Said, config, key, ms, peer, publish, put, queue};
 
 fn with_id(id: &str) -> Extras {
     Extras { dedupe_id: Some(id.to_owned()), ..Extras::default() }
@@ -148,6 +148,39 @@ fn topics_with_ids_are_bounded_together_and_the_others_go_on_without() {
     let client = rig.open(peer(1));
     let command = publish("d", Qos::AtLeastOnce, "x", Some(with_id("1")));
     assert!(matches!(rig.answer(client, command), Answer::Published(_)));
+}
+
+#[test]
+fn one_key_has_ids_of_a_quarter_of_the_topics_at_most() {
+    let mut config = config();
+    config.dedupe_topics_max = 8;
+    config.queue.dedupe_window = ms(1_000);
+    let mut rig = Rig::new(config);
+    let (one, same) = (rig.open(key("one", 1)), rig.open(key("one", 2)));
+    let (other, anonymous) = (rig.open(key("other", 1)), rig.open(peer(1)));
+    let send = |rig: &mut Rig, session, topic: &str| match rig
+        .answer(session, publish(topic, Qos::AtLeastOnce, "x", Some(with_id("1"))))
+    {
+        Answer::Published(_) => Ok(()),
+        Answer::Refused(refusal) => Err((refusal.code, refusal.message.to_string())),
+        other => panic!("{other:?}"),
+    };
+    let text = "the key has dedupe ids of as many topics as dedupe_topics_per_principal allows";
+    let full = Err((Code::QueueFull, text.to_owned()));
+    for topic in ["a", "b"] {
+        assert_eq!(send(&mut rig, one, topic), Ok(()));
+    }
+    assert_eq!(send(&mut rig, same, "c"), full);
+    assert_eq!(send(&mut rig, same, "b"), Ok(()), "that topic has some already");
+    for topic in ["b", "c", "d"] {
+        assert_eq!(send(&mut rig, other, topic), Ok(()), "{topic}");
+    }
+    assert_eq!(send(&mut rig, other, "e"), full);
+    for topic in ["e", "f", "g", "h"] {
+        assert_eq!(send(&mut rig, anonymous, topic), Ok(()), "{topic}");
+    }
+    rig.pass(ms(1_000));
+    assert_eq!(send(&mut rig, same, "c"), Ok(()));
 }
 
 #[test]
