@@ -25,6 +25,8 @@ pub struct Stats {
     pub forbidden: u64,
     /// Of these, publishes refused because memory is short.
     pub refused_memory: u64,
+    /// Of these, publishes refused because their dedupe id found no room.
+    pub refused_dedupe: u64,
     /// Live subscriptions.
     pub subscriptions: u64,
     /// Open sessions.

@@ -62,6 +62,21 @@ impl Engine {
                 self.purge(*queue, from.0..to.0, *what);
                 self.touched(*queue, body.sequence);
             }
+            Record::RedriveBegun { queue, number, paced } => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.redrives.insert(*number, paced.as_ref().clone());
+                    queue.dirty = true;
+                }
+                self.touched_whole(*queue, body.sequence);
+            }
+            Record::RedriveDone { queue, number } => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.redrives.remove(number);
+                    queue.dirty = true;
+                    // Should it be lost, the next start finds nothing left to put back.
+                    queue.touched(Level::Os, body.sequence);
+                }
+            }
             record => self.apply_to_one(record, body.sequence),
         }
     }
@@ -291,7 +306,7 @@ impl Engine {
         // Connections in their grace may still hold some of its messages.
         for (seq, lease) in queue.held_leases() {
             if let Some(session) = lease.session.and_then(|id| self.sessions.get_mut(&id)) {
-                session.leases.remove(&(lease.generation, no, Seq(seq)));
+                session.forget(&(lease.generation, no, Seq(seq)));
             }
         }
         // At once, or an image taken while its messages are being forgotten would bring it back.
@@ -433,7 +448,7 @@ impl Engine {
             && let Some(lease) = extra.lease
             && let Some(session) = lease.session.and_then(|id| self.sessions.get_mut(&id))
         {
-            session.leases.remove(&(lease.generation, target.queue, target.seq));
+            session.forget(&(lease.generation, target.queue, target.seq));
         }
     }
 

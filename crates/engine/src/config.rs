@@ -110,6 +110,11 @@ pub struct Config {
     pub queues_per_principal: usize,
     /// Most subscriptions by one key; 0 for a quarter.
     pub subscriptions_per_principal: usize,
+    /// Most topics whose dedupe ids are remembered at a time; past it publishes that carry an id
+    /// to another one are refused.
+    pub dedupe_topics_max: usize,
+    /// Most of them by one key; 0 for a quarter.
+    pub dedupe_topics_per_principal: usize,
     /// Longest life of a lease, extensions included.
     pub lease_max: Duration,
     /// Largest message with all that it carries and its head, in bytes.
@@ -147,6 +152,8 @@ impl Default for Config {
             subscriptions_max: 100_000,
             queues_per_principal: 0,
             subscriptions_per_principal: 0,
+            dedupe_topics_max: 100_000,
+            dedupe_topics_per_principal: 0,
             lease_max: Duration::from_secs(12 * 3600),
             stored_max: 16 << 20,
             batch_max: 1_000,
@@ -193,6 +200,11 @@ impl Config {
         or_quarter(self.subscriptions_per_principal, self.subscriptions_max)
     }
 
+    /// Most topics with dedupe ids by one key.
+    pub(crate) fn dedupe_topics_per_principal(&self) -> usize {
+        or_quarter(self.dedupe_topics_per_principal, self.dedupe_topics_max)
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -203,6 +215,7 @@ impl Config {
         range("queues_max", self.queues_max as u128, 1, 10_000_000, "1 .. 10000000")?;
         range("batch_max", self.batch_max as u128, 1, 10_000, "1 .. 10000")?;
         range("subscriptions_max", self.subscriptions_max as u128, 1, 10_000_000, "1 .. 10000000")?;
+        range("dedupe_topics_max", self.dedupe_topics_max as u128, 1, 10_000_000, "1 .. 10000000")?;
         range("deadlines_per_turn", self.deadlines_per_turn as u128, 1, 1 << 20, "1 .. 1048576")
     }
 }

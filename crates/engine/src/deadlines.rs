@@ -26,6 +26,8 @@ pub(crate) enum Due {
     Dedupe(u32),
     /// The leases of a lost connection end.
     Grace(SessionId),
+    /// More of what a lost connection held goes back.
+    Release(SessionId),
     /// A subscription without a consumer goes.
     Inactive(QueueNo),
 }

@@ -10,13 +10,14 @@ use std::hash::Hasher as _;
 use std::sync::Arc;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
-use sluice_model::{Level, MessageId, Timestamp};
+use sluice_model::{Code, Level, MessageId, Timestamp};
 
 use crate::deadlines::Due;
-use crate::engine::Engine;
+use crate::engine::{Engine, Refused};
 use crate::journal::Sequence;
 use crate::random::SeededMap;
 use crate::record::{DedupeMark, DedupeScope};
+use crate::topic::{Holdings, Owner};
 
 /// Entries in a chunk.
 pub(crate) const CHUNK: u64 = 1024;
@@ -48,14 +49,50 @@ pub(crate) enum Known {
     Same(Entry),
     /// It was published with another body.
     Other(Entry),
-    /// Nothing, and as many are remembered as may be.
-    Full,
+    /// Nothing, and there is no room for it.
+    Full(NoRoom),
+}
+
+/// Which bound of the ids is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// The topic or queue has as many as it may have.
+    Ids,
+    /// As many topics have some as may have.
+    Topics,
+    /// As many topics have some by this key as may have.
+    OwnTopics,
+}
+
+impl NoRoom {
+    /// What the publisher is told.
+    pub(crate) fn refusal(self) -> Refused {
+        let text = match self {
+            Self::OwnTopics => {
+                "the key has dedupe ids of as many topics as dedupe_topics_per_principal allows"
+            }
+            Self::Ids => "as many dedupe ids are remembered as dedupe_max allows",
+            Self::Topics => {
+                "dedupe ids of as many topics are remembered as dedupe_topics_max allows"
+            }
+        };
+        (Code::QueueFull, text.into())
+    }
+}
+
+/// New ids of a batch, which find room together or not at all.
+#[derive(Debug, Default)]
+pub(crate) struct NewIds {
+    by_scope: BTreeMap<DedupeScope, u64>,
+    topics: usize,
 }
 
 /// One scope's entries.
 #[derive(Debug)]
 pub(crate) struct Scope {
     pub(crate) name: DedupeScope,
+    /// Whose key made it, of a topic; none since a restart, which outlasts most windows.
+    owner: Option<Owner>,
     /// Chunks of entries; the first may be partly forgotten, the last is partly filled.
     chunks: VecDeque<Arc<Vec<Entry>>>,
     /// Number of the first chunk.
@@ -141,11 +178,27 @@ pub(crate) struct Dedupes {
     template: SeededMap<u128, u64>,
     /// Chunks of scopes that are gone, as (scope, chunk), that may be in an image.
     removed: Vec<(u32, u64)>,
+    /// Scopes that are topics, all together and of each key, and the most that there may be.
+    topics: usize,
+    topics_max: usize,
+    held: Holdings,
+    own_max: usize,
+    /// Who published last under an id that was not known.
+    publisher: Option<Owner>,
+    /// Publishes that were refused because there was no room for their id.
+    pub(crate) refused: u64,
 }
 
 impl Dedupes {
-    pub(crate) fn new(template: SeededMap<u128, u64>) -> Self {
+    /// Nothing. At most `topics_max` topics may have ids, and `own_max` by one key.
+    pub(crate) fn new(template: SeededMap<u128, u64>, topics_max: usize, own_max: usize) -> Self {
         Self {
+            topics: 0,
+            topics_max,
+            held: Holdings::default(),
+            own_max,
+            publisher: None,
+            refused: 0,
             scopes: BTreeMap::new(),
             numbers: BTreeMap::new(),
             last_number: 0,
@@ -154,11 +207,21 @@ impl Dedupes {
         }
     }
 
-    /// What is known of an id.
-    pub(crate) fn look(&mut self, now: Timestamp, mark: &DedupeMark, max: u64) -> Known {
+    /// What is known of an id under which `owner` wants to publish.
+    pub(crate) fn look(
+        &mut self,
+        now: Timestamp,
+        owner: Option<Owner>,
+        mark: &DedupeMark,
+        max: u64,
+    ) -> Known {
+        self.publisher = owner;
         let number = self.numbers.get(&mark.scope);
         let Some(scope) = number.and_then(|number| self.scopes.get_mut(number)) else {
-            return Known::New;
+            return match self.check_topic(&mark.scope, 0) {
+                Ok(()) => Known::New,
+                Err(no_room) => self.full(no_room),
+            };
         };
         let found = scope.index.get(&mark.id).and_then(|index| scope.get(*index));
         match found.filter(|entry| entry.until > now) {
@@ -166,15 +229,50 @@ impl Dedupes {
             Some(entry) => Known::Other(*entry),
             None => {
                 while scope.len() >= max && scope.forget_first(now) {}
-                if scope.len() >= max { Known::Full } else { Known::New }
+                if scope.len() >= max { self.full(NoRoom::Ids) } else { Known::New }
             }
         }
     }
 
-    /// Whether `more` ids and one beside them find room.
-    pub(crate) fn has_room(&self, scope: &DedupeScope, more: u64, max: u64) -> bool {
-        let scope = self.numbers.get(scope).and_then(|number| self.scopes.get(number));
-        scope.map_or(0, Scope::len) + more < max
+    fn full(&mut self, no_room: NoRoom) -> Known {
+        self.refused += 1;
+        Known::Full(no_room)
+    }
+
+    /// Whether a scope that is not there yet finds room beside `more` topics of its publisher.
+    fn check_topic(&self, scope: &DedupeScope, more: usize) -> Result<(), NoRoom> {
+        let own = self.publisher.as_ref().filter(|owner| owner.is_key());
+        match scope {
+            DedupeScope::Queue(_) => Ok(()),
+            _ if self.topics + more >= self.topics_max => Err(NoRoom::Topics),
+            _ if own.is_some_and(|own| self.held.of(own) + more >= self.own_max) => {
+                Err(NoRoom::OwnTopics)
+            }
+            DedupeScope::Topic(_) => Ok(()),
+        }
+    }
+
+    /// Adds an id that [`Dedupes::look`] does not know to those of a batch, if it finds room beside
+    /// them.
+    pub(crate) fn add(
+        &mut self,
+        new: &mut NewIds,
+        scope: &DedupeScope,
+        max: u64,
+    ) -> Result<(), Refused> {
+        let known = self.numbers.get(scope).and_then(|number| self.scopes.get(number));
+        let here = known.map_or(0, Scope::len);
+        let is_new = known.is_none() && !new.by_scope.contains_key(scope);
+        let ids = new.by_scope.entry(scope.clone()).or_default();
+        let room = match is_new {
+            _ if *ids > 0 && here + *ids >= max => Err(NoRoom::Ids),
+            true => self.check_topic(scope, new.topics),
+            false => Ok(()),
+        };
+        *ids += 1;
+        new.topics += usize::from(is_new && matches!(scope, DedupeScope::Topic(_)));
+        self.refused += u64::from(room.is_err());
+        room.map_err(NoRoom::refusal)
     }
 
     /// Remembers a publish. Gives the scope's number and when its first entry is forgotten, if
@@ -196,9 +294,14 @@ impl Dedupes {
 
     fn add_scope(&mut self, number: u32, name: DedupeScope, first_chunk: u64) {
         self.last_number = self.last_number.max(number);
+        let is_topic = matches!(name, DedupeScope::Topic(_));
+        self.topics += usize::from(is_topic);
+        let owner = self.publisher.clone().filter(|_| is_topic);
+        owner.iter().for_each(|owner| self.held.add(owner));
         self.numbers.insert(name.clone(), number);
         let scope = Scope {
             name,
+            owner,
             chunks: VecDeque::new(),
             first_chunk,
             first: first_chunk * CHUNK,
@@ -226,6 +329,8 @@ impl Dedupes {
     fn end_scope(&mut self, number: u32) {
         let Some(scope) = self.scopes.remove(&number) else { return };
         self.numbers.remove(&scope.name);
+        self.topics -= usize::from(matches!(scope.name, DedupeScope::Topic(_)));
+        scope.owner.iter().for_each(|owner| self.held.remove(owner));
         let left = scope.first_chunk..scope.first_chunk + scope.chunks.len() as u64;
         self.removed.extend(scope.removed.into_iter().chain(left).map(|chunk| (number, chunk)));
     }
@@ -339,33 +444,39 @@ mod tests {
 
     #[test]
     fn ids_are_known_for_their_window_and_room_comes_back() {
-        let mut all = Dedupes::new(Random::new(1).map());
+        let mut all = Dedupes::new(Random::new(1).map(), 10, 10);
         let scope = DedupeScope::Queue(QueueNo(1));
         let at = Timestamp::from_millis;
         for id in 0..3_000 {
             all.insert(&scope, entry(id, 1_000 + id as u64));
         }
         assert_eq!(all.len(), 3_000);
-        assert_eq!(all.look(at(999), &mark(0, 7), 3_000), Known::Same(entry(0, 1_000)));
-        assert_eq!(all.look(at(999), &mark(0, 8), 3_000), Known::Other(entry(0, 1_000)));
-        assert_eq!(all.look(at(999), &mark(9_999, 7), 3_000), Known::Full);
-        assert_eq!(all.look(at(1_000), &mark(9_999, 7), 3_000), Known::New);
-        assert_eq!(all.look(at(1_000), &mark(0, 8), 3_000), Known::New);
+        assert_eq!(all.look(at(999), None, &mark(0, 7), 3_000), Known::Same(entry(0, 1_000)));
+        assert_eq!(all.look(at(999), None, &mark(0, 8), 3_000), Known::Other(entry(0, 1_000)));
+        assert_eq!(all.look(at(999), None, &mark(9_999, 7), 3_000), Known::Full(NoRoom::Ids));
+        assert_eq!(all.look(at(1_000), None, &mark(9_999, 7), 3_000), Known::New);
+        assert_eq!(all.look(at(1_000), None, &mark(0, 8), 3_000), Known::New);
         assert_eq!(all.forget(at(2_500), 1, &mut 10_000), Some(at(2_501)));
         assert_eq!(all.len(), 1_499);
-        assert_eq!(all.look(at(2_500), &mark(2_999, 7), 3_000), Known::Same(entry(2_999, 3_999)));
+        assert_eq!(
+            all.look(at(2_500), None, &mark(2_999, 7), 3_000),
+            Known::Same(entry(2_999, 3_999))
+        );
         let (removed, changed) = all.take_dirty();
         assert_eq!(removed, [(1, 0)]);
         assert_eq!(changed.iter().map(|(_, chunk, _)| *chunk).collect::<Vec<_>>(), [1, 2]);
-        let mut again = Dedupes::new(Random::new(1).map());
+        let mut again = Dedupes::new(Random::new(1).map(), 10, 10);
         for (number, chunk, piece) in changed {
             again.restore(number, chunk, piece.scope, piece.entries.to_vec());
         }
-        assert_eq!(again.look(at(2_500), &mark(2_999, 7), 3_000), Known::Same(entry(2_999, 3_999)));
+        assert_eq!(
+            again.look(at(2_500), None, &mark(2_999, 7), 3_000),
+            Known::Same(entry(2_999, 3_999))
+        );
         assert_eq!(all.forget(at(9_000), 1, &mut 10_000), None);
         assert_eq!((all.len(), all.scopes.len()), (0, 0));
         assert_eq!(all.take_dirty().0, [(1, 1), (1, 2)]);
         all.insert(&scope, entry(5, 9_001));
-        assert_eq!(all.look(at(9_000), &mark(5, 7), 1), Known::Same(entry(5, 9_001)));
+        assert_eq!(all.look(at(9_000), None, &mark(5, 7), 1), Known::Same(entry(5, 9_001)));
     }
 }

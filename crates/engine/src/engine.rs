@@ -56,6 +56,8 @@ pub struct Engine {
     pub(crate) sessions: SeededMap<SessionId, Session>,
     pub(crate) queues: SeededMap<QueueNo, Queue>,
     pub(crate) names: BTreeMap<QueueName, QueueNo>,
+    /// Sessions whose leases are over and go back in slices.
+    pub(crate) releasing: BTreeSet<SessionId>,
     /// Unnamed durable subscriptions by who may take them over.
     pub(crate) unnamed: BTreeMap<(Owner, TopicPattern), BTreeSet<QueueNo>>,
     pub(crate) ephemerals: SeededMap<SubscriptionId, Ephemeral>,
@@ -140,9 +142,13 @@ impl Engine {
             unnamed: Arc::new(config.unnamed.clone()),
         };
         Self {
+            dedupes: Dedupes::new(
+                random.map(),
+                config.dedupe_topics_max,
+                config.dedupe_topics_per_principal(),
+            ),
             config,
             defaults,
-            dedupes: Dedupes::new(random.map()),
             holdings: Holdings::default(),
             queues_held: Holdings::default(),
             subscription_queues: 0,
@@ -155,6 +161,7 @@ impl Engine {
             queues: random.map(),
             names: BTreeMap::new(),
             unnamed: BTreeMap::new(),
+            releasing: BTreeSet::new(),
             ephemerals: random.map(),
             topics: TopicIndex::new(random.map()),
             deadlines: Deadlines::default(),
@@ -307,18 +314,21 @@ impl Engine {
         let mut budget = self.config.deadlines_per_turn;
         while budget > 0 {
             let Some(due) = self.deadlines.pop(now) else { break };
-            budget -= 1;
+            let before = budget;
             match due {
                 Due::Lease(queue, seq) => self.lease_is_due(turn, queue, seq),
                 Due::Ready(queue) => self.wake_due(now, queue, &mut budget),
                 Due::Expire(queue, seq) => self.expire(turn, queue, seq),
                 Due::Dead(queue) => self.trim_dead(turn, queue, &mut budget),
-                Due::Grace(session) => self.grace_is_over(turn, session),
+                Due::Grace(session) => self.grace_is_over(turn, session, &mut budget),
+                Due::Release(session) => self.release_slice(turn, session, &mut budget),
                 Due::Inactive(queue) => self.end_inactive(turn, queue),
                 Due::Wait(from, ticket) => self.wait_is_over(turn, from, ticket),
                 Due::Work(queue) => self.work_on(turn, queue, &mut budget),
                 Due::Dedupe(scope) => self.forget_ids(now, scope, &mut budget),
             }
+            // Whatever it was, it was one thing at least.
+            budget = budget.min(before - 1);
         }
         while let Some(from) = self.stirred.pop() {
             if let Some(listed) = self.listed_stirred(from) {
@@ -344,7 +354,7 @@ impl Engine {
 
     /// What was counted since the process started.
     pub fn stats(&self) -> Stats {
-        self.stats
+        Stats { refused_dedupe: self.dedupes.refused, ..self.stats }
     }
 
     /// Bytes of live records in a segment of the log, as they would be if written anew.
@@ -408,18 +418,22 @@ impl Engine {
         answer: Answer,
         need: Need,
     ) {
+        self.reply_to(effects, Asked { session, tag, place: Place::Next }, answer, need);
+    }
+
+    pub(crate) fn reply_to(
+        &mut self,
+        effects: &mut Effects,
+        Asked { session, tag, place }: Asked,
+        answer: Answer,
+        need: Need,
+    ) {
         let reply = Reply { tag, answer };
         if let Some(state) = self.sessions.get_mut(&session) {
             state.out += reply.weight();
         }
         self.wanted.cover(need);
-        effects.push(Effect::Reply {
-            session,
-            tag,
-            place: Place::Next,
-            answer: reply.answer,
-            need,
-        });
+        effects.push(Effect::Reply { session, tag, place, answer: reply.answer, need });
     }
 
     pub(crate) fn refuse(

@@ -29,8 +29,8 @@ use crate::queue::slots::{CHUNK, Chunk, Extra, Lease, More, Slot, Slots};
 use crate::queue::{Counters, Identity, Queue};
 use crate::random::LeaseKey;
 use crate::record::{
-    DedupeScope, RecordError, byte, generation, lane, optional_str, put_generation, put_lane,
-    put_scope, put_settings, put_str, put_time, scope, settings, str, time,
+    DedupeScope, RecordError, byte, generation, lane, optional_str, paced, put_generation,
+    put_lane, put_paced, put_scope, put_settings, put_str, put_time, scope, settings, str, time,
 };
 use crate::topic::Owner;
 
@@ -202,8 +202,8 @@ fn encode_queue(queue: &Queue) -> Vec<u8> {
     put_settings(&mut out, &queue.settings);
     out.put_u64_le(queue.slots.next());
     out.put_u64_le(queue.doubtful_below);
-    out.put_u32_le(queue.runs.len() as u32);
-    for (first, start) in &queue.runs {
+    out.put_u32_le(queue.runs.iter().len() as u32);
+    for (first, start) in queue.runs.iter() {
         out.put_u64_le(*first);
         out.put_u32_le(*start);
     }
@@ -211,6 +211,11 @@ fn encode_queue(queue: &Queue) -> Vec<u8> {
     let Counters { published, acked, expired, deleted, dropped } = queue.counters;
     for counter in [published, acked, expired, deleted, dropped + queue.resident()] {
         out.put_u64_le(counter);
+    }
+    out.put_u32_le(queue.redrives.len() as u32);
+    for (number, redrive) in &queue.redrives {
+        out.put_u32_le(*number);
+        put_paced(&mut out, redrive);
     }
     out
 }
@@ -232,7 +237,7 @@ fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, 
     queue.slots = Slots::starting_at(input.try_get_u64_le()?);
     queue.doubtful_below = input.try_get_u64_le()?;
     for _ in 0..input.try_get_u32_le()? {
-        queue.runs.push((input.try_get_u64_le()?, input.try_get_u32_le()?));
+        queue.runs.push(input.try_get_u64_le()?, input.try_get_u32_le()?);
     }
     queue.counters = Counters {
         published: input.try_get_u64_le()?,
@@ -241,6 +246,11 @@ fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, 
         deleted: input.try_get_u64_le()?,
         dropped: input.try_get_u64_le()?,
     };
+    // Images before there were redrives at a pace end here.
+    let redrives = if input.is_empty() { 0 } else { input.try_get_u32_le()? };
+    for _ in 0..redrives {
+        queue.redrives.insert(input.try_get_u32_le()?, paced(input)?);
+    }
     Ok(queue)
 }
 

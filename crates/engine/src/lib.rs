@@ -21,6 +21,8 @@ mod random;
 mod receive;
 mod receive_resident;
 mod record;
+mod redrive;
+mod release;
 mod restore;
 mod scarce;
 mod session;
@@ -38,7 +40,9 @@ pub use effects::{Body, Effect, Effects, Handover, Place, Ticket};
 pub use engine::{Engine, Ran};
 pub use image::{Key, Loader, Piece};
 pub use journal::{BodyRef, Journal, Need, Progress, Sequence};
-pub use record::{Cause, DedupeMark, DedupeScope, Record, RecordError, Removal, Target};
+pub use record::{
+    Cause, DedupeMark, DedupeScope, PacedRedrive, Record, RecordError, Removal, Target,
+};
+pub use release::EndedBy;
 pub use stats::Stats;
-pub use subscribe::EndedBy;
 pub use topic::Owner;

@@ -16,7 +16,7 @@ use sluice_model::{
 
 use crate::config::{Overflow, QueueConfig};
 use crate::content::Content;
-use crate::dedupe::Known;
+use crate::dedupe::{Known, NewIds};
 use crate::engine::{Engine, HiddenCopy, Refused, Turn, need_of};
 use crate::journal::Need;
 use crate::queue::slots::{Extra, Slot};
@@ -189,7 +189,7 @@ impl Engine {
         }
         let mut added = Added::new();
         let mut ids: BTreeMap<(DedupeScope, u128), (usize, u64)> = BTreeMap::new();
-        let mut new_ids: BTreeMap<DedupeScope, u64> = BTreeMap::new();
+        let mut new_ids = NewIds::default();
         let mut plans = Vec::with_capacity(count);
         let mut bytes = 0;
         for (at, (to, message)) in batch.messages.iter().enumerate() {
@@ -211,12 +211,8 @@ impl Engine {
                         Some(_) => return Err(which(other_body())),
                         None => ids.insert(key, (at, mark.body)),
                     };
-                    let new = new_ids.entry(mark.scope.clone()).or_default();
-                    if *new > 0 && !self.dedupes.has_room(&mark.scope, *new, self.dedupe_max(mark))
-                    {
-                        return Err(which(too_many_ids()));
-                    }
-                    *new += 1;
+                    let max = self.dedupe_max(mark);
+                    self.dedupes.add(&mut new_ids, &mark.scope, max).map_err(which)?;
                 }
                 let stored = plan.stored_bytes();
                 self.check_room(&plan.route, (1, stored), Some(&mut added)).map_err(which)?;
@@ -259,7 +255,8 @@ impl Engine {
         self.check_len(&plan.route, plan.payload.len() as u64)?;
         self.check_stored(&plan)?;
         let mark = self.mark(now, to, message);
-        let known = mark.as_ref().map(|mark| self.look_up(now, mark)).transpose()?.flatten();
+        let known =
+            mark.as_ref().map(|mark| self.look_up(now, session, mark)).transpose()?.flatten();
         Ok(known.unwrap_or(Planned::New(Plan { mark, ..plan })))
     }
 
@@ -360,9 +357,11 @@ impl Engine {
     fn look_up<'a>(
         &mut self,
         now: Timestamp,
+        session: SessionId,
         mark: &DedupeMark,
     ) -> Result<Option<Planned<'a>>, Refused> {
-        match self.dedupes.look(now, mark, self.dedupe_max(mark)) {
+        let owner = self.sessions.get(&session).map(|state| state.owner.clone());
+        match self.dedupes.look(now, owner, mark, self.dedupe_max(mark)) {
             Known::New => Ok(None),
             Known::Same(entry) => {
                 let (id, matched) = (entry.message, entry.matched);
@@ -374,7 +373,7 @@ impl Engine {
             Known::Other(entry) => {
                 Ok(Some(Planned::Conflict(need_of(entry.waits_for, entry.sequence))))
             }
-            Known::Full => Err(too_many_ids()),
+            Known::Full(no_room) => Err(no_room.refusal()),
         }
     }
 
@@ -659,10 +658,6 @@ impl Engine {
 
 fn other_body() -> Refused {
     (Code::Conflict, "the dedupe id was used for another message".into())
-}
-
-fn too_many_ids() -> Refused {
-    (Code::QueueFull, "as many dedupe ids are remembered as dedupe_max allows".into())
 }
 
 fn too_large(len: u64, rules: &QueueConfig) -> Result<(), Refused> {

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use sluice_model::{
-    DeadReason, Generation, Lane, MessageId, Purge, QueueNo, QueueSettings, Seq, Timestamp, Topic,
-    Transition,
+    DeadReason, Generation, Lane, MessageId, Purge, QueueNo, QueueSettings, Redrive, Seq,
+    Timestamp, Topic, Transition,
 };
 use thiserror::Error;
 
@@ -19,8 +19,8 @@ mod codec;
 mod tests;
 
 pub(crate) use codec::{
-    byte, generation, lane, optional_str, put_generation, put_lane, put_scope, put_settings,
-    put_str, put_time, scope, settings, str, time,
+    byte, generation, lane, optional_str, paced, put_generation, put_lane, put_paced, put_scope,
+    put_settings, put_str, put_time, scope, settings, str, time,
 };
 
 /// One change of state.
@@ -160,6 +160,22 @@ pub enum Record<'a> {
         /// A late ack under an older generation is refused.
         fence: Generation,
     },
+    /// Messages of the dead set are put back at a pace from now on.
+    RedriveBegun {
+        /// Of which queue.
+        queue: QueueNo,
+        /// Tells it from others of the queue that are in progress.
+        number: u32,
+        /// What is asked for.
+        paced: Cow<'a, PacedRedrive>,
+    },
+    /// That is done, or found no more room.
+    RedriveDone {
+        /// Of which queue.
+        queue: QueueNo,
+        /// Which one.
+        number: u32,
+    },
     /// Messages were deleted by state.
     Purged {
         /// Of which queue.
@@ -202,6 +218,17 @@ impl Target {
     fn is_timed(&self) -> bool {
         self.ready_at != Timestamp::EPOCH || self.expires_at != Timestamp::EPOCH
     }
+}
+
+/// A redrive of at most so many messages a second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PacedRedrive {
+    /// Messages that died later are not meant.
+    pub asked_at: Timestamp,
+    /// So many a second, 1 or more.
+    pub per_second: u32,
+    /// Which messages.
+    pub which: Redrive,
 }
 
 /// What makes a second publish a duplicate of the first.

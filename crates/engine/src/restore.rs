@@ -70,6 +70,7 @@ impl Engine {
             self.let_expire(now, no);
             // The run before may have ended between a message's death and its consequence.
             self.arm_dead(now, no);
+            self.resume_redrives(now, no);
         }
     }
 

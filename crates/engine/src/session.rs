@@ -6,7 +6,11 @@ use sluice_model::{Client, Generation, QueueNo, Seq, SubscriptionId};
 
 use crate::effects::Ticket;
 use crate::journal::Need;
+use crate::record::Cause;
 use crate::topic::{Listener, Owner};
+
+/// A lease that a session holds; they are in the order of delivery.
+pub(crate) type Held = (Generation, QueueNo, Seq);
 
 /// One connection's state.
 #[derive(Debug)]
@@ -17,7 +21,13 @@ pub(crate) struct Session {
     /// Its receives that wait.
     pub(crate) waiting: BTreeSet<(Listener, Ticket)>,
     /// What it holds, in the order of delivery.
-    pub(crate) leases: BTreeSet<(Generation, QueueNo, Seq)>,
+    pub(crate) leases: BTreeSet<Held>,
+    /// Of a connection that is gone: deliveries that never left the broker and go back.
+    pub(crate) unsent: BTreeSet<Held>,
+    /// How the next of `leases` ends; none while they live.
+    pub(crate) ends_by: Option<Cause>,
+    /// Queues that wait for the rest of what goes back.
+    pub(crate) holds_back: BTreeSet<QueueNo>,
     /// What its publishes and acks so far must reach before a fence is answered.
     pub(crate) need: Need,
     /// Weight of the replies that have not left yet, reservations included.
@@ -38,12 +48,28 @@ impl Session {
             subscriptions: BTreeMap::new(),
             waiting: BTreeSet::new(),
             leases: BTreeSet::new(),
+            unsent: BTreeSet::new(),
+            ends_by: None,
+            holds_back: BTreeSet::new(),
             need: Need::NONE,
             out: 0,
             reserved: 0,
             starved: Vec::new(),
             closed: false,
         }
+    }
+
+    /// Takes a lease off the list, because it has ended.
+    pub(crate) fn forget(&mut self, held: &Held) {
+        if !self.leases.remove(held) {
+            self.unsent.remove(held);
+        }
+    }
+
+    /// The next lease that is over and has not been ended yet, and how it ends.
+    pub(crate) fn next_over(&self) -> Option<(Held, Cause)> {
+        let unsent = self.unsent.first().map(|held| (*held, Cause::Withdrawn));
+        unsent.or_else(|| Some((*self.leases.first()?, self.ends_by?)))
     }
 
     /// Whether a reply of this weight may be made: there is room, or nothing else is on its way.

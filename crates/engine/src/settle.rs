@@ -146,21 +146,11 @@ impl Engine {
         let Some((_, Some(extra))) = queue.slots.get_full(seq.0) else { return };
         let Some(lease) = extra.lease else { return };
         // After a restart a lease that was bound to a connection ends uncounted: the connection
-        // went away with the broker.
+        // went away with the broker. So does one that only waits for its turn to go back.
         let orphan = lease.bound && lease.session.is_none();
-        let cause = if orphan { Cause::Withdrawn } else { Cause::Expired };
+        let over = orphan || self.is_over(no, seq, &lease);
+        let cause = if over { Cause::Withdrawn } else { Cause::Expired };
         self.end_lease(turn, no, seq, cause, End::default());
-    }
-
-    /// T17: the oldest delivery of a lost connection failed, the others go back untouched.
-    pub(crate) fn grace_is_over(&mut self, turn: &mut Turn<'_>, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let leases: Vec<_> = session.leases.iter().copied().collect();
-        for (at, (_, queue, seq)) in leases.into_iter().enumerate() {
-            let cause = if at == 0 { Cause::Lost } else { Cause::Withdrawn };
-            self.end_lease(turn, queue, seq, cause, End::default());
-        }
-        self.sessions.remove(&id);
     }
 
     /// How a lease id stands to its message.
@@ -170,19 +160,28 @@ impl Engine {
             return Standing::Unknown;
         };
         let Some((slot, extra)) = queue.slots.get_full(lease.seq.0) else {
-            return match queue.settled(lease.seq.0, lease.generation) {
+            return match queue.settled.find(lease.seq.0, lease.generation) {
                 Some(sequence) => Standing::Settled { sequence },
                 None => Standing::Unknown,
             };
         };
-        if lease.generation.start < queue.run_of(lease.seq.0) {
+        if lease.generation.start < queue.runs.of(lease.seq.0) {
             return Standing::Unknown;
         }
         let level = slot.level();
-        let held = extra.and_then(|extra| extra.lease).map(|lease| lease.generation);
+        let current = extra.and_then(|extra| extra.lease);
+        let held = current.map(|lease| lease.generation);
         let fence = extra.map(|extra| extra.fence).unwrap_or_default();
         match slot.state() {
-            State::Leased if held == Some(lease.generation) => Standing::Held { level },
+            State::Leased if held == Some(lease.generation) => {
+                if queue.is_void(lease.generation) {
+                    return Standing::Lost { state: State::Ready.name() };
+                }
+                match current.is_some_and(|held| self.is_over(lease.queue, lease.seq, &held)) {
+                    true => Standing::Late { level },
+                    false => Standing::Held { level },
+                }
+            }
             State::Leased => Standing::Lost { state: "leased to another consumer" },
             State::Ready | State::Delayed if lease.generation >= fence => Standing::Late { level },
             state => Standing::Lost { state: state.name() },
@@ -209,6 +208,9 @@ impl Engine {
         let Some((slot, Some(extra))) = queue.slots.get_full(seq.0) else { return 0 };
         let resident = slot.sequence() == 0;
         let target = Target::new(no, seq);
+        // Whoever took the subscription over was told so already.
+        let void = extra.lease.is_some_and(|lease| queue.is_void(lease.generation));
+        let (cause, end) = if void { (Cause::TakenOver, End::default()) } else { (cause, end) };
         let spent = spent(&queue.rules, extra, cause);
         let expired = extra.has_expired(turn.now);
         let ready_at = next_attempt(&queue.rules, extra, cause, end.delay, turn.now, draw);

@@ -25,4 +25,6 @@ pub struct Stats {
     pub dead: u64,
     /// Requests refused.
     pub refused: u64,
+    /// Of these, publishes whose dedupe id found no room.
+    pub refused_dedupe: u64,
 }

@@ -1,32 +1,20 @@
-//! Subscribing, taking over, and what becomes of it all when a connection ends.
+//! Subscribing: what a session listens to from now on, and what it ends to listen to.
 
 use std::borrow::Cow;
 
 use sluice_model::{
-    Answer, Code, LeaseId, Qos, QueueName, QueueNo, Seq, SessionId, Subscribe, SubscriptionId,
-    Timestamp,
+    Answer, Code, Qos, QueueName, QueueNo, SessionId, Subscribe, SubscriptionId, Timestamp,
 };
 
 use crate::deadlines::Due;
-use crate::effects::Effects;
 use crate::engine::{Engine, Refused, Turn};
-use crate::journal::{Journal, Need};
+use crate::journal::Need;
 use crate::queue::Queue;
-use crate::record::{Cause, Record};
-use crate::settle::End;
+use crate::record::Record;
 use crate::topic::{Ephemeral, Listener, Owner};
 
 const FULL: &str = "the broker has as many subscriptions as subscriptions_max allows";
 const OWN_FULL: &str = "the key has as many subscriptions as subscriptions_per_principal allows";
-
-/// Whose end of a connection went away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EndedBy {
-    /// The client's: after a grace its oldest delivery counts as failed.
-    Client,
-    /// Ours: nothing is counted against any message.
-    Broker,
-}
 
 impl Engine {
     pub(crate) fn subscribe(
@@ -39,7 +27,7 @@ impl Engine {
         let id = SubscriptionId(self.next.subscription + 1);
         let (listener, need) = match subscribe.qos {
             Qos::AtMostOnce => match self.room_for(session) {
-                Ok(owner) => (self.ephemeral(id, session, owner, subscribe), Need::NONE),
+                Ok(owner) => (self.ephemeral(id, session, owner, subscribe), Some(Need::NONE)),
                 Err((code, text)) => {
                     return self.refuse(turn.effects, session, tag, code, text);
                 }
@@ -58,7 +46,13 @@ impl Engine {
         if let Some(state) = self.sessions.get_mut(&session) {
             state.subscriptions.insert(id, listener);
         }
-        self.reply(turn.effects, session, tag, Answer::Subscribed { subscription: id }, need);
+        match (need, listener) {
+            (None, Listener::Queue(no)) => self.begin_take_over(turn, no, session, tag, id),
+            (need, _) => {
+                let answer = Answer::Subscribed { subscription: id };
+                self.reply(turn.effects, session, tag, answer, need.unwrap_or(Need::NONE));
+            }
+        }
     }
 
     /// Who may have one more subscription, if there is room for it.
@@ -89,14 +83,15 @@ impl Engine {
         listener
     }
 
-    /// Finds the durable subscription that is meant, or makes it. Fails if its name is taken by
-    /// another pattern, or if there would be too many.
+    /// Finds the durable subscription that is meant, or makes it; and what the answer depends on,
+    /// none if it has to wait until the connection before holds nothing. Fails if its name is
+    /// taken by another pattern, or if there would be too many.
     fn durable(
         &mut self,
         turn: &mut Turn<'_>,
         session: SessionId,
         subscribe: &Subscribe,
-    ) -> Result<(QueueNo, Need), Refused> {
+    ) -> Result<(QueueNo, Option<Need>), Refused> {
         let name = subscribe.name.as_ref().map(QueueName::of_subscription);
         if let Some(name) = &name {
             if let Some(no) = self.names.get(name)
@@ -110,11 +105,11 @@ impl Engine {
                     let text = format!("the subscription is there, and {difference}");
                     return Err((Code::Conflict, text.into()));
                 }
-                return Ok((*no, queue.need()));
+                return Ok((*no, Some(queue.need())));
             }
         } else if let Some(no) = self.oldest_detached(session, subscribe) {
-            let need = self.take_over(turn, no);
-            return Ok((no, need));
+            let free = self.queues.get(&no).filter(|queue| queue.held().next().is_none());
+            return Ok((no, free.map(Queue::need)));
         }
         let owner = self.room_for(session)?;
         let base = if name.is_some() { &self.defaults.queue } else { &self.defaults.unnamed };
@@ -130,7 +125,7 @@ impl Engine {
             settings: Cow::Borrowed(&subscribe.settings),
         };
         self.commit(turn.journal, &record);
-        Ok((no, self.queues.get(&no).map_or(Need::NONE, Queue::need)))
+        Ok((no, self.queues.get(&no).map(Queue::need)))
     }
 
     pub(crate) fn oldest_detached(
@@ -146,59 +141,12 @@ impl Engine {
             .copied()
     }
 
-    /// Ends the leases of whoever had the subscription before, in their places and uncounted.
-    fn take_over(&mut self, turn: &mut Turn<'_>, no: QueueNo) -> Need {
-        let Some(queue) = self.queues.get(&no) else { return Need::NONE };
-        let held: Vec<_> = queue.held().map(Seq).collect();
-        for seq in held {
-            self.end_lease(turn, no, seq, Cause::TakenOver, End::default());
-        }
-        self.queues.get(&no).map_or(Need::NONE, Queue::need)
-    }
-
     fn attach(&mut self, no: QueueNo, session: SessionId, id: SubscriptionId) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
         queue.attached.push((session, id));
         if let Some(at) = queue.inactive_at.take() {
             self.deadlines.cancel(at, Due::Inactive(no));
         }
-    }
-
-    /// Ends a session. `unsent` are leases whose delivery never left the broker.
-    pub fn close(
-        &mut self,
-        now: Timestamp,
-        id: SessionId,
-        by: EndedBy,
-        unsent: &[LeaseId],
-        journal: &mut dyn Journal,
-        effects: &mut Effects,
-    ) {
-        let turn = &mut Turn { now, journal, effects };
-        for lease in unsent {
-            if self.is_held(lease) {
-                self.end_lease(turn, lease.queue, lease.seq, Cause::Withdrawn, End::default());
-            }
-        }
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.closed = true;
-        let subscriptions = std::mem::take(&mut session.subscriptions);
-        let waiting = std::mem::take(&mut session.waiting);
-        let leases: Vec<_> = session.leases.iter().copied().collect();
-        for (from, ticket) in waiting {
-            self.unpark(from, ticket);
-        }
-        for (subscription, listener) in subscriptions {
-            self.stop_listening(now, id, subscription, listener);
-        }
-        if by == EndedBy::Client && !leases.is_empty() {
-            self.deadlines.insert(now.after(self.config.lost_grace), Due::Grace(id));
-            return;
-        }
-        for (_, no, seq) in leases {
-            self.end_lease(turn, no, seq, Cause::Withdrawn, End::default());
-        }
-        self.sessions.remove(&id);
     }
 
     /// Ends one of a session's subscriptions. A durable one stays without it.
@@ -226,7 +174,7 @@ impl Engine {
         self.reply(turn.effects, session, tag, Answer::Unsubscribed, need);
     }
 
-    fn stop_listening(
+    pub(crate) fn stop_listening(
         &mut self,
         now: Timestamp,
         session: SessionId,

@@ -1,16 +1,14 @@
 //! Work that touches many messages of a queue, a bounded slice of it in a turn.
 
-use sluice_model::{Answer, Code, Purge, QueueName, QueueNo, Redrive, Seq, SessionId, Timestamp};
+use sluice_model::{Answer, Code, Purge, QueueName, QueueNo, Seq, SessionId, Timestamp};
 
 use crate::deadlines::Due;
 use crate::engine::{Engine, Refused, Turn};
 use crate::journal::Need;
 use crate::queue::Queue;
-use crate::queue::dead_set::Cursor;
-use crate::queue::slots::Extra;
-use crate::queue::work::{Asker, Pace, Redriving, Work};
+use crate::queue::work::{Asker, Redriving, Work};
 use crate::receive::is_spent;
-use crate::record::{Record, Target};
+use crate::record::Record;
 use crate::topic::Listener;
 
 /// Most pieces of work that wait for each other in one queue.
@@ -27,7 +25,7 @@ impl Engine {
     }
 
     /// Sees to it that a queue's work goes on when the first of it is due.
-    fn arm_work(&mut self, no: QueueNo) {
+    pub(crate) fn arm_work(&mut self, no: QueueNo) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
         let due = queue.work.iter().map(|(at, _)| *at).min();
         let before = std::mem::replace(&mut queue.works_at, due);
@@ -42,7 +40,7 @@ impl Engine {
         }
     }
 
-    fn check_work(&self, no: QueueNo) -> Result<(), Refused> {
+    pub(crate) fn check_work(&self, no: QueueNo) -> Result<(), Refused> {
         let busy = self.queues.get(&no).is_some_and(|queue| queue.work.len() >= WORK_MAX);
         if busy {
             return Err((Code::Overloaded, "the queue is busy with work like this".into()));
@@ -67,43 +65,6 @@ impl Engine {
         Ok(None)
     }
 
-    /// T22: puts messages of the dead set back; answers when it is done, or with a pace at once.
-    pub(crate) fn begin_redrive(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        tag: u64,
-        name: &QueueName,
-        which: &Redrive,
-        per_second: Option<u32>,
-    ) -> Result<Option<(Answer, Need)>, Refused> {
-        let no = self.named(name)?;
-        self.check_work(no)?;
-        if per_second == Some(0) {
-            return Err((Code::Invalid, "a redrive puts back 1 a second or more".into()));
-        }
-        if let Redrive::Ids(ids) = which
-            && ids.len() > self.config.batch_max
-        {
-            let text = format!("a redrive names at most {} messages", self.config.batch_max);
-            return Err((Code::Invalid, text.into()));
-        }
-        let pace = per_second.map(|per_second| Pace { per_second, since: turn.now });
-        let asker = pace.is_none().then_some(Asker { session, tag });
-        let redriving = Redriving {
-            which: which.clone(),
-            listed: 0,
-            cursor: None,
-            asked_at: turn.now,
-            moved: 0,
-            pace,
-            asker,
-        };
-        self.begin_work(turn.now, no, Work::Redrive(redriving));
-        let need = self.queues.get(&no).map_or(Need::NONE, Queue::need);
-        Ok(pace.map(|_| (Answer::Redriven { messages: 0, goes_on: true }, need)))
-    }
-
     /// Goes on with a queue's first piece of work that is due, as far as `budget` allows. What
     /// keeps a pace holds up nothing behind it.
     pub(crate) fn work_on(&mut self, turn: &mut Turn<'_>, no: QueueNo, budget: &mut usize) {
@@ -120,9 +81,13 @@ impl Engine {
             }
             Work::Redrive(redriving) => self.redrive_slice(turn, no, redriving, budget),
             Work::Recheck { next, end } => self.recheck_slice(turn, no, (next, *end), budget),
+            Work::TakeOver(taking) => self.take_over_slice(turn, no, taking, budget),
         };
         match again {
-            None => self.work_is_done(turn, no, &work),
+            None => {
+                self.redrive_is_done(turn, no, &work);
+                self.work_is_done(turn, no, &work);
+            }
             Some(again) => {
                 if let Some(queue) = self.queues.get_mut(&no) {
                     queue.work.insert(at, (again, work));
@@ -142,6 +107,7 @@ impl Engine {
             Work::Redrive(Redriving { moved, asker, .. }) => {
                 (*asker, Answer::Redriven { messages: *moved, goes_on: false })
             }
+            Work::TakeOver(taking) => return self.taken_over(turn, no, taking),
             Work::Recheck { .. } => return,
         };
         let need = self.queues.get(&no).map_or(Need::NONE, Queue::need);
@@ -178,55 +144,6 @@ impl Engine {
         }
     }
 
-    /// Puts back what is due. Gives when to go on; none when it is done or the queue is full.
-    fn redrive_slice(
-        &mut self,
-        turn: &mut Turn<'_>,
-        no: QueueNo,
-        work: &mut Redriving,
-        budget: &mut usize,
-    ) -> Option<Timestamp> {
-        loop {
-            let queue = self.queues.get(&no)?;
-            if queue.counts.live() >= queue.rules.max_messages {
-                return None;
-            }
-            let (seq, cursor) = next_dead(queue, work)?;
-            if let Some(pace) = work.pace
-                && work.moved >= pace.allowed(turn.now)
-            {
-                return Some(pace.next(work.moved));
-            }
-            if *budget == 0 {
-                return Some(turn.now);
-            }
-            *budget -= 1;
-            work.listed += 1;
-            work.cursor = cursor;
-            if let Some(seq) = seq
-                && self.redrive_one(turn, no, seq)
-            {
-                work.moved += 1;
-            }
-        }
-    }
-
-    /// T22: puts one message back, if it is dead and fits.
-    fn redrive_one(&mut self, turn: &mut Turn<'_>, no: QueueNo, seq: u64) -> bool {
-        let Some(queue) = self.queues.get(&no) else { return false };
-        let Some((slot, Some(extra))) = queue.slots.get_full(seq) else { return false };
-        let fits = queue.counts.bytes + slot.len() <= queue.rules.max_bytes;
-        if extra.dead().is_none() || !fits {
-            return false;
-        }
-        let resident = slot.sequence() == 0;
-        let fence =
-            sluice_model::Generation { start: self.start, counter: self.next.generation + 1 };
-        let target = Target::new(no, Seq(seq));
-        self.change(turn, &Record::Redriven { target, at: turn.now, fence }, resident);
-        true
-    }
-
     /// T24: parks waiting messages whose failures are spent. Gives when to go on.
     fn recheck_slice(
         &mut self,
@@ -250,23 +167,6 @@ impl Engine {
             {
                 self.bury_spent(turn, no, Seq(seq));
             }
-        }
-    }
-}
-
-/// The next message that a redrive looks at, if it is meant at all, and where to go on behind it.
-/// None when all have been looked at.
-fn next_dead(queue: &Queue, work: &Redriving) -> Option<(Option<u64>, Option<Cursor>)> {
-    match &work.which {
-        Redrive::Ids(ids) => Some((queue.find(*ids.get(work.listed)?), None)),
-        Redrive::Matching { reason, age_min } => {
-            let cursor = queue.dead.next(work.cursor)?;
-            let (_, extra) = queue.slots.get_full(cursor.seq)?;
-            let died = extra.and_then(Extra::dead).map(|(reason, _)| reason);
-            let meant = cursor.at <= work.asked_at
-                && age_min.is_none_or(|min| work.asked_at.since(cursor.at) >= min)
-                && reason.is_none_or(|reason| died == Some(reason));
-            Some((meant.then_some(cursor.seq), Some(cursor)))
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct Counters {
     pub queue_purged: u64,
     /// Messages that were put back from a dead set.
     pub queue_redriven: u64,
+    /// Messages that came back by a redrive at a pace that went on after a crash.
+    pub queue_resumed: u64,
     /// Acks under a lease whose connection or broker went before.
     pub queue_outlived: u64,
     /// Deliveries compared with an earlier one of the same message.
@@ -185,6 +187,7 @@ fields! {
     queue_removed,
     queue_purged,
     queue_redriven,
+    queue_resumed,
     queue_outlived,
     queue_exclusive,
     queue_ranked,

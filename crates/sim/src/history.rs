@@ -20,7 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_model::{Generation, MessageId, Timestamp};
+use sluice_model::{Generation, MessageId, Seq, Timestamp};
 
 use crate::oracle::Name;
 
@@ -42,7 +42,7 @@ pub(crate) enum What {
     Reject(Name),
     Remove(Name),
     Purge,
-    Redrive,
+    Redrive { paced: bool },
     Stats,
 }
 
@@ -52,6 +52,16 @@ pub(crate) struct Span {
     pub(crate) asked: u64,
     pub(crate) ended: u64,
     pub(crate) answered: bool,
+}
+
+/// What puts messages back that were rejected.
+#[derive(Clone, Copy, Debug)]
+struct Redrive {
+    /// One at a pace goes on after its answer, and after crashes: it ends never.
+    span: Span,
+    paced: bool,
+    /// The start of the broker in which it was asked for.
+    run: u64,
 }
 
 /// One handing-over of a message.
@@ -73,6 +83,7 @@ pub(crate) struct Came {
     pub(crate) id: MessageId,
     pub(crate) generation: Generation,
     pub(crate) deadline: Timestamp,
+    pub(crate) seq: Seq,
     /// Never leased before, as far as the broker knows.
     pub(crate) fresh: bool,
     /// When its receive was asked for.
@@ -96,6 +107,9 @@ struct Message {
     /// An end was asked for, whatever came of it.
     may_be_over: bool,
     rejected: Option<Span>,
+    /// Where it stood when it came last, and whether what stood there could not be read since.
+    seq: Option<Seq>,
+    unread: bool,
 }
 
 /// What was compared: a history that compares nothing proves nothing.
@@ -106,6 +120,8 @@ pub(crate) struct Compared {
     pub(crate) ordered: u64,
     pub(crate) empties: u64,
     pub(crate) purges: u64,
+    /// Messages that came back by a redrive that went on after a crash.
+    pub(crate) resumed: u64,
 }
 
 /// All that happened to the queue.
@@ -117,9 +133,9 @@ pub(crate) struct History {
     batches: u64,
     empties: Vec<Span>,
     purges: Vec<Span>,
-    redrives: Vec<Span>,
-    /// Deliveries whose message could not be read.
-    pub(crate) unread: u64,
+    redrives: Vec<Redrive>,
+    /// Starts of the broker so far.
+    pub(crate) run: u64,
     /// First deliveries: when, of which message, in their order.
     first: Vec<(Span, Name)>,
     pub(crate) compared: Compared,
@@ -149,6 +165,8 @@ impl History {
                     over: None,
                     may_be_over: false,
                     rejected: None,
+                    seq: None,
+                    unread: false,
                 });
             }
         }
@@ -160,9 +178,10 @@ impl History {
         if let What::Nack(name) | What::Reject(name) = &what {
             self.give_back(*name);
         }
-        if let What::Redrive = &what {
+        if let What::Redrive { paced } = what {
             // It may take effect before its answer is seen.
-            self.redrives.push(Span { asked, ended: u64::MAX, answered: false });
+            let span = Span { asked, ended: u64::MAX, answered: false };
+            self.redrives.push(Redrive { span, paced, run: self.run });
         }
         Op { asked, what }
     }
@@ -199,9 +218,12 @@ impl History {
         let span = Span { asked: op.asked, ended: self.tick(), answered };
         match &op.what {
             What::Purge => self.purges.push(span),
-            What::Redrive => {
-                let ours = self.redrives.iter_mut().rfind(|redrive| redrive.asked == op.asked);
-                ours.into_iter().for_each(|redrive| *redrive = span);
+            What::Redrive { paced } => {
+                let ended = if *paced { u64::MAX } else { span.ended };
+                let mut all = self.redrives.iter_mut();
+                if let Some(ours) = all.rfind(|redrive| redrive.span.asked == op.asked) {
+                    ours.span = Span { ended, ..span };
+                }
             }
             What::Reject(name) => {
                 if let Some(message) = self.messages.get_mut(name).filter(|_| answered) {
@@ -236,9 +258,16 @@ impl History {
         }
     }
 
+    /// A message came that could not be read: it goes to the dead set.
+    pub(crate) fn unread(&mut self, seq: Seq) {
+        for message in self.messages.values_mut() {
+            message.unread |= message.seq == Some(seq);
+        }
+    }
+
     /// A message came. Gives which rule that breaks.
     pub(crate) fn came(&mut self, came: &Came, now: Timestamp) -> Result<(), String> {
-        let Came { name, id, generation, deadline, fresh, asked, at, bound } = *came;
+        let Came { name, id, seq, generation, deadline, fresh, asked, at, bound } = *came;
         let span = Span { asked, ended: self.tick(), answered: true };
         if !self.generations.insert(generation) {
             return Err(format!("{generation:?} was granted twice"));
@@ -258,11 +287,16 @@ impl History {
             }
         }
         if let Some(rejected) = message.rejected.filter(|rejected| rejected.ended < asked) {
-            let may = |redrive: &Span| redrive.ended > rejected.asked && redrive.asked < span.ended;
-            if !self.redrives.iter().any(may) {
-                return Err(format!("{name:?} was rejected and came without a redrive"));
+            let mut by = self.redrives.iter().filter(|redrive| {
+                redrive.span.ended > rejected.asked && redrive.span.asked < span.ended
+            });
+            let by_now = |redrive: &Redrive| !redrive.paced || redrive.run == self.run;
+            match by.clone().next() {
+                None => return Err(format!("{name:?} was rejected and came without a redrive")),
+                Some(_) => self.compared.resumed += u64::from(!by.any(by_now)),
             }
         }
+        message.seq = Some(seq);
         let bound_to = bound.then_some(at);
         let handed = Handed { span, generation, deadline, may_be_over: false, bound_to };
         message.handed.push(handed);
@@ -307,6 +341,21 @@ impl History {
         }
         self.first.push((span, name));
         Ok(())
+    }
+
+    /// What a redrive at a pace has left in the dead set when it has had all the time it needs.
+    pub(crate) fn left_dead(&self) -> Vec<Name> {
+        let paced = self.redrives.iter().filter(|redrive| redrive.paced && redrive.span.answered);
+        let Some(last) = paced.map(|redrive| redrive.span.asked).max() else { return Vec::new() };
+        let purged = |since: u64| self.purges.iter().any(|purge| purge.ended > since);
+        let left = |message: &Message| {
+            let Some(rejected) = message.rejected.filter(|rejected| rejected.ended < last) else {
+                return false;
+            };
+            let came = message.handed.iter().any(|handed| handed.span.ended > rejected.asked);
+            !came && !message.unread && !message.may_be_over && !purged(rejected.asked)
+        };
+        self.messages.iter().filter(|(_, m)| left(m)).map(|(name, _)| *name).collect()
     }
 
     /// What is missing when everything that there is was taken: a confirmed message, or one of a

@@ -121,9 +121,9 @@ impl Worker {
         self.look_after(QueueRequest::Purge { name: queue(), what }, op);
     }
 
-    pub(crate) fn redrive(&mut self, op: Op) {
+    pub(crate) fn redrive(&mut self, per_second: Option<u32>, op: Op) {
         let which = Redrive::Matching { reason: None, age_min: None };
-        self.look_after(QueueRequest::Redrive { name: queue(), which, per_second: None }, op);
+        self.look_after(QueueRequest::Redrive { name: queue(), which, per_second }, op);
     }
 
     pub(crate) fn stats(&mut self, op: Op) {

@@ -198,9 +198,7 @@ impl<D: Disk> Driver<D> {
                         outbox.drain().flat_map(|parcel| parcel.leases().collect::<Vec<_>>()),
                     );
                 }
-                let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
-                let effects = &mut self.effects;
-                self.engine.close(now, session, by, &unsent, &mut journal, effects);
+                self.engine.close(now, session, by, &unsent);
             }
             Input::Committed(done) => self.committed(now, done)?,
             Input::Corrupt(lease) => {
@@ -354,6 +352,8 @@ impl<D: Disk> Driver<D> {
             let Some(outbox) = self.outboxes.get_mut(&session) else { continue };
             match outbox.push(place, need, parcel, progress) {
                 Some(parcel) => self.released.push((session, parcel)),
+                // What others waited behind may depend on nothing that is still to come.
+                None if place != Place::Next => self.release(session, progress),
                 None => {
                     self.holding.insert(session);
                 }
@@ -504,6 +504,7 @@ impl<D: Disk> Driver<D> {
             // Counted in front of every backend.
             forbidden: 0,
             refused_memory: 0,
+            refused_dedupe: counted.refused_dedupe,
             subscriptions: self.engine.subscriptions() as u64,
             sessions: self.engine.sessions() as u64,
             queued: self.engine.queued(),

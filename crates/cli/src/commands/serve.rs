@@ -138,7 +138,8 @@ fn tell(report: &RecoveryReport) {
 fn tell_stats(stats: &Stats) {
     let Stats { published, delivered, acked, unroutable, dropped, expired, dead, refused, .. } =
         stats;
-    let Stats { forbidden, refused_memory, subscriptions, queued, commits, records, .. } = stats;
+    let Stats { forbidden, refused_memory, refused_dedupe, subscriptions, .. } = stats;
+    let Stats { queued, commits, records, .. } = stats;
     tracing::info!(
         published,
         delivered,
@@ -150,6 +151,7 @@ fn tell_stats(stats: &Stats) {
         refused,
         forbidden,
         refused_memory,
+        refused_dedupe,
         subscriptions,
         queued,
         commits,

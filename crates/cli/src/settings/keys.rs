@@ -199,6 +199,11 @@ sections! {
             => local.engine.queue.dedupe_window & local.engine.unnamed.dedupe_window;
         /// Most dedupe ids remembered at a time, of one topic or queue
         dedupe_max: Count => local.engine.queue.dedupe_max & local.engine.unnamed.dedupe_max;
+        /// Most topics whose dedupe ids are remembered at a time; past it publishes that carry an
+        /// id to another topic are refused
+        dedupe_topics_max: Count => local.engine.dedupe_topics_max;
+        /// Most of them by one key; 0 for a quarter
+        dedupe_topics_per_principal: Count => local.engine.dedupe_topics_per_principal;
         /// How long the dead set keeps a message; 0 for ever
         dead_ttl: Time => local.engine.queue.dead_ttl & local.engine.unnamed.dead_ttl;
         /// Most messages in a queue's dead set; those that overflowed into it have as many apart

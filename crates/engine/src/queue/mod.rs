@@ -2,13 +2,26 @@
 
 mod counts;
 pub(crate) mod dead_set;
+mod droppable;
 pub(crate) mod order;
 mod parked;
 #[expect(clippy::module_inception, reason = "the noun of the folder is the noun of the file")]
 mod queue;
+mod runs;
+mod settled;
 pub(crate) mod slots;
 pub(crate) mod work;
 
+use sluice_model::State;
+
 pub(crate) use counts::{Counters, Counts};
+pub(crate) use droppable::Droppable;
 pub(crate) use parked::{Parked, Waiting};
-pub(crate) use queue::{Identity, Queue, Returned, is_waiting};
+pub(crate) use queue::{Identity, Queue, Returned};
+pub(crate) use runs::Runs;
+pub(crate) use settled::Settled;
+
+/// Whether nobody holds the message and it is not dead.
+pub(crate) fn is_waiting(state: State) -> bool {
+    matches!(state, State::Ready | State::Delayed)
+}

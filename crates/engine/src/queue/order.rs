@@ -55,6 +55,9 @@ pub(crate) struct Order {
     tail_synced: Sequence,
     /// The largest message that is not visible yet.
     largest_hidden: u64,
+    /// How many hold it back, and the largest message that may come once they don't.
+    held_back_by: u32,
+    largest_held_back: u64,
 }
 
 impl Order {
@@ -63,9 +66,29 @@ impl Order {
         self.visible
     }
 
-    /// Bytes of the largest message that is not visible yet.
+    /// Bytes of the largest message that is not visible yet, or is held back.
     pub(crate) fn largest_hidden(&self) -> u64 {
-        self.largest_hidden
+        self.largest_hidden.max(self.largest_held_back)
+    }
+
+    /// Gives out nothing until [`Order::let_go`] has followed, because only a part of those is
+    /// there that are on their way to their places. None of them is larger than `largest`.
+    pub(crate) fn hold_back(&mut self, largest: u64) {
+        self.held_back_by += 1;
+        self.largest_held_back = self.largest_held_back.max(largest);
+    }
+
+    /// Ends one [`Order::hold_back`].
+    pub(crate) fn let_go(&mut self) {
+        self.held_back_by -= 1;
+        if self.held_back_by == 0 {
+            self.largest_held_back = 0;
+        }
+    }
+
+    /// Whether nothing is given out for now.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back_by > 0
     }
 
     /// A message came; `slots` has it.

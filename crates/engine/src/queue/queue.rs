@@ -7,7 +7,7 @@
 //!                            '---expired--> gone or dead <--- failures spent
 //! ```
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
@@ -21,20 +21,9 @@ use crate::queue::dead_set::DeadSet;
 use crate::queue::order::{Order, Place};
 use crate::queue::slots::{Extra, Lease, Slot, Slots};
 use crate::queue::work::Work;
-use crate::queue::{Counters, Counts, Waiting};
-use crate::record::{Cause, Removal};
+use crate::queue::{Counters, Counts, Droppable, Runs, Settled, Waiting, is_waiting};
+use crate::record::{Cause, PacedRedrive, Removal};
 use crate::topic::Owner;
-
-/// Settled leases that a queue remembers, so that a repeated ack is known as one.
-const SETTLED_MAX: usize = 4_096;
-
-/// A lease that was settled, and the record that says so.
-#[derive(Clone, Copy, Debug)]
-struct Settled {
-    seq: u64,
-    generation: Generation,
-    sequence: Sequence,
-}
 
 /// Who a queue is.
 #[derive(Clone, Debug)]
@@ -83,14 +72,15 @@ pub(crate) struct Queue {
     pub(crate) parked: Waiting,
     /// Work in slices, each with when it goes on; the first one that is due is next.
     pub(crate) work: VecDeque<(Timestamp, Work)>,
+    /// Redrives at a pace that are in progress, by their numbers; they survive restarts.
+    pub(crate) redrives: BTreeMap<u32, PacedRedrive>,
     /// What is registered with the deadlines of the broker for it.
     pub(crate) works_at: Option<Timestamp>,
     /// Messages below this were there when a run ended without saying so: who knows whether they
     /// were delivered.
     pub(crate) doubtful_below: u64,
-    /// Where the messages of each start of the broker begin, as far as there are any left: a seq
-    /// whose message was lost is given again, and no lease of the lost one counts for the new one.
-    pub(crate) runs: Vec<(u64, u32)>,
+    /// In which start of the broker its messages came.
+    pub(crate) runs: Runs,
     /// A body could not be read back.
     pub(crate) degraded: bool,
     /// Listed among the queues with messages that are not visible yet.
@@ -105,15 +95,12 @@ pub(crate) struct Queue {
     delayed: BTreeSet<(Timestamp, u64)>,
     /// Messages that somebody holds, in the order of their grants.
     held: BTreeSet<(Generation, u64)>,
-    /// Below this every message has been looked at once by whoever makes room; those that may be
-    /// dropped after all stand in `droppable`, so that nothing is ever searched for.
-    droppable_from: u64,
-    droppable: BTreeSet<u64>,
+    droppable: Droppable,
     /// Messages in memory only.
     resident: u64,
     /// How many of these were ever put back from the dead set.
     redriven_in_memory: u64,
-    settled: VecDeque<Settled>,
+    pub(crate) settled: Settled,
 }
 
 impl Queue {
@@ -137,9 +124,10 @@ impl Queue {
             counts: Counts::default(),
             parked: Waiting::default(),
             work: VecDeque::new(),
+            redrives: BTreeMap::new(),
             works_at: None,
             doubtful_below: 0,
-            runs: Vec::new(),
+            runs: Runs::default(),
             degraded: false,
             listed_hidden: false,
             listed_stirred: false,
@@ -148,11 +136,10 @@ impl Queue {
             dirty: true,
             delayed: BTreeSet::new(),
             held: BTreeSet::new(),
-            droppable_from: 0,
-            droppable: BTreeSet::new(),
+            droppable: Droppable::default(),
             resident: 0,
             redriven_in_memory: 0,
-            settled: VecDeque::new(),
+            settled: Settled::default(),
         }
     }
 
@@ -166,41 +153,18 @@ impl Queue {
         if unclean {
             self.doubtful_below = next;
         }
-        let lowest = self.slots.next_alive(self.slots.first_seq(), next).unwrap_or(next);
-        let passed = self.runs.partition_point(|(first, _)| *first <= lowest).saturating_sub(1);
-        self.runs.drain(..passed);
-        self.runs.retain(|(first, _)| *first < next);
-        self.runs.push((next, start));
+        self.runs.begin(&self.slots, start);
         self.dirty = true;
-    }
-
-    /// The start of the broker that `seq` was given in.
-    pub(crate) fn run_of(&self, seq: u64) -> u32 {
-        let after = self.runs.partition_point(|(first, _)| *first <= seq);
-        after.checked_sub(1).and_then(|at| self.runs.get(at)).map_or(0, |(_, start)| *start)
     }
 
     /// The identity of the message at `seq`.
     pub(crate) fn id_of(&self, seq: u64, slot: &Slot) -> MessageId {
-        MessageId { start: self.run_of(seq), counter: slot.counter() }
+        self.runs.id_of(seq, slot)
     }
 
-    /// The seq of a message that is there. Ids grow with seqs, so it is found by halving.
+    /// The seq of a message that is there.
     pub(crate) fn find(&self, id: MessageId) -> Option<u64> {
-        let (mut low, mut high) = (self.slots.first_seq(), self.slots.next());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let Some(seq) = self.slots.next_alive(middle, high) else {
-                high = middle;
-                continue;
-            };
-            match self.id_of(seq, self.slots.get(seq)?).cmp(&id) {
-                std::cmp::Ordering::Equal => return Some(seq),
-                std::cmp::Ordering::Less => low = seq + 1,
-                std::cmp::Ordering::Greater => high = middle,
-            }
-        }
-        None
+        self.runs.find(&self.slots, id)
     }
 
     /// Notes a record about the queue, or about a message of this level.
@@ -217,9 +181,9 @@ impl Queue {
         Need { written: self.last_sequence, synced: self.last_synced }
     }
 
-    /// Whether messages were accepted that are not visible yet.
+    /// Whether messages were accepted that are not visible yet, or are held back.
     pub(crate) fn has_hidden(&self) -> bool {
-        self.order.visible() < self.slots.next()
+        self.order.visible() < self.slots.next() || self.order.is_held_back()
     }
 
     /// Makes visible what is committed.
@@ -227,9 +191,9 @@ impl Queue {
         self.order.reveal(&self.slots, progress);
     }
 
-    /// The next message in order, if one is ready and visible.
+    /// The next message in order, if one is ready and visible and none before it is on its way.
     pub(crate) fn peek(&mut self) -> Option<u64> {
-        self.order.peek(&self.slots)
+        if self.order.is_held_back() { None } else { self.order.peek(&self.slots) }
     }
 
     /// When the next delayed message is due.
@@ -244,18 +208,7 @@ impl Queue {
 
     /// The oldest message that nobody holds and that is not dead, visible or not.
     pub(crate) fn oldest_droppable(&mut self) -> Option<u64> {
-        if let Some(seq) = self.droppable.first() {
-            return Some(*seq);
-        }
-        let end = self.slots.next();
-        while let Some(seq) = self.slots.next_alive(self.droppable_from, end) {
-            self.droppable_from = seq;
-            if self.slots.get(seq).is_some_and(|slot| is_waiting(slot.state())) {
-                return Some(seq);
-            }
-            self.droppable_from += 1;
-        }
-        None
+        self.droppable.oldest(&self.slots)
     }
 
     /// A message came. `extra` is what it has beside its slot, if anything.
@@ -300,8 +253,8 @@ impl Queue {
                 }
             }
         }
-        if is_waiting(to) && seq < self.droppable_from {
-            self.droppable.insert(seq);
+        if is_waiting(to) {
+            self.droppable.enter(seq);
         }
         self.dirty = true;
     }
@@ -325,9 +278,7 @@ impl Queue {
                 }
             }
         }
-        if seq < self.droppable_from {
-            self.droppable.remove(&seq);
-        }
+        self.droppable.leave(seq);
         self.dirty = true;
     }
 
@@ -367,10 +318,7 @@ impl Queue {
     ) -> Option<Slot> {
         let slot = self.forget(seq)?;
         self.counters.acked += 1;
-        if self.settled.len() == SETTLED_MAX {
-            self.settled.pop_front();
-        }
-        self.settled.push_back(Settled { seq, generation, sequence });
+        self.settled.push(seq, generation, sequence);
         Some(slot)
     }
 
@@ -386,21 +334,30 @@ impl Queue {
         self.held.iter().map(|(_, seq)| *seq)
     }
 
+    /// The lease that a message is held under.
+    pub(crate) fn lease_of(&self, seq: u64) -> Option<Lease> {
+        self.slots.get_full(seq)?.1?.lease
+    }
+
+    /// Whether a lease is void because somebody else took the subscription over.
+    pub(crate) fn is_void(&self, generation: Generation) -> bool {
+        self.work.iter().any(|(_, work)| match work {
+            Work::TakeOver(taking) => generation <= taking.through,
+            _ => false,
+        })
+    }
+
+    /// The message that is held under the oldest lease, if that was granted by `through`.
+    pub(crate) fn held_through(&self, through: Generation) -> Option<u64> {
+        self.held.first().filter(|(generation, _)| *generation <= through).map(|(_, seq)| *seq)
+    }
+
     /// The leases of these messages.
     pub(crate) fn held_leases(&self) -> impl Iterator<Item = (u64, Lease)> {
         self.held().filter_map(|seq| {
             let (_, extra) = self.slots.get_full(seq)?;
             Some((seq, extra?.lease?))
         })
-    }
-
-    /// The record that settled this very lease, if it is among the last few.
-    pub(crate) fn settled(&self, seq: u64, generation: Generation) -> Option<Sequence> {
-        self.settled
-            .iter()
-            .rev()
-            .find(|settled| settled.seq == seq && settled.generation == generation)
-            .map(|settled| settled.sequence)
     }
 
     /// T11, T13, T16, T17: the lease ended, and the message waits again. Gives back the lease.
@@ -555,7 +512,7 @@ impl Queue {
             }
         }
         self.order.restart(&self.slots);
-        self.droppable_from = self.slots.first_seq();
+        self.droppable = Droppable::from(self.slots.first_seq());
         self.dirty = false;
     }
 
@@ -578,8 +535,7 @@ impl Queue {
             counts.add(state, slot.len());
             let held = self.held.contains(&(generation_of(extra), seq));
             assert_eq!(held, state == State::Leased, "held {seq}");
-            let droppable = is_waiting(state) && seq < self.droppable_from;
-            assert_eq!(self.droppable.contains(&seq), droppable, "droppable {seq}");
+            self.droppable.check(seq, state);
             let leased = extra.is_some_and(|extra| extra.lease.is_some());
             assert_eq!(leased, state == State::Leased, "lease and state of {seq}");
             let due = extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at);
@@ -599,9 +555,4 @@ impl Queue {
 /// The lease that a message is held under; only of one that is leased.
 fn generation_of(extra: Option<&Extra>) -> Generation {
     extra.and_then(|extra| extra.lease).map(|lease| lease.generation).unwrap_or_default()
-}
-
-/// Whether nobody holds the message and it is not dead.
-pub(crate) fn is_waiting(state: State) -> bool {
-    matches!(state, State::Ready | State::Delayed)
 }

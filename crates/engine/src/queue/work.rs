@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use sluice_model::{Purge, Redrive, SessionId, Timestamp};
+use sluice_model::{Generation, Purge, Redrive, SessionId, SubscriptionId, Timestamp};
 
+use crate::effects::Ticket;
 use crate::queue::dead_set::Cursor;
 
 /// Who wants to know when the work is done.
@@ -22,6 +23,21 @@ pub(crate) enum Work {
     Redrive(Redriving),
     /// T24: parks waiting messages whose failures are spent since the settings were changed.
     Recheck { next: u64, end: u64 },
+    /// Gives back what the connection before held.
+    TakeOver(TakingOver),
+}
+
+/// A subscription on its way from one connection to another.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TakingOver {
+    /// The last lease that is void.
+    pub(crate) through: Generation,
+    /// The queue waits for the rest of them.
+    pub(crate) holds_back: bool,
+    /// Who took it over, and the place of the answer.
+    pub(crate) asker: Asker,
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) ticket: Ticket,
 }
 
 /// A redrive in progress.
@@ -37,6 +53,8 @@ pub(crate) struct Redriving {
     pub(crate) pace: Option<Pace>,
     /// None once it has been answered.
     pub(crate) asker: Option<Asker>,
+    /// Of one at a pace: its number among those that survive a restart.
+    pub(crate) number: Option<u32>,
 }
 
 /// At most so many a second.

@@ -1,14 +1,15 @@
 //! The bytes of records.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut};
 use sluice_model::{
-    DeadReason, Generation, Lane, MessageId, Purge, QueueNo, QueueSettings, Seq, Setting,
+    DeadReason, Generation, Lane, MessageId, Purge, QueueNo, QueueSettings, Redrive, Seq, Setting,
     Timestamp, Topic,
 };
 
-use super::{Cause, DedupeMark, DedupeScope, Record, RecordError, Removal, Target};
+use super::{Cause, DedupeMark, DedupeScope, PacedRedrive, Record, RecordError, Removal, Target};
 
 const FOUNDED: u8 = 1;
 const STARTED: u8 = 2;
@@ -26,6 +27,8 @@ const EXTENDED: u8 = 13;
 const RESCHEDULED: u8 = 14;
 const REDRIVEN: u8 = 15;
 const PURGED: u8 = 16;
+const REDRIVE_BEGUN: u8 = 17;
+const REDRIVE_DONE: u8 = 18;
 
 /// A bit of the flags of [`PUBLISHED`]: targets carry their times.
 const TIMED: u8 = 1;
@@ -91,6 +94,17 @@ impl Record<'_> {
                 out.put_u64_le(from.0);
                 out.put_u64_le(to.0);
                 out.put_u8(purge_bits(*what));
+            }
+            Self::RedriveBegun { queue, number, paced } => {
+                out.put_u8(REDRIVE_BEGUN);
+                out.put_u32_le(queue.0);
+                out.put_u32_le(*number);
+                put_paced(out, paced);
+            }
+            Self::RedriveDone { queue, number } => {
+                out.put_u8(REDRIVE_DONE);
+                out.put_u32_le(queue.0);
+                out.put_u32_le(*number);
             }
             record => record.encode_one(out),
         }
@@ -199,6 +213,15 @@ impl<'a> Record<'a> {
                 from: Seq(input.try_get_u64_le()?),
                 to: Seq(input.try_get_u64_le()?),
                 what: purge_of(input.try_get_u8()?),
+            },
+            REDRIVE_BEGUN => Self::RedriveBegun {
+                queue: QueueNo(input.try_get_u32_le()?),
+                number: input.try_get_u32_le()?,
+                paced: Cow::Owned(paced(input)?),
+            },
+            REDRIVE_DONE => Self::RedriveDone {
+                queue: QueueNo(input.try_get_u32_le()?),
+                number: input.try_get_u32_le()?,
             },
             kind => Self::decode_one(kind, input)?,
         };
@@ -323,6 +346,28 @@ pub(crate) fn put_settings(out: &mut impl BufMut, settings: &QueueSettings) {
     }
 }
 
+/// Appends a redrive at a pace. What it names comes first as a byte: 0 for ids, else 1.
+pub(crate) fn put_paced(out: &mut impl BufMut, paced: &PacedRedrive) {
+    put_time(out, paced.asked_at);
+    out.put_u32_le(paced.per_second);
+    match &paced.which {
+        Redrive::Ids(ids) => {
+            out.put_u8(0);
+            out.put_u32_le(u32::try_from(ids.len()).expect("batch_max bounds the ids"));
+            for id in ids {
+                out.put_u32_le(id.start);
+                out.put_u64_le(id.counter);
+            }
+        }
+        Redrive::Matching { reason, age_min } => {
+            out.put_u8(1);
+            out.put_u8(reason.map_or(0, DeadReason::as_u8));
+            let millis = age_min.map_or(0, |age| age.as_millis());
+            out.put_u64_le(u64::try_from(millis).unwrap_or(u64::MAX));
+        }
+    }
+}
+
 fn purge_bits(what: Purge) -> u8 {
     u8::from(what.waiting) | u8::from(what.leased) << 1 | u8::from(what.dead) << 2
 }
@@ -341,6 +386,34 @@ pub(crate) fn generation(input: &mut &[u8]) -> Result<Generation, RecordError> {
 
 fn target(input: &mut &[u8]) -> Result<Target, RecordError> {
     Ok(Target::new(QueueNo(input.try_get_u32_le()?), Seq(input.try_get_u64_le()?)))
+}
+
+/// Reads what [`put_paced`] wrote.
+pub(crate) fn paced(input: &mut &[u8]) -> Result<PacedRedrive, RecordError> {
+    let (asked_at, per_second) = (time(input)?, input.try_get_u32_le()?);
+    let which = match input.try_get_u8()? {
+        0 => {
+            let mut ids = Vec::new();
+            for _ in 0..input.try_get_u32_le()? {
+                let (start, counter) = (input.try_get_u32_le()?, input.try_get_u64_le()?);
+                ids.push(MessageId { start, counter });
+            }
+            Redrive::Ids(ids)
+        }
+        1 => {
+            let reason = match input.try_get_u8()? {
+                0 => None,
+                byte => {
+                    let unknown = RecordError::Unknown { what: "DeadReason", byte };
+                    Some(DeadReason::from_u8(byte).ok_or(unknown)?)
+                }
+            };
+            let age_min = Some(Duration::from_millis(input.try_get_u64_le()?));
+            Redrive::Matching { reason, age_min: age_min.filter(|age| !age.is_zero()) }
+        }
+        byte => return Err(RecordError::Unknown { what: "Redrive", byte }),
+    };
+    Ok(PacedRedrive { asked_at, per_second, which })
 }
 
 /// Reads a string that [`put_str`] wrote.

@@ -61,9 +61,27 @@ fn samples() -> Vec<Record<'static>> {
     ]
 }
 
+fn samples_of_redrives() -> Vec<Record<'static>> {
+    let at = Timestamp::from_millis(1_700_000_000_000);
+    let age_min = Some(std::time::Duration::from_secs(60));
+    let ids = vec![MessageId { start: 3, counter: 5 }, MessageId::default()];
+    let all = [
+        Redrive::Matching { reason: None, age_min: None },
+        Redrive::Matching { reason: Some(DeadReason::Overflow), age_min },
+        Redrive::Ids(ids),
+    ];
+    let begun = all.map(|which| Record::RedriveBegun {
+        queue: QueueNo(7),
+        number: 2,
+        paced: Cow::Owned(PacedRedrive { asked_at: at, per_second: 9, which }),
+    });
+    let done = Record::RedriveDone { queue: QueueNo(7), number: 2 };
+    begun.into_iter().chain([done]).collect()
+}
+
 #[test]
 fn records_come_back_as_they_were_written_and_never_from_a_part() {
-    for record in samples() {
+    for record in samples().into_iter().chain(samples_of_redrives()) {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         assert_eq!(Record::decode(&bytes).unwrap(), record);

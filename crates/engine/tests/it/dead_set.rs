@@ -140,6 +140,64 @@ fn a_redrive_with_a_pace_answers_at_once_and_keeps_to_it() {
 }
 
 #[test]
+fn a_redrive_with_a_pace_goes_on_at_its_pace_after_a_restart_in_its_middle() {
+    for (with_image, ids) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (mut rig, client) = rig(&[]);
+        let mut all = Vec::new();
+        for n in 0..8 {
+            all.push(put(&mut rig, client, &format!("{n}")));
+            reject(&mut rig, client, "no");
+        }
+        rig.pass(ms(1));
+        let which = if ids { Redrive::Ids(all) } else { ALL };
+        let (name, per_second) = (queue("mail"), Some(4));
+        let request = QueueRequest::Redrive { name, which, per_second };
+        assert_eq!(rig.queue(client, request), Answer::Redriven { messages: 0, goes_on: true });
+        rig.fire();
+        rig.pass(ms(250));
+        assert_eq!(rig.stats(client, "mail").counts.ready, 2);
+        // One that dies after it was asked for is not meant, now or after a restart.
+        assert_eq!(rig.take(client, "mail", 1)[0].payload, "0");
+        let again = rig.take(client, "mail", 1)[0].lease();
+        assert_eq!(rig.nack(client, again, Outcome::Rejected { note: None }), Ok(false));
+        rig.take_image();
+        // The broker is away for a while, and twice: that is no time to catch up with.
+        for run in 0..2 {
+            let kept = rig.tape.last();
+            rig.restart(kept, with_image && run == 0, true);
+            rig.now = rig.now.after(ms(5_000));
+            rig.restart(kept, with_image && run == 0, true);
+        }
+        let client = rig.open(peer(1));
+        let left = |rig: &mut Rig| rig.stats(client, "mail").counts.dead;
+        for quarter in 0..7 {
+            rig.fire();
+            assert_eq!(left(&mut rig), 7 - quarter, "{quarter} quarters after the start");
+            rig.pass(ms(250));
+        }
+        let stats = rig.stats(client, "mail");
+        assert_eq!((stats.counts.dead, stats.redriving), (1, false), "what died later stays");
+        // That it is done survives as well.
+        rig.restart(rig.tape.last(), false, true);
+        rig.pass(ms(5_000));
+        let client = rig.open(peer(1));
+        let stats = rig.stats(client, "mail");
+        assert_eq!((stats.counts.dead, stats.redriving), (1, false));
+    }
+}
+
+#[test]
+fn a_redrive_with_a_pace_is_answered_once_it_is_safe() {
+    let (mut rig, client) = rig(&[]);
+    put(&mut rig, client, "a");
+    reject(&mut rig, client, "no");
+    rig.commits = false;
+    let request = QueueRequest::Redrive { name: queue("mail"), which: ALL, per_second: Some(1) };
+    let out = rig.ask(client, Command::Queue(Box::new(request))).unwrap();
+    assert_eq!(out.need.synced, rig.tape.last());
+}
+
+#[test]
 fn t23_the_dead_set_lets_go_what_is_too_old_or_too_much() {
     let (mut rig, client) = rig(&[("dead_max", "3"), ("dead_ttl_ms", "10000")]);
     for n in 0..5 {

@@ -4,7 +4,7 @@ use sluice_model::{
     Answer, Code, Command, Destination, Extras, Message, PublishBatch, Published, Qos,
 };
 
-use crate::rig::{Rig, Said, config, ms, peer, publish, put, queue};
+use crate::rig::{Rig, Said, config, key, ms, peer, publish, put, queue};
 
 fn with_id(id: &str) -> Extras {
     Extras { dedupe_id: Some(id.to_owned()), ..Extras::default() }
@@ -92,6 +92,95 @@ fn more_ids_than_may_be_remembered_are_refused_until_some_are_forgotten() {
     let delete = sluice_model::QueueRequest::Delete { name: queue("mail"), force: true };
     assert!(matches!(rig.queue(client, delete), Answer::Removed { .. }));
     assert_eq!(rig.engine.dedupe_ids(), 0);
+}
+
+#[test]
+fn topics_with_ids_are_bounded_together_and_the_others_go_on_without() {
+    let mut config = config();
+    config.dedupe_topics_max = 3;
+    config.queue.dedupe_window = ms(1_000);
+    let mut rig = Rig::new(config);
+    let client = rig.open(peer(1));
+    rig.declare(client, "mail", &[]);
+    let send = |rig: &mut Rig, topic: &str, id: Option<&str>| {
+        let extras = id.map(with_id);
+        match rig.answer(client, publish(topic, Qos::AtLeastOnce, "x", extras)) {
+            Answer::Published(published) => Ok(published.duplicate),
+            Answer::Refused(refusal) => Err((refusal.code, refusal.message.to_string())),
+            other => panic!("{other:?}"),
+        }
+    };
+    let text = "dedupe ids of as many topics are remembered as dedupe_topics_max allows";
+    let full = Err((Code::QueueFull, text.to_owned()));
+    let batch = |topics: [&str; 2]| {
+        let message = || Message { payload: "x".into(), extras: Some(Box::new(with_id("1"))) };
+        let to = |topic: &str| (Destination::Topic(topic.parse().unwrap()), message());
+        let messages = topics.map(to).into();
+        Command::PublishBatch(Box::new(PublishBatch { messages, level: None }))
+    };
+    assert_eq!(send(&mut rig, "a", Some("1")), Ok(false));
+    assert_eq!(send(&mut rig, "b", Some("1")), Ok(false));
+    // Two more are one too many, and a batch is taken whole or not at all.
+    let answer = rig.answer(client, batch(["c", "d"]));
+    assert!(matches!(answer, Answer::Refused(why) if why.code == Code::QueueFull));
+    assert_eq!((rig.engine.dedupe_ids(), rig.engine.stats().refused_dedupe), (2, 1));
+    let answer = rig.answer(client, batch(["c", "b"]));
+    assert!(matches!(answer, Answer::PublishedBatch(_)), "{answer:?}");
+    assert_eq!(send(&mut rig, "d", Some("1")), full);
+    assert_eq!(rig.engine.stats().refused_dedupe, 2);
+    assert_eq!(send(&mut rig, "d", None), Ok(false));
+    assert_eq!(send(&mut rig, "a", Some("2")), Ok(false));
+    assert_eq!(send(&mut rig, "c", Some("1")), Ok(true));
+    rig.put(client, "mail", "x", with_id("1")).unwrap();
+    // After a restart they count as before.
+    rig.take_image();
+    for with_image in [true, false] {
+        let kept = rig.tape.last();
+        rig.restart(kept, with_image, false);
+        let client = rig.open(peer(1));
+        let command = publish("d", Qos::AtLeastOnce, "x", Some(with_id("1")));
+        let answer = rig.answer(client, command);
+        assert!(matches!(answer, Answer::Refused(why) if why.code == Code::QueueFull));
+    }
+    // A topic whose ids are forgotten makes room for another one.
+    rig.pass(ms(1_000));
+    assert_eq!(rig.engine.dedupe_ids(), 0);
+    let client = rig.open(peer(1));
+    let command = publish("d", Qos::AtLeastOnce, "x", Some(with_id("1")));
+    assert!(matches!(rig.answer(client, command), Answer::Published(_)));
+}
+
+#[test]
+fn one_key_has_ids_of_a_quarter_of_the_topics_at_most() {
+    let mut config = config();
+    config.dedupe_topics_max = 8;
+    config.queue.dedupe_window = ms(1_000);
+    let mut rig = Rig::new(config);
+    let (one, same) = (rig.open(key("one", 1)), rig.open(key("one", 2)));
+    let (other, anonymous) = (rig.open(key("other", 1)), rig.open(peer(1)));
+    let send = |rig: &mut Rig, session, topic: &str| match rig
+        .answer(session, publish(topic, Qos::AtLeastOnce, "x", Some(with_id("1"))))
+    {
+        Answer::Published(_) => Ok(()),
+        Answer::Refused(refusal) => Err((refusal.code, refusal.message.to_string())),
+        other => panic!("{other:?}"),
+    };
+    let text = "the key has dedupe ids of as many topics as dedupe_topics_per_principal allows";
+    let full = Err((Code::QueueFull, text.to_owned()));
+    for topic in ["a", "b"] {
+        assert_eq!(send(&mut rig, one, topic), Ok(()));
+    }
+    assert_eq!(send(&mut rig, same, "c"), full);
+    assert_eq!(send(&mut rig, same, "b"), Ok(()), "that topic has some already");
+    for topic in ["b", "c", "d"] {
+        assert_eq!(send(&mut rig, other, topic), Ok(()), "{topic}");
+    }
+    assert_eq!(send(&mut rig, other, "e"), full);
+    for topic in ["e", "f", "g", "h"] {
+        assert_eq!(send(&mut rig, anonymous, topic), Ok(()), "{topic}");
+    }
+    rig.pass(ms(1_000));
+    assert_eq!(send(&mut rig, same, "c"), Ok(()));
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod model;
 mod queues;
 mod random;
 mod rig;
+mod slices;
 mod subscriptions;
+mod table;
 mod transitions;
 mod waits;

@@ -78,11 +78,15 @@ impl World {
             queue.backoff = Backoff { min: ms(100), max: ms(1_000), ..Backoff::default() };
         }
         config.unnamed.inactive_expiry = Some(ms(1_000 * 3_600_000));
+        let mut dice = Dice(seed);
+        if dice.one_in(2) {
+            config.deadlines_per_turn = dice.between(1, 4) as usize;
+        }
         let mut rig = Rig::new(config);
         rig.commits = false;
         Self {
             rig,
-            dice: Dice(seed),
+            dice,
             queues: BTreeMap::new(),
             sessions: BTreeMap::new(),
             next: 0,
@@ -108,7 +112,15 @@ impl World {
             96..98 => self.image(),
             _ => self.restart(),
         }
+        if self.in_slices() {
+            self.rig.fire();
+        }
         self.absorb();
+    }
+
+    /// What is due may wait for a later turn.
+    fn in_slices(&self) -> bool {
+        self.rig.config.deadlines_per_turn < 10
     }
 
     fn session(&mut self) -> Option<SessionId> {
@@ -379,7 +391,7 @@ impl World {
                 let void = held.void.is_some();
                 let expired = message.expires_at.is_some_and(|at| at <= now);
                 let raised = message.leases[at..].iter().any(|held| held.void.is_some());
-                let holds = somebody_holds || now < self.grace;
+                let holds = somebody_holds || now < self.grace || at != last && self.in_slices();
                 assert!(void || expired || raised || holds, "{context}");
             }
             (Err(_), None) => panic!("{context}"),
@@ -500,6 +512,7 @@ impl World {
         while !self.sessions.is_empty() {
             self.close();
         }
+        self.rig.fire_all();
         let mut consumers = Vec::new();
         for client in Self::owners() {
             let session = self.rig.open(client.clone());
@@ -528,6 +541,7 @@ impl World {
                 }
             }
             self.rig.pass(ms(5_000));
+            self.rig.fire_all();
         }
         for queue in self.queues.values() {
             for (name, message) in &queue.messages {

@@ -250,6 +250,14 @@ impl Rig {
         self.fire();
     }
 
+    /// Fires until nothing is due.
+    pub(crate) fn fire_all(&mut self) {
+        self.fire();
+        while self.engine.next_deadline().is_some_and(|at| at <= self.now) {
+            self.fire();
+        }
+    }
+
     pub(crate) fn fire(&mut self) {
         self.engine.fire(self.now, &mut self.tape, &mut self.effects);
         self.after();
@@ -404,8 +412,8 @@ impl Rig {
     }
 
     pub(crate) fn close(&mut self, session: SessionId, by: EndedBy, unsent: &[LeaseId]) {
-        self.engine.close(self.now, session, by, unsent, &mut self.tape, &mut self.effects);
-        self.after();
+        self.engine.close(self.now, session, by, unsent);
+        self.fire();
     }
 
     /// Runs a command and forgets what the session was told before.
@@ -447,7 +455,15 @@ impl Rig {
         let pattern = pattern.parse().unwrap();
         let name = name.map(|name| name.parse().unwrap());
         let settings = QueueSettings::default();
-        match self.answer(session, Command::Subscribe(Subscribe { pattern, qos, name, settings })) {
+        let command = Command::Subscribe(Subscribe { pattern, qos, name, settings });
+        let mut out = self.ask(session, command).unwrap();
+        while let Said::Parked(_) = out.said {
+            // It takes over what another connection held.
+            self.fire();
+            out = self.told(session).unwrap_or(out);
+        }
+        let Said::Answer(answer) = out.said else { panic!("{out:?} is no answer") };
+        match answer {
             Answer::Subscribed { subscription } => Ok(subscription),
             Answer::Refused(refusal) => Err(refusal.code),
             other => panic!("{other:?}"),

@@ -5,61 +5,6 @@ use sluice_model::{Answer, Code, Outcome, Qos};
 
 use crate::rig::{FAILED, Rig, config, delay, ms, peer, publish, ttl, with};
 
-/// Every transition that the engine has, and where it is tested.
-const TRANSITIONS: &[(&str, &str)] = &[
-    ("T1", "t1_a_published_message_is_ready_for_every_subscription_that_matches"),
-    ("T2", "t2_a_message_with_a_delay_is_not_handed_over_before_its_time"),
-    ("T3", "dedupe: t3_the_same_id_again_is_a_duplicate_for_the_window_and_no_longer"),
-    ("T4", "bounds: a_full_queue_refuses_and_names_itself"),
-    ("T5", "bounds: drop_oldest_drops_what_nobody_holds_and_counts_it"),
-    ("T6", "t6_a_delayed_message_keeps_its_place_when_its_time_comes"),
-    ("T7", "queues: t7_a_delayed_message_can_be_fired_rescheduled_and_cancelled_and_no_other"),
-    ("T8", "t8_a_message_is_handed_to_one_consumer_under_a_generation_of_its_own"),
-    ("T9", "t9_an_acked_message_is_gone"),
-    ("T10", "queues: t10_a_lease_is_extended_up_to_its_longest_life"),
-    ("T11", "t11_a_failed_message_comes_back_after_a_backoff_that_grows"),
-    ("T12", "t12_the_last_failure_parks_the_message_in_the_dead_set"),
-    ("T13", "t13_a_released_message_goes_back_to_its_place_uncounted"),
-    ("T15", "dead_set: t15_a_rejected_message_is_dead_at_once_with_its_reason"),
-    ("T16", "t16_a_lease_that_runs_out_counts_as_a_failure"),
-    ("T17", "t17_a_lost_connection_costs_its_oldest_delivery_a_failure_after_the_grace"),
-    ("T18", "t18_an_expired_message_is_never_handed_over"),
-    ("T19", "t19_a_lease_that_ends_after_the_message_expired_ends_the_message"),
-    ("T20", "t20_a_late_ack_is_welcome_while_nobody_holds_the_message"),
-    ("T21", "queues: t21_deletes_and_purges_spare_what_is_held_unless_forced"),
-    ("T22", "dead_set: t22_a_redriven_message_waits_behind_all_others_as_good_as_new"),
-    ("T23", "dead_set: t23_the_dead_set_lets_go_what_is_too_old_or_too_much"),
-    ("T24", "dead_set: t24_settings_lowered_park_what_is_spent"),
-    ("T25", "t25_endless_release_ends_in_the_dead_set"),
-    ("T26", "crashes: t26_a_held_message_stays_held_over_a_restart_for_the_grace"),
-    ("T27", "crashes: t27_a_grant_that_was_lost_leaves_a_ready_message_marked_redelivered"),
-    ("T28", "t28_a_message_whose_body_cannot_be_read_goes_to_the_dead_set"),
-];
-
-/// Transitions whose commands or settings do not exist yet.
-const ABSENT: &[&str] = &["T14"];
-
-#[test]
-fn the_table_names_every_transition_once_and_only_tests_that_exist() {
-    let sources = [
-        include_str!("transitions.rs"),
-        include_str!("bounds.rs"),
-        include_str!("crashes.rs"),
-        include_str!("dead_set.rs"),
-        include_str!("dedupe.rs"),
-        include_str!("queues.rs"),
-    ];
-    let mut all: Vec<&str> = TRANSITIONS.iter().map(|(number, _)| *number).collect();
-    all.extend(ABSENT);
-    all.sort_by_key(|number| number[1..].parse::<u32>().unwrap());
-    assert_eq!(all, (1..=28).map(|n| format!("T{n}")).collect::<Vec<_>>());
-    for (number, test) in TRANSITIONS {
-        let test = test.rsplit(' ').next().unwrap();
-        let found = sources.iter().any(|source| source.contains(&format!("fn {test}()")));
-        assert!(found, "{number}: {test}");
-    }
-}
-
 #[test]
 fn t1_a_published_message_is_ready_for_every_subscription_that_matches() {
     let mut rig = Rig::new(config());

@@ -102,6 +102,7 @@ impl World {
         match start(self.disk.clone(), &self.config, self.now, entropy) {
             Ok(started) => {
                 self.counters.starts += 1;
+                self.history.run += 1;
                 self.counters.torn_tails += u64::from(started.report.torn_bytes > 0);
                 self.counters.rewritten += started.report.rewritten;
                 self.now = self.now.max(started.now);

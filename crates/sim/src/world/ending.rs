@@ -18,6 +18,17 @@ impl World {
             self.crash()?;
         }
         self.disk.crash_at_operation(u64::MAX);
+        // First what redrives at a pace have left to put back, then all that is dead.
+        self.take_until_nothing_comes(false)?;
+        let left = self.history.left_dead();
+        if !left.is_empty() {
+            return Err(format!("a redrive at a pace has left {left:?}"));
+        }
+        self.take_until_nothing_comes(true)?;
+        self.check_the_end()
+    }
+
+    fn take_until_nothing_comes(&mut self, redrive: bool) -> Result<(), String> {
         let mut idle = 0;
         while idle < 12 {
             self.step += 1;
@@ -25,7 +36,7 @@ impl World {
             let before = self.counters.delivered;
             match self.workload {
                 Workload::Topics => (0..ROLES.len()).try_for_each(|at| self.take_all(at))?,
-                Workload::Queue => (0..WORKERS).try_for_each(|at| self.work_all(at))?,
+                Workload::Queue => (0..WORKERS).try_for_each(|at| self.work_all(at, redrive))?,
             }
             self.turn(Input::Tick);
             self.keep_house();
@@ -38,7 +49,7 @@ impl World {
                 return Err("the end does not come".into());
             }
         }
-        self.check_the_end()
+        Ok(())
     }
 
     fn take_all(&mut self, at: usize) -> Result<(), String> {
@@ -61,15 +72,17 @@ impl World {
         Ok(())
     }
 
-    /// Every client of the queue takes and acks what there is, the dead included.
-    fn work_all(&mut self, at: usize) -> Result<(), String> {
+    /// A client of the queue takes and acks what there is, the dead included if they are put back.
+    fn work_all(&mut self, at: usize, redrive: bool) -> Result<(), String> {
         if !self.connect(at) {
             return Err("the broker is gone without a crash".into());
         }
         for held in std::mem::take(&mut self.workers[at].held) {
             self.ack_one(at, held);
         }
-        self.redrive(at);
+        if redrive {
+            self.redrive(at);
+        }
         for _ in 0..4 {
             self.take(at, true);
         }

@@ -25,6 +25,8 @@ use broker::Broker;
 /// Client operations of a schedule before it is brought to its end.
 const OPERATIONS_MIN: u64 = 240;
 const CRASHES_MIN: u64 = 2;
+/// Tells a schedule's second chance from its first.
+const ASIDE: u64 = 0xa51d_e000;
 /// Steps of a phase without trouble.
 const CALM_STEPS: u64 = 120;
 
@@ -55,6 +57,8 @@ enum Workload {
 
 struct World {
     random: Random,
+    /// Decides what schedules got later, so that the rest of each stays as it was.
+    aside: Random,
     /// Decides when something else fills the disk; none in a schedule whose disk has no bound.
     hog: Option<Random>,
     config: LocalConfig,
@@ -103,9 +107,20 @@ impl World {
             calm_until: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             hog: None,
+            aside: Random::new(seed ^ ASIDE),
             random,
         }
         .with_hog(seed)
+        .with_slices()
+    }
+
+    /// Lets little happen in a turn in some schedules, so that what touches many messages goes on
+    /// while others do something else.
+    fn with_slices(mut self) -> Self {
+        if self.aside.percent(40) {
+            self.config.engine.deadlines_per_turn = 1 + self.aside.below(4) as usize;
+        }
+        self
     }
 
     /// FNV-1a over everything that is observed.
@@ -140,6 +155,7 @@ impl World {
         self.counters.queue_ordered = compared.ordered;
         self.counters.queue_empties = compared.empties;
         self.counters.queue_left = compared.purges;
+        self.counters.queue_resumed = compared.resumed;
         Ok(Outcome { counters: self.counters, trace: self.trace })
     }
 

@@ -14,6 +14,8 @@ use crate::worker::{Draft, Held};
 
 /// Clients of the queue.
 pub(super) const WORKERS: usize = 4;
+/// Messages a second that the slowest redrive puts back.
+const PACE_MIN: u32 = 10;
 
 impl World {
     /// One client asks for something, or for many things at once.
@@ -33,7 +35,7 @@ impl World {
                     let op = self.history.ask(What::Purge);
                     self.workers[at].purge(op);
                 }
-                97..=98 => self.redrive(at),
+                97..=98 => self.redrive_somehow(at),
                 _ => {
                     let op = self.history.ask(What::Stats);
                     self.workers[at].stats(op);
@@ -131,8 +133,18 @@ impl World {
     }
 
     pub(super) fn redrive(&mut self, at: usize) {
-        let op = self.history.ask(What::Redrive);
-        self.workers[at].redrive(op);
+        let op = self.history.ask(What::Redrive { paced: false });
+        self.workers[at].redrive(None, op);
+    }
+
+    /// At once, or at a pace at which crashes come in between.
+    fn redrive_somehow(&mut self, at: usize) {
+        if !self.aside.percent(60) {
+            return self.redrive(at);
+        }
+        let per_second = Some(PACE_MIN + self.aside.below(40) as u32);
+        let op = self.history.ask(What::Redrive { paced: true });
+        self.workers[at].redrive(per_second, op);
     }
 
     pub(super) fn submit_work(&mut self, at: usize) {
@@ -188,7 +200,7 @@ impl World {
         let read: Option<Carried> = self.read(&handover.body, &lease)?;
         let Some(carried) = read else {
             // Whoever it was, it may be anywhere now.
-            self.history.unread += 1;
+            self.history.unread(lease.seq);
             return Ok(());
         };
         let name = name_of(&carried.payload).ok_or("a payload was changed")?;
@@ -197,8 +209,8 @@ impl World {
         self.note("came", &[at as u64, name.0.into(), name.1]);
         let fresh = handover.attempt == 1 && !handover.redelivered;
         let (generation, deadline) = (lease.generation, handover.deadline);
-        let asked = op.asked;
-        let came = Came { name, id: carried.id, generation, deadline, fresh, asked, bound, at };
+        let (id, seq, asked) = (carried.id, lease.seq, op.asked);
+        let came = Came { name, id, seq, generation, deadline, fresh, asked, bound, at };
         self.history.came(&came, self.now)?;
         self.workers[at].held.push(Held { name, lease, bound, outlived: false });
         Ok(())
@@ -226,9 +238,10 @@ impl World {
                 self.history.over(*name)?;
             }
             (What::Purge, Answer::Removed { messages }) => self.counters.queue_purged += messages,
-            (What::Redrive, Answer::Redriven { messages, goes_on: false }) => {
+            (What::Redrive { paced: false }, Answer::Redriven { messages, goes_on: false }) => {
                 self.counters.queue_redriven += messages;
             }
+            (What::Redrive { paced: true }, Answer::Redriven { goes_on: true, .. }) => {}
             (What::Declare, Answer::Declared { .. })
             | (What::Nack(_) | What::Reject(_), Answer::Settled { already: false }) => {}
             (What::Stats, Answer::Stats(stats)) => {
@@ -245,7 +258,7 @@ impl World {
             }
             (_, Answer::Refused(refusal)) => {
                 // A purge or redrive that was refused did nothing.
-                let nothing = matches!(op.what, What::Purge | What::Redrive);
+                let nothing = matches!(op.what, What::Purge | What::Redrive { .. });
                 if nothing && refusal.code != Code::Indeterminate {
                     return Ok(());
                 }

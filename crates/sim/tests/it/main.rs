@@ -20,7 +20,7 @@ fn some_schedules_keep_every_promise_and_compare_enough() {
     assert!(total.queue_batches > 0 && total.queue_duplicates > 0 && total.queue_outlived > 0);
     assert!(total.queue_removed > 0 && total.queue_purged > 0 && total.queue_redriven > 0);
     assert!(total.queue_exclusive > 0 && total.queue_empties > 0 && total.queue_left > 0);
-    assert!(total.queue_ranked > 0 && total.queue_ordered > 0);
+    assert!(total.queue_ranked > 0 && total.queue_ordered > 0 && total.queue_resumed > 0);
 }
 
 #[test]

@@ -73,6 +73,12 @@ struct World {
     looker: Option<SessionId>,
     /// Connections that are lost, and when their leases end.
     graces: BTreeMap<SessionId, Timestamp>,
+    /// Connections that are gone, and which of their leases go back: those that were never sent,
+    /// or all of them.
+    over: BTreeMap<SessionId, time::Over>,
+    /// Few things happen in a turn. Nobody waits then: who is served between two turns depends on
+    /// what has happened by then.
+    slices: bool,
     parked: Vec<Parked>,
     given: Vec<Given>,
     /// In which run, and by which record.
@@ -92,16 +98,23 @@ impl World {
         for queue in [&mut config.queue, &mut config.unnamed] {
             queue.backoff = Backoff { min: ms(100), max: ms(1_000), factor: 2.0, jitter: 0.0 };
         }
+        let mut dice = Dice(seed);
+        let slices = dice.one_in(2);
+        if slices {
+            config.deadlines_per_turn = dice.between(1, 5) as usize;
+        }
         let rig = Rig::new(config);
         let mut world = Self {
             rig,
-            dice: Dice(seed),
+            dice,
             live: State0 { start: 1, ..State0::default() },
             log: Vec::new(),
             events: Vec::new(),
             sessions: Vec::new(),
             looker: None,
             graces: BTreeMap::new(),
+            over: BTreeMap::new(),
+            slices,
             parked: Vec::new(),
             given: Vec::new(),
             acked: BTreeMap::new(),
@@ -219,6 +232,7 @@ fn key_of(record: &Record<'_>) -> Option<(u8, QueueNo, u64)> {
     let one = |kind: u8, target: &sluice_engine::Target| (kind, target.queue, target.seq.0);
     Some(match record {
         Record::Founded { .. } | Record::Started { .. } | Record::Moved { .. } => return None,
+        Record::RedriveBegun { .. } | Record::RedriveDone { .. } => return None,
         Record::Declared { queue, .. } => (1, *queue, 0),
         Record::Configured { queue, .. } => (2, *queue, 0),
         Record::Ended { queue } => (3, *queue, 0),

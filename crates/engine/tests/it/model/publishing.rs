@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sluice_engine::{DedupeMark, Overflow, Record, Removal};
 use sluice_model::{
     Answer, Code, Command, Confirm, DeadReason, Destination, Extras, Generation, Lane, Level,
-    MessageId, Publish, PublishBatch, Published, Qos, QueueNo, Transition,
+    MessageId, Publish, PublishBatch, Published, Qos, QueueNo, State, Transition,
 };
 
 use super::World;
@@ -186,13 +186,22 @@ impl World {
         Ok(says)
     }
 
-    /// T5.
+    /// T5. Of a queue whose bounds were lowered only so many go with a publish, or as many as it
+    /// has bytes: which of the two the model leaves open.
     fn make_room(&mut self, no: QueueNo, count: u64) {
-        loop {
+        let most = count.max(self.rig.config.deadlines_per_turn as u64);
+        for dropped in 0.. {
             let queue = self.queue(no);
             let oldest = queue.messages.values().find(|message| message.is_waiting());
             let full = queue.live() + count > queue.rules.max_messages;
-            let Some(seq) = oldest.map(|message| message.seq).filter(|_| full) else { return };
+            let oldest = oldest.map(|message| (message.seq, message.id)).filter(|_| full);
+            let Some((seq, id)) = oldest else { return };
+            let stays =
+                |world: &mut Self| world.find(no, id).is_some_and(|i| i.state != State::Dead);
+            if dropped >= most && stays(self) {
+                return;
+            }
+            let queue = self.queue(no);
             let overflow = queue.rules.overflow;
             self.hit(5);
             if overflow == Overflow::Dead {

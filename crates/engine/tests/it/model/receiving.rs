@@ -20,11 +20,17 @@ pub(super) struct Told {
 
 impl World {
     pub(super) fn receive(&mut self) {
+        if self.slices {
+            let before = self.rig.tape.last();
+            self.rig.commit();
+            self.show_committed(before);
+        }
         let Some(no) = self.a_queue() else { return };
         let session = self.session();
         let max = if self.dice.one_in(3) { self.dice.between(1, 4) as u32 } else { 1 };
         let lease = self.dice.one_in(3).then(|| self.dice.between(300, 4_000));
         let wait = self.dice.one_in(3).then(|| self.dice.between(1, 3_000));
+        let wait = wait.filter(|_| !self.slices);
         let bound = self.dice.one_in(2);
         let from = Source::Queue(queue(&self.queue(no).name));
         let receive = Receive { from, max, lease: lease.map(ms), wait: wait.map(ms), bound };
@@ -188,6 +194,11 @@ impl World {
         } else {
             self.rig.commit_to(written, synced)
         }
+        self.show_committed(before);
+    }
+
+    /// Those who wait get what the commit after record `before` has shown.
+    fn show_committed(&mut self, before: u64) {
         let progress = self.rig.progress;
         for queue in self.live.queues.values_mut() {
             queue.reveal(progress);

@@ -9,17 +9,27 @@ use super::state::{Counted, State0, What, Where};
 use super::{Job, World};
 use crate::rig::ms;
 
-/// What is due first: a lease of a queue's message, or the grace of a lost connection.
+/// What is due first: a lease of a queue's message, the grace of a lost connection, or what goes
+/// back of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Lease(QueueNo, u64),
     Grace(SessionId),
+    Release(SessionId),
+}
+
+/// What goes back of a connection that is gone, and since when.
+#[derive(Clone, Debug)]
+pub(super) struct Over {
+    at: Timestamp,
+    unsent: Vec<(QueueNo, u64)>,
+    all: bool,
 }
 
 impl World {
     pub(super) fn fire(&mut self) {
         let before = self.rig.tape.last();
-        self.rig.fire();
+        self.rig.fire_all();
         self.end_leases();
         let now = self.rig.now;
         for no in self.queues() {
@@ -56,14 +66,28 @@ impl World {
                 held.map(|(held, seq)| (held.deadline, Due::Lease(*no, seq)))
             });
             let graces = self.graces.iter().map(|(id, at)| (*at, Due::Grace(*id)));
-            let first = leases.chain(graces).filter(|(at, _)| *at <= now).min();
+            let over = self.over.iter().map(|(id, over)| (over.at, Due::Release(*id)));
+            let first = leases.chain(graces).chain(over).filter(|(at, _)| *at <= now).min();
             match first {
                 None => return,
                 Some((_, Due::Lease(no, seq))) => {
                     let held = self.queue(no).messages[&seq].held().unwrap();
                     let orphan = held.bound && held.session.is_none();
-                    let cause = if orphan { Cause::Withdrawn } else { Cause::Expired };
+                    let over = held.session.and_then(|id| self.over.get(&id));
+                    let over =
+                        over.is_some_and(|over| over.all || over.unsent.contains(&(no, seq)));
+                    let cause = if orphan || over { Cause::Withdrawn } else { Cause::Expired };
                     self.end_lease(no, seq, cause, None, None);
+                }
+                Some((_, Due::Release(session))) => {
+                    let over = self.over.remove(&session).unwrap();
+                    let all = if over.all { self.held_by(session) } else { Vec::new() };
+                    let rest = all.into_iter().filter(|held| !over.unsent.contains(held));
+                    for (no, seq) in over.unsent.iter().copied().chain(rest) {
+                        if self.queue(no).messages.get(&seq).is_some_and(|m| m.held().is_some()) {
+                            self.end_lease(no, seq, Cause::Withdrawn, None, None);
+                        }
+                    }
                 }
                 Some((_, Due::Grace(session))) => {
                     self.graces.remove(&session);
@@ -196,20 +220,16 @@ impl World {
             }
         }
         let leases: Vec<_> = unsent.iter().map(|given| given.lease).collect();
-        self.rig.close(session, by, &leases);
+        let now = self.rig.now;
+        self.rig.engine.close(now, session, by, &leases);
         self.sessions.retain(|open| *open != session);
         self.parked.retain(|parked| parked.session != session);
-        for given in unsent {
-            self.end_lease(given.queue, given.seq, Cause::Withdrawn, None, None);
+        let unsent: Vec<_> = unsent.into_iter().map(|given| (given.queue, given.seq)).collect();
+        let rest = self.held_by(session).iter().any(|held| !unsent.contains(held));
+        if by == EndedBy::Client && rest {
+            self.graces.insert(session, now.after(self.rig.config.lost_grace));
         }
-        let held = self.held_by(session);
-        if by == EndedBy::Client && !held.is_empty() {
-            self.graces.insert(session, self.rig.now.after(self.rig.config.lost_grace));
-        } else {
-            for (no, seq) in held {
-                self.end_lease(no, seq, Cause::Withdrawn, None, None);
-            }
-        }
+        self.over.insert(session, Over { at: now, unsent, all: by == EndedBy::Broker });
         self.settle(before);
     }
 
@@ -266,6 +286,7 @@ impl World {
         self.sessions.clear();
         self.looker = None;
         self.graces.clear();
+        self.over.clear();
         self.parked.clear();
         self.acked.retain(|_, (_, record)| *record <= kept);
         self.renew(&was);
