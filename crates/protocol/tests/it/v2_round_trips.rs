@@ -234,7 +234,7 @@ proptest! {
     ) {
         let delay = delay.filter(|_| matches!(outcome, Settlement::Failed | Settlement::Released));
         let noted = matches!(outcome, Settlement::Failed | Settlement::Rejected);
-        let head = SettleHead { report, outcome, delay, note: if noted { &*note } else { "" } };
+        let head = SettleHead { report, outcome, delay, note: if noted { &note } else { "" } };
         let ranges: Vec<TagRange> =
             ranges.into_iter().map(|(first, more)| TagRange { first, last: first + more }).collect();
         for leases in [LeaseSet::Tags(&ranges), LeaseSet::Tokens(&tokens)] {
