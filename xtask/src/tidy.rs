@@ -103,7 +103,8 @@ fn find_functions(file: &str, text: &str) -> Vec<Function> {
         let is_function = before
             .split_whitespace()
             .all(|word| ["pub", "pub(crate)", "pub(super)", "const", "async"].contains(&word));
-        if !is_function {
+        // A trait's method without a body ends where it begins.
+        if !is_function || line.ends_with(';') {
             continue;
         }
         let name: String = trimmed[at + 3..]

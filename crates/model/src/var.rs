@@ -25,10 +25,13 @@ pub enum VarError {
 /// They begin with none.
 #[inline]
 pub fn read(bytes: &[u8]) -> Result<(u64, &[u8]), VarError> {
-    match bytes.split_first() {
-        Some((&byte, rest)) if byte < 0x80 => Ok((u64::from(byte), rest)),
-        Some(_) => read_long(bytes),
-        None => Err(VarError::Short),
+    match bytes {
+        [byte, rest @ ..] if *byte < 0x80 => Ok((u64::from(*byte), rest)),
+        // What most messages' lengths take; a last byte of 0 would not be the shortest form.
+        [low, high @ 1..0x80, rest @ ..] => {
+            Ok((u64::from(low & 0x7f) | u64::from(*high) << 7, rest))
+        }
+        _ => read_long(bytes),
     }
 }
 

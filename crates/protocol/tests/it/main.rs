@@ -5,4 +5,7 @@
 mod any_bytes;
 mod client;
 mod json;
+mod v2_any_bytes;
+mod v2_round_trips;
+mod v2_vectors;
 mod vectors;

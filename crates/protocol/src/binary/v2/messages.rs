@@ -1,7 +1,7 @@
 //! A run of messages as it stands in PUBLISH, and in DELIVER at most once.
 //!
-//! The walk that checks it sees every message of the broker, so it has a fast branch: while heads
-//! are one byte and equal, the next one's place does not wait for the last one to be read.
+//! The walk that checks it sees every message of the broker, so what most messages are, without
+//! extras and not too long, has a branch of its own.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use sluice_model::{Block, var};
@@ -55,34 +55,21 @@ impl<'a> Messages<'a> {
         message_max: usize,
         allowed: Allowed,
     ) -> Result<Self, DecodeError> {
-        let short = |index, field| DecodeError::Entry { frame, index, field, fault: Fault::Short };
-        let mut all = Self { bytes, count, plain: true, payload_bytes: 0 };
-        let (mut rest, mut index) = (bytes, 0);
-        while index < count {
-            let Some(&head) = rest.first() else { return Err(short(index, "head")) };
-            let payload_bytes = usize::from(head >> 1);
-            if head & 0x81 != 0 || payload_bytes > message_max {
-                let (message, after) = check_one(rest, message_max, allowed)
-                    .map_err(|fault| fault.of(frame, index))?;
-                all.plain &= message.extras.is_none();
-                all.payload_bytes += message.payload.len();
-                (rest, index) = (after, index + 1);
+        let (mut rest, mut plain, mut payload_bytes) = (bytes, true, 0);
+        for index in 0..count {
+            if let Some((payload, after)) = plain_one(rest, message_max) {
+                rest = after;
+                payload_bytes += payload.len();
                 continue;
             }
-            let first = index;
-            loop {
-                let Some((_, after)) = rest.split_at_checked(1 + payload_bytes) else {
-                    return Err(short(index, "payload"));
-                };
-                (rest, index) = (after, index + 1);
-                if index == count || rest.first() != Some(&head) {
-                    break;
-                }
-            }
-            all.payload_bytes += (index - first) as usize * payload_bytes;
+            let (message, after) =
+                check_one(rest, message_max, allowed).map_err(|fault| fault.of(frame, index))?;
+            rest = after;
+            plain &= message.extras.is_none();
+            payload_bytes += message.payload.len();
         }
         match rest.len() {
-            0 => Ok(all),
+            0 => Ok(Self { bytes, count, plain, payload_bytes }),
             bytes => Err(DecodeError::Trailing { frame, bytes }),
         }
     }
@@ -133,6 +120,18 @@ impl<'a> Messages<'a> {
     fn block(&self, bytes: Bytes) -> Option<Block> {
         self.plain.then(|| Block::checked(bytes, self.count, self.payload_bytes))
     }
+}
+
+/// The payload of the message that `bytes` begin with, if it is whole, without extras, and not too
+/// long; else [`check_one`] says what it is.
+#[inline]
+fn plain_one(bytes: &[u8], message_max: usize) -> Option<(&[u8], &[u8])> {
+    let (head, after) = var::read(bytes).ok()?;
+    let payload_bytes = usize::try_from(head >> 1).ok()?;
+    if head & EXTRAS != 0 || payload_bytes > message_max {
+        return None;
+    }
+    after.split_at_checked(payload_bytes)
 }
 
 /// The message that `rest`, the end of `length` bytes, begins with; they were checked.
