@@ -121,6 +121,11 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Refused(refusal) => refused(refusal),
         Answer::Published(_)
         | Answer::PublishedBatch(_)
+        | Answer::PublishedBlock(_)
+        | Answer::PublishedEach(_)
+        | Answer::DeliveredBlock(_)
+        | Answer::Lost { .. }
+        | Answer::SettledMany { .. }
         | Answer::Subscribed { .. }
         | Answer::Unsubscribed
         | Answer::Delivered(_)
