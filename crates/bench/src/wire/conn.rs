@@ -29,7 +29,14 @@ impl Conn {
     /// # Errors
     /// The connection failed.
     pub fn open(addr: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(addr)?;
+        Self::over(TcpStream::connect(addr)?)
+    }
+
+    /// Takes over a connection on which nothing is due.
+    ///
+    /// # Errors
+    /// The socket refused.
+    pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(SILENCE_MAX))?;
         Ok(Self { stream, input: Vec::new(), at: 0, end: 0, out: Vec::new() })
@@ -71,6 +78,14 @@ impl Conn {
         if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
+    /// The number of its own end, which no other connection has.
+    ///
+    /// # Errors
+    /// The socket refused.
+    pub fn local_port(&self) -> io::Result<u16> {
+        Ok(self.stream.local_addr()?.port())
+    }
+
     /// The connection itself. What arrived and was not taken would be lost, so there must be none.
     ///
     /// # Errors
@@ -80,6 +95,7 @@ impl Conn {
             let left = &self.input[self.at..self.end];
             return Err(super::unexpected("more than was asked for", left));
         }
+        self.stream.set_read_timeout(None)?;
         Ok(self.stream)
     }
 }

@@ -140,7 +140,9 @@ mod tests {
 
     #[test]
     fn what_no_server_says_is_an_error() {
-        for text in ["-ERR 'x'\r\n", "MSG a\r\n", "MSG a 1 x\r\n", "HMSG a 1 9 4\r\nabcd\r\n", "\r\n"] {
+        for text in
+            ["-ERR 'x'\r\n", "MSG a\r\n", "MSG a 1 x\r\n", "HMSG a 1 9 4\r\nabcd\r\n", "\r\n"]
+        {
             assert!(op(text.as_bytes()).is_err(), "{text}");
         }
     }
