@@ -40,6 +40,9 @@ pub(crate) struct BenchArgs {
     /// Seconds of each repetition
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Seconds of each repetition into files that grow
+    #[arg(long, default_value_t = 60.0)]
+    growing: f64,
     /// Leave out the runs that check every byte
     #[arg(long)]
     no_content: bool,
@@ -115,7 +118,7 @@ fn plan(args: &BenchArgs) -> Plan {
         true => (0.3, 1.0, Scale { queued: 20_000, waiting: 50_000, connections: 500 }),
         false => {
             let scale = Scale { queued: 200_000, waiting: 1_000_000, connections: 10_000 };
-            (args.seconds, 60.0, scale)
+            (args.seconds, args.growing, scale)
         }
     };
     Plan {

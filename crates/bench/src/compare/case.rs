@@ -98,9 +98,12 @@ impl Case {
         }
     }
 
-    /// Whether messages are kept and a confirm means this.
-    pub fn is_queue_at(self, level: Level) -> bool {
-        self.queue_level() == Some(level)
+    /// The same for peers, whose files always grow.
+    pub const fn peer_level(self) -> Option<Level> {
+        match self {
+            Self::Confirm { files: Files::Growing, .. } => None,
+            _ => self.queue_level(),
+        }
     }
 
     /// Bytes of a message.

@@ -36,7 +36,7 @@ pub fn figures(report: &Report) -> String {
 /// The targets: a line for each.
 pub fn goals(judged: &[Judged]) -> String {
     let mut out = format!(
-        "{:<2}{:<32}{:<11}{:>9}  {:<22}{:>16}{:>9}{:>16}  {:<22}{}\n",
+        "{:<2}{:<34}{:<11}{:>9}  {:<22}{:>17}{:>9}{:>18}  {:<24}{}\n",
         "", "workload", "figure", "ours", "peer", "ratio", "limit", "ratio", "target", "met"
     );
     for one in judged {
@@ -57,7 +57,7 @@ pub fn goals(judged: &[Judged]) -> String {
         };
         let _ = writeln!(
             out,
-            "{:<2}{:<32}{:<11}{:>9}  {:<22}{:>16}{:>9}{:>16}  {:<22}{met}",
+            "{:<2}{:<34}{:<11}{:>9}  {:<22}{:>17}{:>9}{:>18}  {:<24}{met}",
             goal.case.workload(),
             goal.case.to_string(),
             goal.figure.name(),

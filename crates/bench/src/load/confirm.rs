@@ -204,3 +204,36 @@ impl Lane {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Message, Template};
+    use crate::null::{LogFile, nulllog, nulllog64};
+
+    fn seen(connections: usize) -> Seen {
+        let message = Message { bytes: 32, content: false };
+        let request = Template::new(message.blank(), 0, message);
+        let exchange = Exchange { request, answer: |_, _| Ok(None) }.answered_by_a_byte();
+        let folder = tempfile::tempdir().unwrap();
+        let file = LogFile::prepared(&folder.path().join("log"), 1 << 20, false).unwrap();
+        let serve = if connections == 1 { nulllog } else { nulllog64 };
+        let streams = connect(serve(file, message.bytes).unwrap(), connections).unwrap();
+        let limits = Limits {
+            in_flight: 4,
+            warm_up: Duration::ZERO,
+            duration: Duration::from_secs(600),
+            requests_max: 1000,
+        };
+        drive(streams, &exchange, limits).unwrap()
+    }
+
+    #[test]
+    fn every_request_is_answered_and_timed() {
+        for connections in [1, 3] {
+            let seen = seen(connections);
+            assert_eq!((seen.sent, seen.answered, seen.latencies.len()), (1000, 1000, 1000));
+            assert!(seen.rate() > 0.0);
+        }
+    }
+}

@@ -116,3 +116,47 @@ fn one(
     consumer.finish()?;
     Ok(Seen { tally, numbers, last })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    const MESSAGE: Message = Message { bytes: 8, content: false };
+
+    /// Has its messages in memory and hands them out in order.
+    struct Has(VecDeque<u64>);
+
+    impl Consumer for Has {
+        fn turn(&mut self, count: usize, each: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
+            let count = count.min(self.0.len());
+            self.0.drain(..count).for_each(|number| each(&number.to_le_bytes()));
+            Ok(count)
+        }
+
+        fn finish(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn drained(queues: &[&[u64]]) -> io::Result<Taken> {
+        let consumers = queues
+            .iter()
+            .map(|queue| Box::new(Has(queue.iter().copied().collect())) as Box<dyn Consumer>);
+        let messages = queues.iter().map(|queue| queue.len() as u64).sum();
+        drain(consumers.collect(), MESSAGE, messages, 2)
+    }
+
+    #[test]
+    fn consumers_may_share_a_queue_in_any_way() {
+        assert_eq!(drained(&[&[1, 4, 5], &[2, 3]]).unwrap().messages, 5);
+    }
+
+    #[test]
+    fn what_is_doubled_or_out_of_order_is_told() {
+        let doubled = drained(&[&[1, 3], &[2, 3]]).unwrap_err().to_string();
+        assert_eq!(doubled, "of 4, 1 lost, 1 doubled");
+        assert!(drained(&[&[2, 1], &[3, 4]]).is_err());
+    }
+}

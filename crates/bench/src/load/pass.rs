@@ -69,9 +69,11 @@ pub fn run(
     limits: Limits,
 ) -> io::Result<Passed> {
     let progress = Progress::default();
+    // Its connection stays until everything has arrived: a server may close the others with it.
+    let (mut stream, mut outflow) = publisher;
     thread::scope(|scope| {
         let sender = scope.spawn(|| {
-            let sent = publish(publisher, &progress, limits);
+            let sent = publish(&mut stream, outflow.as_mut(), &progress, limits);
             progress.ended.store(true, SeqCst);
             sent
         });
@@ -98,8 +100,12 @@ struct Progress {
     ended: AtomicBool,
 }
 
-fn publish(publisher: Publisher, progress: &Progress, limits: Limits) -> io::Result<u64> {
-    let (mut stream, mut outflow) = publisher;
+fn publish(
+    stream: &mut TcpStream,
+    outflow: &mut dyn Outflow,
+    progress: &Progress,
+    limits: Limits,
+) -> io::Result<u64> {
     let ends = Instant::now() + limits.warm_up + limits.duration;
     let mut sent = 0;
     while Instant::now() < ends && !progress.ended.load(SeqCst) {
@@ -250,5 +256,70 @@ impl Clock {
         let (from, before) = self.first.unwrap_or((self.counts_from, 0));
         let (until, all) = self.last;
         Passed { delivered: all - before, elapsed: until.saturating_duration_since(from), all }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::{Batch, Fixed, Template};
+    use super::*;
+
+    const MESSAGE: Message = Message { bytes: 16, content: true };
+
+    /// A relay that has `spoil` see what it copies.
+    fn relay(mut spoil: impl FnMut(&mut Vec<u8>) + Send + 'static) -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (publisher, subscriber) =
+            (TcpStream::connect(addr).unwrap(), TcpStream::connect(addr).unwrap());
+        let (mut from, _) = listener.accept().unwrap();
+        let (mut to, _) = listener.accept().unwrap();
+        thread::spawn(move || {
+            let mut message = vec![0; MESSAGE.bytes];
+            while from.read_exact(&mut message).is_ok() {
+                let mut copied = message.clone();
+                spoil(&mut copied);
+                if to.write_all(&copied).is_err() {
+                    return;
+                }
+            }
+        });
+        (publisher, subscriber)
+    }
+
+    fn passed(spoil: impl FnMut(&mut Vec<u8>) + Send + 'static) -> io::Result<Passed> {
+        let (publisher, subscriber) = relay(spoil);
+        let batch = Batch::new(Template::new(MESSAGE.blank(), 0, MESSAGE));
+        let limits =
+            Limits { warm_up: Duration::ZERO, duration: Duration::from_millis(30), lead: 100 };
+        let subscribers: Vec<Subscriber> = vec![(subscriber, Box::new(Fixed(MESSAGE.bytes)))];
+        run((publisher, Box::new(batch)), subscribers, MESSAGE, limits)
+    }
+
+    #[test]
+    fn all_that_is_sent_arrives_and_counts() {
+        let passed = passed(|_| {}).unwrap();
+        assert!(passed.all > 100 && passed.delivered <= passed.all);
+        assert!(passed.rate() > 0.0);
+    }
+
+    #[test]
+    fn a_flipped_bit_and_a_message_too_many_are_told() {
+        let mut count = 0;
+        let flipped = passed(move |message| {
+            count += 1;
+            message[12] ^= u8::from(count == 50);
+        });
+        assert!(flipped.unwrap_err().to_string().contains("1 with wrong bytes"));
+        let mut count = 0;
+        let doubled = passed(move |message| {
+            count += 1;
+            if count == 50 {
+                message.extend_from_within(..);
+            }
+        });
+        assert!(doubled.is_err());
     }
 }

@@ -39,7 +39,7 @@ impl Target for Beanstalkd {
     }
 
     fn settings(&self, case: Case) -> Option<String> {
-        let can = case.queue_level().is_some() || case == Case::Idle;
+        let can = case.peer_level().is_some() || case == Case::Idle;
         can.then(|| format!("{}; put, reserve-with-timeout 0, delete", recipe(case).line()))
     }
 

@@ -47,7 +47,7 @@ impl Target for JetStream {
     }
 
     fn settings(&self, case: Case) -> Option<String> {
-        case.is_queue_at(Level::Os).then(|| {
+        (case.peer_level() == Some(Level::Os)).then(|| {
             format!(
                 "{}; stream: file, workqueue; consumer: pull, explicit acks without an answer; \
                  confirms before fdatasync, which comes every 2 minutes",

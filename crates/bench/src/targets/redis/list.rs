@@ -32,7 +32,7 @@ impl Target for List {
     }
 
     fn settings(&self, case: Case) -> Option<String> {
-        let level = case.queue_level()?;
+        let level = case.peer_level()?;
         Some(format!("{}; RPUSH, LPOP with a count, no acks", recipe(Some(level)).line()))
     }
 

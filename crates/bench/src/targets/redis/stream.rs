@@ -33,7 +33,7 @@ impl Target for Stream {
     }
 
     fn settings(&self, case: Case) -> Option<String> {
-        let level = case.queue_level()?;
+        let level = case.peer_level()?;
         let line = recipe(Some(level)).line();
         Some(format!("{line}; XADD, XREADGROUP, one XACK for all of a read, nothing deleted"))
     }
