@@ -53,11 +53,8 @@ impl Sluice {
         let mut text = format!("durability = \"{durability}\"\n");
         // What waits here is not to meet the bounds on what may wait.
         text += "v1_max_messages = 1000000000\nmax_bytes = 1099511627776\n";
-        match case {
-            Case::Confirm { files: Files::Prepared, .. } => {
-                text += &format!("segment_bytes = {SEGMENT}\n");
-            }
-            _ => {}
+        if let Case::Confirm { files: Files::Prepared, .. } = case {
+            text += &format!("segment_bytes = {SEGMENT}\n");
         }
         text
     }
