@@ -217,8 +217,11 @@ mod tests {
         let exchange = Exchange { request, answer: |_, _| Ok(None) }.answered_by_a_byte();
         let folder = tempfile::tempdir().unwrap();
         let file = LogFile::prepared(&folder.path().join("log"), 1 << 20, false).unwrap();
-        let serve = if connections == 1 { nulllog } else { nulllog64 };
-        let streams = connect(serve(file, message.bytes).unwrap(), connections).unwrap();
+        let addr = match connections {
+            1 => nulllog(file, message.bytes),
+            _ => nulllog64(file, message.bytes, connections),
+        };
+        let streams = connect(addr.unwrap(), connections).unwrap();
         let limits = Limits {
             in_flight: 4,
             warm_up: Duration::ZERO,

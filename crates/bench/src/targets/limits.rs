@@ -138,8 +138,11 @@ impl Service for Appending {
         let exchange = sluice::exchange(message)?.answered_by_a_byte();
         let file = self.file("puts", self.level())?;
         let bytes = exchange.request_bytes();
-        let serve = if connections == 1 { nulllog } else { nulllog64 };
-        Ok((connect(serve(file, bytes)?, connections)?, exchange))
+        let addr = match connections {
+            1 => nulllog(file, bytes)?,
+            _ => nulllog64(file, bytes, connections)?,
+        };
+        Ok((connect(addr, connections)?, exchange))
     }
 
     fn consumer(&mut self) -> Result<Box<dyn Consumer>, TargetError> {

@@ -12,6 +12,10 @@ use crate::usage;
 
 const CONSUMERS: usize = 4;
 const IN_FLIGHT: usize = 256;
+/// A target that syncs each put alone fills less than is asked for.
+const FILL_MAX: Duration = Duration::from_secs(20);
+/// No end but the count.
+const UNTIL_DONE: Duration = Duration::from_secs(3600);
 /// Part of the messages that a run needs that is not timed.
 const CONTENT_PART: u64 = 10;
 
@@ -20,10 +24,11 @@ pub(super) fn run(
     service: &mut dyn Service,
     take: usize,
 ) -> Result<Figures, TargetError> {
-    let queued = run.plan.scale.queued / if run.content { CONTENT_PART } else { 1 };
+    let wanted = run.plan.scale.queued / if run.content { CONTENT_PART } else { 1 };
     let cpu = Cpu::start(service)?;
     let resident = resident(service)?;
-    let seen = fill(service, run.message(), queued)?;
+    let seen = fill_within(service, run.message(), wanted, FILL_MAX)?;
+    let queued = seen.sent;
     let mut figures = Figures::from([(Figure::Rate, seen.rate())]);
     if let (Some(before), Some(after)) = (resident, self::resident(service)?) {
         let more = after.saturating_sub(before);
@@ -42,13 +47,18 @@ pub(super) fn fill(
     message: Message,
     count: u64,
 ) -> Result<Seen, TargetError> {
+    fill_within(service, message, count, UNTIL_DONE)
+}
+
+fn fill_within(
+    service: &mut dyn Service,
+    message: Message,
+    count: u64,
+    duration: Duration,
+) -> Result<Seen, TargetError> {
     let (streams, exchange) = service.putters(message, 1)?;
-    let limits = Limits {
-        in_flight: IN_FLIGHT,
-        warm_up: Duration::ZERO,
-        duration: Duration::from_secs(3600),
-        requests_max: count,
-    };
+    let limits =
+        Limits { in_flight: IN_FLIGHT, warm_up: Duration::ZERO, duration, requests_max: count };
     Ok(confirm::drive(streams, &exchange, limits)?)
 }
 
