@@ -1,70 +1,70 @@
-//! Measures the broker beside the limits of the machine.
+//! Measures the broker beside its peers and the limits of the machine.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use serde_json::json;
-use sluice_bench::confirmed::{self, Options, SHAPES, Shape};
+use sluice_bench::compare::{self, Case, Plan, Report, Scale, WORKLOADS, table};
 use sluice_bench::machine::Machine;
-use sluice_bench::{relayed, report};
+use sluice_bench::targets::{self, PEERS, Side, Target};
 
 use crate::run::{again_in_release, is_slow, release_broker, target};
 
-/// Message sizes of the relay's table.
-const RELAYED: [usize; 4] = [16, 128, 1 << 10, 16 << 10];
+mod progress;
 
 #[derive(Debug, Parser)]
 pub(crate) struct BenchArgs {
+    /// Which peers: all, none, or some of nats, redis, mosquitto, beanstalkd
+    #[arg(long, value_delimiter = ',', default_value = "none", value_parser = peer)]
+    peers: Vec<String>,
+    /// Which workloads, as A,B,C; F is the processor time in A and C
+    #[arg(long, value_delimiter = ',', default_values_t = WORKLOADS, value_parser = workload)]
+    workloads: Vec<char>,
+    /// Only cases with this in their names, as "synced, 1 x 256"; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    case: Vec<String>,
+    /// Shorter and smaller, to see that all works; its figures are not to be quoted
+    #[arg(long)]
+    quick: bool,
     /// The broker's binary; else it is built
     #[arg(long, value_name = "FILE")]
     bin: Option<PathBuf>,
     /// Where data is written, on the file system to measure; else the target directory
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// Repetitions of each row
+    /// Repetitions of each case and target
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     repetitions: u16,
     /// Seconds of each repetition
-    #[arg(long, default_value_t = 2)]
-    seconds: u64,
-    /// Bytes of a message
-    #[arg(long, default_value_t = 1024)]
-    bytes: usize,
-    /// What a confirm means
-    #[arg(long, value_enum, default_value_t)]
-    level: Level,
-    /// Write into files that grow instead of prepared ones
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Seconds of each repetition into files that grow
+    #[arg(long, default_value_t = 60.0)]
+    growing: f64,
+    /// Leave out the runs that check every byte
     #[arg(long)]
-    fresh: bool,
-    /// One row only: CONNECTIONSxIN_FLIGHT, as 1x256; may be repeated
-    #[arg(long, value_name = "CxN", value_parser = shape)]
-    shape: Vec<Shape>,
-    /// Measure the relay too, the limit for messages that no disk sees
-    #[arg(long)]
-    relay: bool,
-    /// Write the figures there as JSON
+    no_content: bool,
+    /// Write everything there as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write every figure of every run there as CSV
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Level {
-    /// The disk has it
-    #[default]
-    Sync,
-    /// The kernel has it
-    Os,
+fn peer(text: &str) -> Result<String, String> {
+    let is_known = ["all", "none"].contains(&text) || PEERS.contains(&text);
+    let names = PEERS.join(", ");
+    is_known.then(|| text.to_owned()).ok_or_else(|| format!("not all, none or of {names}"))
 }
 
-fn shape(text: &str) -> Result<Shape, String> {
-    let parsed = text.split_once('x').and_then(|(connections, in_flight)| {
-        Some(Shape { connections: connections.parse().ok()?, in_flight: in_flight.parse().ok()? })
-    });
-    parsed
-        .filter(|shape| shape.connections > 0 && shape.in_flight > 0)
-        .ok_or_else(|| format!("`{text}` is not like 1x256"))
+fn workload(text: &str) -> Result<char, String> {
+    let letter = text.chars().next().filter(|_| text.len() == 1).map(|it| it.to_ascii_uppercase());
+    letter
+        .filter(|letter| WORKLOADS.contains(letter))
+        .ok_or_else(|| format!("not one of {}", WORKLOADS.map(String::from).join(", ")))
 }
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
@@ -72,62 +72,112 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         return again_in_release();
     }
     let program = args.bin.clone().map_or_else(release_broker, Ok)?;
-    let dir = args.dir.clone().unwrap_or_else(target);
-    let machine = Machine::read(&dir).with_context(|| dir.display().to_string())?;
+    let plan = plan(args);
+    let machine = Machine::read(&plan.dir).with_context(|| plan.dir.display().to_string())?;
     if machine.is_in_memory() {
-        bail!("{} is in memory, where a sync means nothing; give another --dir", dir.display());
+        bail!(
+            "{} is in memory, where a sync means nothing; give another --dir",
+            plan.dir.display()
+        );
     }
-    let options = Options {
-        program,
-        dir,
-        message_bytes: args.bytes,
-        repetitions: args.repetitions.into(),
-        duration: Duration::from_secs(args.seconds),
-        synced: matches!(args.level, Level::Sync),
-        fresh: args.fresh,
-    };
     println!("{}", machine.line());
-    println!(
-        "{} B, {}, {}, {} repetitions of {} s in turn; medians (ranges)\n",
-        args.bytes,
-        if options.synced { "synced" } else { "level os" },
-        if options.fresh { "files that grow" } else { "prepared files" },
-        args.repetitions,
-        args.seconds,
-    );
-    let shapes = if args.shape.is_empty() { &SHAPES[..] } else { &args.shape };
-    let rows = shapes
-        .iter()
-        .map(|shape| confirmed::measure(&options, *shape))
-        .collect::<Result<Vec<_>, _>>()?;
-    print!("{}", report::table(&rows));
-    let relayed = if args.relay { relay(args)? } else { Vec::new() };
-    if let Some(path) = &args.json {
-        let figures = json!({
-            "machine": machine.to_json(),
-            "message_bytes": args.bytes,
-            "synced": options.synced,
-            "fresh": options.fresh,
-            "seconds": args.seconds,
-            "confirmed": rows.iter().map(report::Row::to_json).collect::<Vec<_>>(),
-            "relay": relayed,
-        });
-        std::fs::write(path, format!("{figures:#}\n"))
-            .with_context(|| path.display().to_string())?;
+    println!("{}", parameters(args, &plan));
+    let (targets, versions) = there(args, program);
+    let mut progress = progress::Shown::new();
+    let report = compare::run(&plan, &targets, &mut progress)?;
+    drop(progress);
+    print_settings(&report);
+    print!("{}", table::figures(&report));
+    let judged = compare::judge(&report);
+    println!("\nmedians (ranges) of {} repetitions\n{}", args.repetitions, table::goals(&judged));
+    let write = |path: &Option<PathBuf>, text: String| match path {
+        Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string()),
+        None => Ok(()),
+    };
+    let mut json = table::to_json(&report, &judged);
+    json["machine"] = machine.to_json();
+    json["parameters"] = json!(parameters(args, &plan));
+    json["versions"] = json!(versions);
+    write(&args.json, format!("{json:#}\n"))?;
+    write(&args.csv, table::to_csv(&report))?;
+    let faults: Vec<String> = report
+        .faults()
+        .map(|(cell, fault)| format!("{}, {}: {}", cell.case, cell.target, fault.trim()))
+        .collect();
+    if !faults.is_empty() {
+        bail!("{}", faults.join("\n"));
     }
     Ok(())
 }
 
-fn relay(args: &BenchArgs) -> anyhow::Result<Vec<serde_json::Value>> {
-    println!("\n{:<20}{:>16}", "relay", "msgs/s");
-    let mut figures = Vec::new();
-    for bytes in RELAYED {
-        let rates = (0..args.repetitions)
-            .map(|_| relayed::measure(bytes, Duration::from_secs(args.seconds)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let rate = report::Spread::of(rates.into_iter());
-        println!("{:<20}{:>16.0}", format!("{bytes} B"), rate.median);
-        figures.push(json!({ "bytes": bytes, "rate": rate.to_json() }));
+fn plan(args: &BenchArgs) -> Plan {
+    let is_wanted = |case: &Case| {
+        args.case.is_empty() || args.case.iter().any(|part| case.to_string().contains(part))
+    };
+    let (seconds, growing, scale) = match args.quick {
+        true => (0.3, 1.0, Scale { queued: 20_000, waiting: 50_000, connections: 500 }),
+        false => {
+            let scale = Scale { queued: 200_000, waiting: 1_000_000, connections: 10_000 };
+            (args.seconds, args.growing, scale)
+        }
+    };
+    Plan {
+        dir: args.dir.clone().unwrap_or_else(target),
+        cases: compare::cases(&args.workloads).into_iter().filter(is_wanted).collect(),
+        repetitions: args.repetitions.into(),
+        duration: Duration::from_secs_f64(seconds),
+        growing: Duration::from_secs_f64(growing),
+        scale,
+        content: !args.no_content,
     }
-    Ok(figures)
+}
+
+fn parameters(args: &BenchArgs, plan: &Plan) -> String {
+    let Scale { queued, waiting, connections } = plan.scale;
+    let allowed = sluice_bench::usage::descriptors_max();
+    format!(
+        "{}release build, {} repetitions in alternation (there and back), {} s each; \
+         {queued} messages queued in C, {waiting} waiting in H; {connections} connections in G as \
+         far as {allowed} descriptors allow; client and broker share the machine",
+        if args.quick { "QUICK, not to be quoted; " } else { "" },
+        plan.repetitions,
+        plan.duration.as_secs_f64(),
+    )
+}
+
+/// What is wanted and installed, and the versions of it. Says what is not.
+fn there(args: &BenchArgs, program: PathBuf) -> (Vec<Box<dyn Target>>, Vec<String>) {
+    let is_wanted = |side| match side {
+        Side::Peer(name) => args.peers.iter().any(|wanted| wanted == "all" || wanted == name),
+        Side::Ours | Side::Limit => true,
+    };
+    let mut versions = Vec::new();
+    let mut targets = targets::all(program);
+    targets.retain(|target| {
+        if !is_wanted(target.side()) {
+            return false;
+        }
+        let version = target.version();
+        let line = match &version {
+            Ok(version) => format!("{}: {version}", target.name()),
+            Err(error) => format!("{}: skipped, {error}", target.name()),
+        };
+        println!("{line}");
+        versions.push(line);
+        version.is_ok()
+    });
+    (targets, versions)
+}
+
+/// Settings of every target, once where cases share them.
+fn print_settings(report: &Report) {
+    println!("\nsettings");
+    let mut shown: Vec<(&str, &str)> = Vec::new();
+    for cell in &report.cells {
+        let one = (cell.target, cell.settings.as_str());
+        if !shown.contains(&one) {
+            println!("  {:<15}{}", one.0, one.1);
+            shown.push(one);
+        }
+    }
 }

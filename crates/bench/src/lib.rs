@@ -1,19 +1,21 @@
 //! Load for brokers, and the limits of the machine to hold their figures against.
 //!
-//! A figure means something only beside what the machine can do at all, so every workload runs in
-//! turn against the broker and against a [null server](null) that does nothing but the transport
-//! and the disk, with the same client, in the same run.
+//! A figure means something only beside what the machine can do at all and what others do, so every
+//! [workload](workloads) runs in turn against Sluice, its peers, and a [null server](null) that does
+//! nothing but the transport and the disk: the [targets]. The [load] is the same for all of them;
+//! only the bytes on the [wire] differ.
 
-pub mod confirmed;
+pub mod compare;
 pub mod errors;
-pub mod exchange;
-pub mod flow;
 pub mod kill;
+pub mod load;
 pub mod machine;
 pub mod null;
 pub mod process;
 pub mod random;
-pub mod relayed;
-pub mod report;
 pub mod steady;
+pub mod targets;
+pub mod usage;
 pub mod v1;
+pub mod wire;
+pub mod workloads;

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
+use crate::usage;
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -169,12 +171,7 @@ impl Broker {
     /// # Errors
     /// The system does not say.
     pub fn cpu_time(&self) -> io::Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()))?;
-        // proc(5): fields 14 and 15, in ticks; the second, in parentheses, may hold spaces.
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        let ticks = after_name.split_whitespace().skip(11).take(2);
-        let ticks: u64 = ticks.filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second()))
+        usage::cpu_time(self.pid())
     }
 
     /// Bytes of its memory that are resident.
@@ -182,10 +179,7 @@ impl Broker {
     /// # Errors
     /// The system does not say.
     pub fn resident_bytes(&self) -> io::Result<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/statm", self.pid()))?;
-        let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
-        let pages = pages.ok_or(io::ErrorKind::InvalidData)?;
-        Ok(pages * rustix::param::page_size() as u64)
+        usage::resident_bytes(self.pid())
     }
 
     /// Bytes it has had the system write to disk so far.
@@ -193,9 +187,7 @@ impl Broker {
     /// # Errors
     /// The system does not say.
     pub fn written_bytes(&self) -> io::Result<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/io", self.pid()))?;
-        let field = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        field.and_then(|value| value.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        usage::written_bytes(self.pid())
     }
 }
 

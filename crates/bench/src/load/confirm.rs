@@ -1,4 +1,4 @@
-//! The client's side of a load: keeps a window of requests in flight and times their answers.
+//! Confirmed requests: a window of them is kept in flight, and their answers are timed.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -9,7 +9,8 @@ use hdrhistogram::Histogram;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 
-use crate::exchange::Exchange;
+use super::{Exchange, nanoseconds};
+use crate::wire::unexpected;
 
 /// Bytes taken from a socket at a time.
 const READ: usize = 64 << 10;
@@ -110,8 +111,6 @@ struct Run {
 impl Run {
     fn new(limits: Limits) -> Self {
         let counts_from = Instant::now() + limits.warm_up;
-        let latencies = Histogram::new_with_bounds(1, 60_000_000_000, 3)
-            .expect("these bounds are in order and 3 is a possible precision");
         Self {
             limits,
             counts_from,
@@ -119,7 +118,7 @@ impl Run {
             last_answer: counts_from,
             sent: 0,
             answered: 0,
-            latencies,
+            latencies: nanoseconds(),
         }
     }
 
@@ -172,7 +171,7 @@ impl Lane {
         while self.in_flight() < run.limits.in_flight && run.goes_on(now) {
             self.sent += 1;
             run.sent += 1;
-            exchange.put(self.sent, &mut self.out);
+            exchange.request.put(self.sent, &mut self.out);
             self.waiting.push_back(now);
         }
         self.stream.write_all(&self.out)?;
@@ -188,15 +187,56 @@ impl Lane {
         }
         let (end, mut at) = (self.held + read, 0);
         let now = Instant::now();
-        while let Some(sent) = self.waiting.front() {
+        while !self.waiting.is_empty() {
             let due = self.sent - self.waiting.len() as u64 + 1;
-            let Some(bytes) = exchange.answer(due, &self.input[at..end])? else { break };
+            let Some((bytes, count)) = (exchange.answer)(due, &self.input[at..end])? else { break };
             at += bytes;
-            run.answer(*sent, now);
-            self.waiting.pop_front();
+            for _ in 0..count {
+                let sent = self.waiting.pop_front().ok_or(io::ErrorKind::InvalidData)?;
+                run.answer(sent, now);
+            }
+        }
+        if at < end && self.waiting.is_empty() {
+            return Err(unexpected("an answer to nothing", &self.input[at..end]));
         }
         self.input.copy_within(at..end, 0);
         self.held = end - at;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Message, Template};
+    use crate::null::{LogFile, nulllog, nulllog64};
+
+    fn seen(connections: usize) -> Seen {
+        let message = Message { bytes: 32, content: false };
+        let request = Template::new(message.blank(), 0, message);
+        let exchange = Exchange { request, answer: |_, _| Ok(None) }.answered_by_a_byte();
+        let folder = tempfile::tempdir().unwrap();
+        let file = LogFile::prepared(&folder.path().join("log"), 1 << 20, false).unwrap();
+        let addr = match connections {
+            1 => nulllog(file, message.bytes),
+            _ => nulllog64(file, message.bytes, connections),
+        };
+        let streams = connect(addr.unwrap(), connections).unwrap();
+        let limits = Limits {
+            in_flight: 4,
+            warm_up: Duration::ZERO,
+            duration: Duration::from_secs(600),
+            requests_max: 1000,
+        };
+        drive(streams, &exchange, limits).unwrap()
+    }
+
+    #[test]
+    fn every_request_is_answered_and_timed() {
+        for connections in [1, 3] {
+            let seen = seen(connections);
+            assert_eq!((seen.sent, seen.answered, seen.latencies.len()), (1000, 1000, 1000));
+            assert!(seen.rate() > 0.0);
+        }
     }
 }

@@ -1,0 +1,175 @@
+//! The rows of the workloads' table.
+
+use std::fmt;
+
+use crate::targets::Level;
+
+/// One thing that targets do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Case {
+    /// A: messages at QoS 0 from one publisher.
+    Pass {
+        /// Bytes of a message.
+        bytes: usize,
+        /// Each gets every message.
+        subscribers: usize,
+    },
+    /// B: confirmed publishes of 1 KiB as fast as they go.
+    Confirm {
+        /// Connections.
+        connections: usize,
+        /// Publishes in flight on each.
+        in_flight: usize,
+        /// What a confirm means.
+        level: Level,
+        /// What is written to.
+        files: Files,
+    },
+    /// B: confirmed publishes of 1 KiB on a schedule.
+    Pace {
+        /// A second.
+        rate: u64,
+        /// What a confirm means.
+        level: Level,
+    },
+    /// C: 128 B are put, 256 in flight, then four consumers take and acknowledge.
+    Queue {
+        /// Messages that a consumer takes at once.
+        take: usize,
+        /// What a confirm means.
+        level: Level,
+    },
+    /// D: put, answer, take, ack, one after the other.
+    Cycle {
+        /// What a confirm means.
+        level: Level,
+    },
+    /// G: connections that do nothing.
+    Idle,
+    /// H: a start after SIGKILL with messages that wait.
+    Restart,
+}
+
+/// What a log is written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Files {
+    /// Blocks that were written before, where a target can do that.
+    Prepared,
+    /// Files that grow, for a minute.
+    Growing,
+}
+
+/// Letters of the workloads. F, processor time, is in all of them.
+pub const WORKLOADS: [char; 7] = ['A', 'B', 'C', 'D', 'F', 'G', 'H'];
+
+/// How much of each there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    /// Messages that are put into a queue.
+    pub queued: u64,
+    /// Messages that wait at a restart.
+    pub waiting: u64,
+    /// Connections that do nothing.
+    pub connections: u64,
+}
+
+impl Case {
+    /// The letter of its workload.
+    pub const fn workload(self) -> char {
+        match self {
+            Self::Pass { .. } => 'A',
+            Self::Confirm { .. } | Self::Pace { .. } => 'B',
+            Self::Queue { .. } => 'C',
+            Self::Cycle { .. } => 'D',
+            Self::Idle => 'G',
+            Self::Restart => 'H',
+        }
+    }
+
+    /// What a confirm means, where messages are kept.
+    pub const fn queue_level(self) -> Option<Level> {
+        match self {
+            Self::Confirm { level, .. }
+            | Self::Pace { level, .. }
+            | Self::Queue { level, .. }
+            | Self::Cycle { level } => Some(level),
+            Self::Restart => Some(Level::Os),
+            Self::Pass { .. } | Self::Idle => None,
+        }
+    }
+
+    /// The same for peers, whose files always grow.
+    pub const fn peer_level(self) -> Option<Level> {
+        match self {
+            Self::Confirm { files: Files::Growing, .. } => None,
+            _ => self.queue_level(),
+        }
+    }
+
+    /// Bytes of a message.
+    pub const fn message_bytes(self) -> usize {
+        match self {
+            Self::Pass { bytes, .. } => bytes,
+            Self::Confirm { .. } | Self::Pace { .. } => 1024,
+            _ => 128,
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Pass { bytes, subscribers: 1 } => write!(f, "pass {bytes} B"),
+            Self::Pass { bytes, subscribers } => write!(f, "pass {bytes} B, 1 to {subscribers}"),
+            Self::Confirm { connections, in_flight, level, files } => {
+                let files = if files == Files::Growing { ", growing" } else { "" };
+                write!(f, "confirm {}, {connections} x {in_flight}{files}", level.name())
+            }
+            Self::Pace { rate, level } => write!(f, "confirm {}, {rate}/s due", level.name()),
+            Self::Queue { take, level } => write!(f, "queue {}, take {take}", level.name()),
+            Self::Cycle { level } => write!(f, "cycle {}", level.name()),
+            Self::Idle => f.write_str("idle connections"),
+            Self::Restart => f.write_str("restart"),
+        }
+    }
+}
+
+/// Every case of these workloads, in the order of the table.
+pub fn cases(workloads: &[char]) -> Vec<Case> {
+    use Level::{Os, Sync};
+    let pass = |bytes, subscribers| Case::Pass { bytes, subscribers };
+    let confirm = |connections, in_flight, level| Case::Confirm {
+        connections,
+        in_flight,
+        level,
+        files: Files::Prepared,
+    };
+    let growing =
+        Case::Confirm { connections: 1, in_flight: 256, level: Sync, files: Files::Growing };
+    let all = [
+        pass(16, 1),
+        pass(128, 1),
+        pass(1024, 1),
+        pass(16 << 10, 1),
+        pass(128, 100),
+        confirm(1, 1, Sync),
+        confirm(1, 16, Sync),
+        confirm(1, 256, Sync),
+        growing,
+        confirm(64, 1, Sync),
+        confirm(1, 256, Os),
+        Case::Pace { rate: 2_000, level: Sync },
+        Case::Queue { take: 100, level: Os },
+        Case::Queue { take: 100, level: Sync },
+        Case::Queue { take: 1, level: Os },
+        Case::Cycle { level: Os },
+        Case::Cycle { level: Sync },
+        Case::Idle,
+        Case::Restart,
+    ];
+    let is_wanted = |case: &Case| {
+        let cpu = workloads.contains(&'F') && matches!(case.workload(), 'A' | 'C');
+        cpu || workloads.contains(&case.workload())
+    };
+    all.into_iter().filter(is_wanted).collect()
+}

@@ -1,0 +1,36 @@
+//! One request and its answer, as bytes, so that the same loop can drive different servers.
+
+use std::io;
+
+use super::template::Template;
+
+/// Reads answers from the front of `input`: their bytes, and how many requests these answer, of
+/// which `number` is the oldest that has no answer yet. None if there is no whole one.
+pub type Answer = fn(number: u64, input: &[u8]) -> io::Result<Option<(usize, u64)>>;
+
+/// A request that is sent again and again, and the answer that confirms it.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// The request.
+    pub request: Template,
+    /// What confirms it.
+    pub answer: Answer,
+}
+
+impl Exchange {
+    /// Bytes of a request.
+    pub fn request_bytes(&self) -> usize {
+        self.request.frame_bytes()
+    }
+
+    /// The same request to a server that answers one byte.
+    #[must_use]
+    pub fn answered_by_a_byte(self) -> Self {
+        Self { answer: byte, ..self }
+    }
+}
+
+/// A null server's answers: any byte.
+fn byte(_: u64, input: &[u8]) -> io::Result<Option<(usize, u64)>> {
+    Ok((!input.is_empty()).then_some((1, 1)))
+}

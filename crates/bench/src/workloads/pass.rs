@@ -1,0 +1,31 @@
+//! A: one publisher, messages that nobody confirms, none of them lost.
+
+use super::{Cpu, Run};
+use crate::compare::{Figure, Figures};
+use crate::load::pass::{self, Limits};
+use crate::targets::{Service, TargetError};
+
+/// Bytes of messages that may be on their way.
+const LEAD: usize = 4 << 20;
+/// The same where each is delivered many times.
+const LEAD_MANY: usize = 1 << 20;
+
+pub(super) fn run(
+    run: Run<'_>,
+    service: &mut dyn Service,
+    bytes: usize,
+    subscribers: usize,
+) -> Result<Figures, TargetError> {
+    let message = run.message();
+    let publisher = service.publisher(message)?;
+    let subscribers =
+        (0..subscribers).map(|_| service.subscriber(message)).collect::<Result<Vec<_>, _>>()?;
+    let lead = if subscribers.len() == 1 { LEAD } else { LEAD_MANY } / bytes;
+    let duration = run.duration();
+    let limits = Limits { warm_up: duration / 8, duration, lead: lead as u64 };
+    let cpu = Cpu::start(service)?;
+    let passed = pass::run(publisher, subscribers, message, limits)?;
+    let mut figures = Figures::from([(Figure::Rate, passed.rate())]);
+    cpu.end(passed.all, &mut figures)?;
+    Ok(figures)
+}
