@@ -122,8 +122,8 @@ impl Run {
         }
     }
 
-    fn goes_on(&self, now: Instant) -> bool {
-        now < self.ends && self.sent < self.limits.requests_max
+    fn may_send(&self, now: Instant) -> u64 {
+        if now < self.ends { self.limits.requests_max.saturating_sub(self.sent) } else { 0 }
     }
 
     fn answer(&mut self, sent: Instant, now: Instant) {
@@ -168,12 +168,14 @@ impl Lane {
     /// Sends until the window is full, in one write.
     fn fill(&mut self, exchange: &Exchange, run: &mut Run) -> io::Result<()> {
         let now = Instant::now();
-        while self.in_flight() < run.limits.in_flight && run.goes_on(now) {
-            self.sent += 1;
-            run.sent += 1;
-            exchange.request.put(self.sent, &mut self.out);
-            self.waiting.push_back(now);
+        let count = run.may_send(now).min((run.limits.in_flight - self.in_flight()) as u64);
+        if count == 0 {
+            return Ok(());
         }
+        exchange.put(self.sent + 1, count, &mut self.out);
+        self.sent += count;
+        run.sent += count;
+        self.waiting.extend((0..count).map(|_| now));
         self.stream.write_all(&self.out)?;
         self.out.clear();
         Ok(())
@@ -214,7 +216,8 @@ mod tests {
     fn seen(connections: usize) -> Seen {
         let message = Message { bytes: 32, content: false };
         let request = Template::new(message.blank(), 0, message);
-        let exchange = Exchange { request, answer: |_, _| Ok(None) }.answered_by_a_byte();
+        let exchange =
+            Exchange { request, answer: |_, _| Ok(None), pack: None }.answered_by_a_byte();
         let folder = tempfile::tempdir().unwrap();
         let file = LogFile::prepared(&folder.path().join("log"), 1 << 20, false).unwrap();
         let addr = match connections {

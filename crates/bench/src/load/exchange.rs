@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::template::Template;
+use super::template::{Pack, Template};
 
 /// Reads answers from the front of `input`: their bytes, and how many requests these answer, of
 /// which `number` is the oldest that has no answer yet. None if there is no whole one.
@@ -15,6 +15,8 @@ pub struct Exchange {
     pub request: Template,
     /// What confirms it.
     pub answer: Answer,
+    /// How many requests go into one frame, where a protocol has that.
+    pub pack: Option<Pack>,
 }
 
 impl Exchange {
@@ -23,10 +25,18 @@ impl Exchange {
         self.request.frame_bytes()
     }
 
-    /// The same request to a server that answers one byte.
+    /// Appends requests, so many from `first` on.
+    pub fn put(&self, first: u64, count: u64, out: &mut Vec<u8>) {
+        match &self.pack {
+            Some(pack) => pack.put(first, count, out),
+            None => (first..first + count).for_each(|number| self.request.put(number, out)),
+        }
+    }
+
+    /// The same request to a server that answers one byte to each.
     #[must_use]
     pub fn answered_by_a_byte(self) -> Self {
-        Self { answer: byte, ..self }
+        Self { answer: byte, pack: None, ..self }
     }
 }
 

@@ -16,7 +16,7 @@ pub use exchange::{Answer, Exchange};
 pub use inflow::{Fixed, Framed, Front, Inflow};
 pub use outflow::{Batch, Outflow};
 pub use tally::Tally;
-pub use template::{Form, Message, Template};
+pub use template::{Form, Message, Pack, Template};
 
 use hdrhistogram::Histogram;
 

@@ -64,10 +64,12 @@ fn send(
     let mut out = Vec::new();
     while sent < total {
         let now = Instant::now();
-        while sent < total && due(started, sent, pace.rate) <= now {
-            sent += 1;
-            exchange.request.put(sent, &mut out);
+        let mut ready = sent;
+        while ready < total && due(started, ready, pace.rate) <= now {
+            ready += 1;
         }
+        exchange.put(sent + 1, ready - sent, &mut out);
+        sent = ready;
         if out.is_empty() {
             thread::sleep(due(started, sent, pace.rate).saturating_duration_since(now));
             continue;
@@ -149,7 +151,8 @@ mod tests {
     fn a_stall_counts_for_everybody_whom_it_keeps_waiting() {
         let message = Message { bytes: 8, content: false };
         let request = Template::new(message.blank(), 0, message);
-        let exchange = Exchange { request, answer: |_, _| Ok(None) }.answered_by_a_byte();
+        let exchange =
+            Exchange { request, answer: |_, _| Ok(None), pack: None }.answered_by_a_byte();
         let stream = TcpStream::connect(stalls(Duration::from_millis(200))).unwrap();
         let pace =
             Pace { rate: 1000, warm_up: Duration::ZERO, duration: Duration::from_millis(300) };

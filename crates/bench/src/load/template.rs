@@ -92,6 +92,46 @@ impl Template {
     }
 }
 
+/// A frame that holds many messages and is named by the number of its last.
+#[derive(Clone, Debug)]
+pub struct Pack {
+    /// Its head: a length u32 that counts what follows it, and somewhere an id u64 and a count u16,
+    /// all big-endian.
+    pub head: Vec<u8>,
+    /// Where the id is.
+    pub id_at: usize,
+    /// Where the count is.
+    pub count_at: usize,
+    /// One message.
+    pub message: Template,
+    /// Most messages of a frame.
+    pub max: u64,
+}
+
+impl Pack {
+    /// Appends messages, so many from `first` on, in as few frames as they take.
+    pub fn put(&self, first: u64, count: u64, out: &mut Vec<u8>) {
+        let (mut next, end) = (first, first + count);
+        while next < end {
+            let count = self.max.min(end - next);
+            let start = out.len();
+            out.extend_from_slice(&self.head);
+            self.head(next, count, &mut out[start..]);
+            (next..next + count).for_each(|number| self.message.put(number, out));
+            next += count;
+        }
+    }
+
+    /// Makes a copy of the head that of a frame of so many messages.
+    pub fn head(&self, first: u64, count: u64, head: &mut [u8]) {
+        let length = self.head.len() - 4 + count as usize * self.message.frame_bytes();
+        head[..4].copy_from_slice(&(length as u32).to_be_bytes());
+        let last = first + count - 1;
+        head[self.id_at..self.id_at + 8].copy_from_slice(&last.to_be_bytes());
+        head[self.count_at..self.count_at + 2].copy_from_slice(&(count as u16).to_be_bytes());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -64,7 +64,10 @@ impl Service for Running {
         beanstalk::put(&mut frame, &message.blank());
         let request = Template::with_tail(frame, 2, message);
         let streams = (0..connections).map(|_| Conn::open(self.0.addr())?.into_stream());
-        Ok((streams.collect::<io::Result<_>>()?, Exchange { request, answer: inserted }))
+        Ok((
+            streams.collect::<io::Result<_>>()?,
+            Exchange { request, answer: inserted, pack: None },
+        ))
     }
 
     fn consumer(&mut self) -> Result<Box<dyn Consumer>, TargetError> {

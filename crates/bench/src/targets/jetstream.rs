@@ -115,7 +115,7 @@ impl Service for Running {
             fence(&mut conn)?;
             conn.into_stream()
         });
-        Ok((streams.collect::<io::Result<_>>()?, Exchange { request, answer: confirm }))
+        Ok((streams.collect::<io::Result<_>>()?, Exchange { request, answer: confirm, pack: None }))
     }
 
     fn consumer(&mut self) -> Result<Box<dyn Consumer>, TargetError> {

@@ -3,7 +3,8 @@
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
-use super::{Level, Service, Side, Target, TargetError, sluice};
+use super::sluice::wire;
+use super::{Level, Service, Side, Target, TargetError};
 use crate::compare::{Case, Files};
 use crate::load::confirm::connect;
 use crate::load::pass::{Publisher, Subscriber};
@@ -135,7 +136,7 @@ impl Service for Appending {
         message: Message,
         connections: usize,
     ) -> Result<(Vec<TcpStream>, Exchange), TargetError> {
-        let exchange = sluice::exchange(message)?.answered_by_a_byte();
+        let exchange = wire::exchange(message)?.answered_by_a_byte();
         let file = self.file("puts", self.level())?;
         let bytes = exchange.request_bytes();
         let addr = match connections {

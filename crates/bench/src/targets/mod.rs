@@ -17,7 +17,7 @@ use std::io;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-use sluice_protocol::FrameEncodeError;
+use sluice_protocol::binary::v2::EncodeError;
 use thiserror::Error;
 
 use crate::compare::Case;
@@ -87,7 +87,7 @@ pub enum TargetError {
     Client(#[from] ClientError),
     /// A message is too large.
     #[error(transparent)]
-    Encode(#[from] FrameEncodeError),
+    Encode(#[from] EncodeError),
     /// A file or socket failed, or what arrived was wrong.
     #[error(transparent)]
     Io(#[from] io::Error),

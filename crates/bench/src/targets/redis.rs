@@ -147,7 +147,7 @@ fn putters(
     resp::command(&mut frame, &[words, &[&blank]].concat());
     let request = Template::with_tail(frame, 2, message);
     let streams = (0..connections).map(|_| greeted(addr)?.into_stream());
-    Ok((streams.collect::<io::Result<_>>()?, Exchange { request, answer }))
+    Ok((streams.collect::<io::Result<_>>()?, Exchange { request, answer, pack: None }))
 }
 
 #[cfg(test)]

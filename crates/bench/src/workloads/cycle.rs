@@ -23,7 +23,7 @@ pub(super) fn run(run: Run<'_>, service: &mut dyn Service) -> Result<Figures, Ta
     while started.elapsed() < duration + duration / 8 {
         let begins = Instant::now();
         cycles += 1;
-        exchange.request.put(cycles, &mut putter.out);
+        exchange.put(cycles, 1, &mut putter.out);
         putter.flush()?;
         putter.next(|input| Ok((exchange.answer)(cycles, input)?.map(|(bytes, _)| ((), bytes))))?;
         // A message that is confirmed may still need a moment until it is there.

@@ -1,0 +1,149 @@
+//! The frames of version 2 that a load sends and waits for.
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use sluice_model::Qos;
+use sluice_protocol::binary::frame::{HEADER_BYTES, LENGTH_MAX, peek_frame_of};
+use sluice_protocol::binary::v2::{
+    ControlRef, EncodeError, FrameType, Hello, PublishHead, PublishWriter, ServerFrame, Settings,
+    SubscribeRef,
+};
+
+use super::super::Level;
+use crate::load::{Exchange, Form, Message, Pack, Template};
+use crate::wire::{Conn, Parsed};
+
+/// Where messages at most once go.
+pub(super) const TOPIC: &str = "bench";
+/// Where messages at least once go.
+pub(super) const QUEUE: &str = "bench";
+/// Credit that a subscriber begins with; half of it is given again when half is used.
+pub(super) const CREDIT: u32 = 1_000_000;
+/// Bytes of messages in one frame, if they are small.
+const PACKED: usize = 64 << 10;
+/// Messages in one frame of publishes that are confirmed: what a broker takes by default.
+const BATCH: u64 = 1_000;
+/// A count is the last thing in a head.
+const COUNT_BYTES: usize = 2;
+
+/// A connection that has been let in.
+pub(super) fn greet(addr: SocketAddr) -> io::Result<Conn> {
+    let mut conn = Conn::open(addr)?;
+    ask(&mut conn, |out| Hello { frame_max: 0, name: "bench" }.put(out, 1))?;
+    conn.next(|input| answer(input, |frame| matches!(frame, ServerFrame::Welcome(_))))?;
+    Ok(conn)
+}
+
+/// Makes the queue, which has no bounds that a load would meet.
+pub(super) fn declare(conn: &mut Conn, level: Level) -> io::Result<()> {
+    let durability = match level {
+        Level::Sync => "sync",
+        Level::Os => "os",
+    };
+    let json = format!(
+        "{{\"name\":\"{QUEUE}\",\"settings\":{{\"durability\":\"{durability}\",\
+         \"max_messages\":1000000000,\"max_bytes\":1099511627776}}}}"
+    );
+    ask(conn, |out| ControlRef { verb: "queue.declare", json: &json }.put(out, 1))?;
+    conn.next(|input| answer(input, |frame| matches!(frame, ServerFrame::Result(_))))
+}
+
+/// Subscribes at most once, with messages pushed. Gives the consumer's number.
+pub(super) fn subscribe(conn: &mut Conn) -> io::Result<u64> {
+    let subscribe = SubscribeRef {
+        qos: Qos::AtMostOnce,
+        push: true,
+        name: "",
+        pattern: TOPIC,
+        credit: CREDIT,
+        lease_ms: 0,
+        settings: Settings::default(),
+    };
+    ask(conn, |out| subscribe.put(out, 1, &[]))?;
+    let mut consumer = 0;
+    conn.next(|input| {
+        answer(input, |frame| match frame {
+            ServerFrame::Consuming(number) => {
+                consumer = *number;
+                true
+            }
+            _ => false,
+        })
+    })?;
+    Ok(consumer)
+}
+
+/// A frame of messages at most once.
+pub(super) fn topic_pack(message: Message) -> Result<Pack, EncodeError> {
+    pack(message, &PublishHead::at_most_once(TOPIC), u64::from(u16::MAX))
+}
+
+/// Publishes into the queue, one in a frame or many, and a CONFIRM for all up to its number.
+pub(in super::super) fn exchange(message: Message) -> Result<Exchange, EncodeError> {
+    let head = PublishHead { to_queue: true, ..PublishHead::at_least_once(QUEUE) };
+    let mut one = BytesMut::new();
+    let mut frame = PublishWriter::begin(&mut one, 0, &head, LENGTH_MAX)?;
+    let _fits = frame.push(&message.blank());
+    frame.finish();
+    let request =
+        Template::with_tail(one.to_vec(), 0, message).numbered(HEADER_BYTES - 8, Form::BigEndian);
+    Ok(Exchange { request, answer: confirmed, pack: Some(pack(message, &head, BATCH)?) })
+}
+
+fn pack(message: Message, head: &PublishHead<'_>, max: u64) -> Result<Pack, EncodeError> {
+    let mut frame = BytesMut::new();
+    let mut writer = PublishWriter::begin(&mut frame, 0, head, LENGTH_MAX)?;
+    let _fits = writer.push(&message.blank());
+    writer.finish();
+    // flags, level, destination
+    let count_at = HEADER_BYTES + 3 + head.destination.len();
+    let one = frame.split_off(count_at + COUNT_BYTES);
+    let message = Template::with_tail(one.to_vec(), 0, message);
+    let max = max.min((PACKED / message.frame_bytes()).max(1) as u64);
+    Ok(Pack { head: frame.to_vec(), id_at: HEADER_BYTES - 8, count_at, message, max })
+}
+
+/// A CONFIRM at the front: all publishes up to its number.
+fn confirmed(number: u64, input: &[u8]) -> io::Result<Option<(usize, u64)>> {
+    let peeked = peek_frame_of::<FrameType>(input, LENGTH_MAX).map_err(io::Error::other)?;
+    let Some(header) = peeked else { return Ok(None) };
+    match frame(input)? {
+        Some((ServerFrame::Confirm(_), end)) if header.correlation_id >= number => {
+            Ok(Some((end, header.correlation_id - number + 1)))
+        }
+        Some((frame, _)) => Err(refused(&frame)),
+        None => Ok(None),
+    }
+}
+
+fn ask<E: std::error::Error + Send + Sync + 'static>(
+    conn: &mut Conn,
+    put: impl FnOnce(&mut BytesMut) -> Result<(), E>,
+) -> io::Result<()> {
+    let mut out = BytesMut::new();
+    put(&mut out).map_err(io::Error::other)?;
+    conn.out.extend_from_slice(&out);
+    conn.flush()
+}
+
+/// The one frame that is due.
+fn answer(input: &[u8], is_due: impl FnOnce(&ServerFrame<'_>) -> bool) -> Parsed<()> {
+    let Some((frame, end)) = frame(input)? else { return Ok(None) };
+    if is_due(&frame) { Ok(Some(((), end))) } else { Err(refused(&frame)) }
+}
+
+/// The frame at the front, and where it ends.
+pub(super) fn frame(input: &[u8]) -> Parsed<ServerFrame<'_>> {
+    let peeked = peek_frame_of::<FrameType>(input, LENGTH_MAX).map_err(io::Error::other)?;
+    let Some(frame) = peeked else { return Ok(None) };
+    let end = frame.wire_bytes();
+    let read = ServerFrame::read(frame.msg_type, frame.payload).map_err(io::Error::other)?;
+    Ok(Some((read, end)))
+}
+
+/// What was not due.
+pub(super) fn refused(frame: &ServerFrame<'_>) -> io::Error {
+    io::Error::other(format!("{frame:?} was not due"))
+}
