@@ -189,17 +189,16 @@ impl Lane {
         }
         let (end, mut at) = (self.held + read, 0);
         let now = Instant::now();
-        while !self.waiting.is_empty() {
+        loop {
             let due = self.sent - self.waiting.len() as u64 + 1;
             let Some((bytes, count)) = (exchange.answer)(due, &self.input[at..end])? else { break };
-            at += bytes;
             for _ in 0..count {
-                let sent = self.waiting.pop_front().ok_or(io::ErrorKind::InvalidData)?;
+                let sent = self.waiting.pop_front();
+                let sent =
+                    sent.ok_or_else(|| unexpected("an answer to nothing", &self.input[at..end]))?;
                 run.answer(sent, now);
             }
-        }
-        if at < end && self.waiting.is_empty() {
-            return Err(unexpected("an answer to nothing", &self.input[at..end]));
+            at += bytes;
         }
         self.input.copy_within(at..end, 0);
         self.held = end - at;

@@ -5,7 +5,8 @@ use std::io;
 use super::template::{Pack, Template};
 
 /// Reads answers from the front of `input`: their bytes, and how many requests these answer, of
-/// which `number` is the oldest that has no answer yet. None if there is no whole one.
+/// which `number` is the oldest that has no answer yet; 0 requests for what is no answer and may
+/// be passed over. None if there is nothing whole.
 pub type Answer = fn(number: u64, input: &[u8]) -> io::Result<Option<(usize, u64)>>;
 
 /// A request that is sent again and again, and the answer that confirms it.

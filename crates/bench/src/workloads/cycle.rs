@@ -25,7 +25,10 @@ pub(super) fn run(run: Run<'_>, service: &mut dyn Service) -> Result<Figures, Ta
         cycles += 1;
         exchange.put(cycles, 1, &mut putter.out);
         putter.flush()?;
-        putter.next(|input| Ok((exchange.answer)(cycles, input)?.map(|(bytes, _)| ((), bytes))))?;
+        let answer = |input: &[u8]| {
+            Ok((exchange.answer)(cycles, input)?.map(|(bytes, count)| (count, bytes)))
+        };
+        while putter.next(answer)? == 0 {}
         // A message that is confirmed may still need a moment until it is there.
         while consumer.turn(1, &mut |bytes| last = tally.message(bytes))? == 0 {}
         if last != cycles {
