@@ -55,6 +55,13 @@ impl Launch {
         Self { program, tcp_addr: "127.0.0.1:0".into(), args, log }
     }
 
+    /// Has that program run in its place, which runs it.
+    #[must_use]
+    pub fn by(mut self, program: &Path) -> Self {
+        self.program = program.to_owned();
+        self
+    }
+
     /// Has it listen there, as after a restart that its clients should not notice.
     #[must_use]
     pub fn at(mut self, tcp_addr: &str) -> Self {

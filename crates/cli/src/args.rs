@@ -130,21 +130,28 @@ pub(crate) struct LogArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
     /// Show the files of a log and what a start would do
-    Inspect(DirArgs),
+    Inspect(LookArgs),
     /// Check every frame; exit code 3 if a start would refuse
-    Verify(DirArgs),
+    Verify(LookArgs),
     /// Make a corrupt log start again, without what can't be read
     Repair(RepairArgs),
 }
 
+/// Which data directory: that of a broker with the same configuration.
 #[derive(Debug, Parser)]
-pub(crate) struct BackupArgs {
+pub(crate) struct DataDirArgs {
     /// Data directory of the broker; else as the configuration says
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) data_dir: Option<PathBuf>,
     /// Configuration file of the broker; else as `sluice serve` finds it
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) place: DataDirArgs,
     /// Back up a log that no broker has open
     #[arg(long)]
     pub(crate) offline: bool,
@@ -182,19 +189,17 @@ pub(crate) struct RestoreArgs {
 
 #[derive(Debug, Parser)]
 pub(crate) struct RepairArgs {
-    /// The data directory
-    #[arg(long, default_value = "./sluice-data", value_name = "DIR")]
-    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) place: DataDirArgs,
     /// Do it; without this it only says what it would do
     #[arg(long)]
     pub(crate) yes: bool,
 }
 
 #[derive(Debug, Parser)]
-pub(crate) struct DirArgs {
-    /// The data directory
-    #[arg(long, default_value = "./sluice-data", value_name = "DIR")]
-    pub(crate) data_dir: PathBuf,
+pub(crate) struct LookArgs {
+    #[command(flatten)]
+    pub(crate) place: DataDirArgs,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -262,12 +267,8 @@ pub(crate) struct KeyFileArgs {
     /// The key file; else the one that the configuration names, else keys.toml in the data directory
     #[arg(long, value_name = "FILE")]
     pub(crate) keys_file: Option<PathBuf>,
-    /// Configuration file of the broker; else as `sluice serve` finds it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Data directory of the broker; else as the configuration says
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: DataDirArgs,
 }
 
 #[derive(Debug, Parser)]

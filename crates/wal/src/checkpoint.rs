@@ -478,6 +478,11 @@ impl<D: Disk> CheckpointWriter<D> {
         self.manifest.position
     }
 
+    /// Whether it is written to the reserve, for want of free space.
+    pub fn is_reserved(&self) -> bool {
+        self.reserved
+    }
+
     /// Bytes of chunks put so far.
     pub fn bytes(&self) -> u64 {
         self.flushed + self.buffer.len() as u64

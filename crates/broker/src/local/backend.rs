@@ -234,16 +234,32 @@ impl<D: Disk> Shared<D> {
 
     /// Runs one commit without the lock, and the turn after it. False if there was none.
     fn commit_once(&self, core: &mut MutexGuard<'_, Core<D>>) -> bool {
+        self.look(core);
         let Some(commit) = core.driver.take_commit(self.clock.now()) else { return false };
         let done = MutexGuard::unlocked(core, || commit.run());
         let now = self.clock.now();
         core.turn(now, Input::Committed(done));
         // At 400 MB a second a checkpoint is due long before the housekeeper has rested.
         if core.housekeeper_at.is_some_and(|at| core.driver.appended_bytes() >= at) {
-            core.housekeeper_at = None;
-            self.housekeeper.notify_one();
+            self.call_housekeeper(core);
         }
         true
+    }
+
+    /// Has the disk looked at if a publish has come to wait for a checkpoint, and has that made.
+    fn look(&self, core: &mut MutexGuard<'_, Core<D>>) {
+        let Some(look) = core.driver.take_look() else { return };
+        self.call_housekeeper(core);
+        if let Some(looked) = MutexGuard::unlocked(core, || look.run()) {
+            core.turn(self.clock.now(), Input::Looked(looked));
+        }
+    }
+
+    /// Ends the rest of the housekeeper.
+    fn call_housekeeper(&self, core: &mut Core<D>) {
+        if core.housekeeper_at.take().is_some() {
+            self.housekeeper.notify_one();
+        }
     }
 
     /// Sees to it that the committer wakes in time for the next deadline.
@@ -326,7 +342,9 @@ impl<D: Disk> Shared<D> {
                 let dropped = all - std::mem::replace(&mut told, all);
                 tracing::warn!(dropped, "messages were dropped to make room for newer ones");
             }
-            if !core.stopping && !rest.is_zero() {
+            // Who has come to wait meanwhile has called it in vain.
+            let called = rest >= REST && core.driver.replay.is_waited_for();
+            if !core.stopping && !rest.is_zero() && !called {
                 core.housekeeper_at = Some(housekeeper.checkpoint_at(&core.driver));
                 self.housekeeper.wait_for(&mut core, rest);
                 core.housekeeper_at = None;

@@ -22,9 +22,10 @@ use sluice_wal::{
 
 use crate::Stats;
 use crate::local::journal::{LogJournal, place};
+use crate::local::look::{Look, Looked};
 use crate::local::outbox::{Outbox, Parcel};
 use crate::local::replay::{Admission, Replay};
-use crate::local::room::{Demand, Room};
+use crate::local::room::{Demand, Room, Shift};
 
 /// When the driver syncs and marks by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +88,8 @@ pub enum Input<'a, D: Disk> {
         /// The body.
         body: &'a [u8],
     },
+    /// The disk was asked for its space.
+    Looked(Looked),
     /// Time has passed.
     Tick,
 }
@@ -213,6 +216,11 @@ impl<D: Disk> Driver<D> {
                 self.moved_bytes += moved;
                 self.room.moved(moved);
             }
+            Input::Looked(Looked(space)) => {
+                if self.room.looked(now, space) {
+                    self.replay.wake_all();
+                }
+            }
             Input::Tick => {}
         }
         if self.room.fires(self.log.runway()) {
@@ -304,15 +312,17 @@ impl<D: Disk> Driver<D> {
 
     /// Notes what the disk has, and whether all of the reserve is there.
     pub(crate) fn disk_seen(&mut self, now: Timestamp, space: Option<Space>, whole: bool) {
-        if self.room.seen(now, space, whole, self.log.reserve()) {
-            self.replay.wake_all();
+        match self.room.seen(now, space, whole, self.log.reserve()) {
+            // Whoever waits is refused now.
+            Some(Shift::Begun) => self.replay.wake_all(),
+            Some(Shift::Ended) => self.replay.hope(),
+            None => {}
         }
     }
 
     /// Notes that something found no space on the disk.
     pub(crate) fn met_full(&mut self, now: Timestamp) {
         if self.room.full(now, self.log.reserve()) {
-            // Whoever waits is refused now.
             self.replay.wake_all();
         }
     }
@@ -414,6 +424,12 @@ impl<D: Disk> Driver<D> {
         commit
     }
 
+    /// Takes the look at the disk that is due because a publish has come to wait. Run it without a
+    /// lock, before the next commit, and give what it saw to a turn.
+    pub fn take_look(&mut self) -> Option<Look<D>> {
+        self.replay.take_unsure().then(|| Look::new(self.log.maintenance()))
+    }
+
     fn wants_sync(&self, now: Timestamp) -> bool {
         let unsynced = self.log.last().0 - self.log.synced().0;
         let since = self.unsynced_since.unwrap_or(now);
@@ -453,8 +469,12 @@ impl<D: Disk> Driver<D> {
         }
     }
 
-    /// Whether a commit could be taken now.
+    /// Whether a look or a commit could be taken now.
     pub fn has_work(&self, now: Timestamp) -> bool {
+        self.replay.is_unsure() || self.has_commit(now)
+    }
+
+    fn has_commit(&self, now: Timestamp) -> bool {
         !self.committing
             && self.failure.is_none()
             && !self.waits_for_space(now)

@@ -185,8 +185,9 @@ impl<D: Disk> Housekeeper<D> {
     /// Asks the disk for its free space if it is time, and sets aside what is missing. True if
     /// there is more to set aside now.
     fn look(&mut self, access: &mut impl Access<D>) -> Result<bool, WalError> {
-        let now = access.with(|_, now| now);
-        if self.looked_at.is_some_and(|at| now.since(at) < LOOK) {
+        let (now, waited_for) = access.with(|driver, now| (now, driver.replay.is_waited_for()));
+        // What is set aside takes time that those who wait for a checkpoint do not have.
+        if waited_for || self.looked_at.is_some_and(|at| now.since(at) < LOOK) {
             return Ok(false);
         }
         let refill = self.maintenance.refill(self.plan())?;
@@ -195,10 +196,13 @@ impl<D: Disk> Housekeeper<D> {
             return Ok(true);
         }
         self.looked_at = Some(now);
-        self.low = access.with(|driver, now| {
+        let low = access.with(|driver, now| {
             driver.disk_seen(now, space, refill == Refill::Whole);
             driver.room.is_low()
         });
+        if std::mem::replace(&mut self.low, low) && !low {
+            self.image_from = None;
+        }
         Ok(false)
     }
 
@@ -249,11 +253,16 @@ impl<D: Disk> Housekeeper<D> {
             let outcome = self.image_step(access);
             if let Err(error) = &outcome {
                 self.lost_image = true;
+                let full = error.is_no_space();
                 let now = access.with(|driver, now| {
+                    // Whoever waits is told why.
+                    if full {
+                        driver.met_full(now);
+                    }
                     driver.replay.fail();
                     now
                 });
-                self.image_from = error.is_no_space().then(|| now.after(CHECKPOINT_PAUSE));
+                self.image_from = full.then(|| now.after(CHECKPOINT_PAUSE));
             }
             return outcome;
         }
@@ -375,6 +384,11 @@ impl<D: Disk> Housekeeper<D> {
             (driver.take_image(), driver.log.appended_bytes(), now)
         });
         let mut writer = self.checkpoints.begin(position)?;
+        if writer.is_reserved() {
+            // Nobody waits until that is written to be told that there is no room.
+            access.with(|driver, now| driver.met_full(now));
+            self.low = true;
+        }
         if lost_image {
             writer.clear();
         }

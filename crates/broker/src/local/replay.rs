@@ -7,8 +7,9 @@
 //! ```
 //!
 //! The last quarter is for what must not wait: grants, settlements, deadlines, moves. A publish
-//! waits in its session, which is woken when a checkpoint has made room; if checkpoints fail it
-//! is refused instead, so that nobody waits for a disk that is full.
+//! waits in its session, which is woken when a checkpoint has made room. The first one to wait has
+//! the disk looked at, and if checkpoints fail all are refused instead, so that nobody waits for a
+//! disk that is full.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +36,10 @@ pub(crate) struct Replay {
     covered: u64,
     longest: u64,
     waits: u64,
+    /// The last checkpoint failed.
     failing: bool,
+    /// Somebody waits and the disk was not looked at since.
+    unsure: bool,
     waiting: BTreeSet<SessionId>,
     woken: Vec<SessionId>,
     /// Were woken and have not run all that they had kept.
@@ -52,6 +56,7 @@ impl Replay {
             longest: inherited,
             waits: 0,
             failing: false,
+            unsure: false,
             waiting: BTreeSet::new(),
             woken: Vec::new(),
             resuming: BTreeSet::new(),
@@ -73,13 +78,31 @@ impl Replay {
         if self.failing {
             return Admission::Refused;
         }
-        self.waits += u64::from(self.waiting.insert(session));
+        if self.waiting.insert(session) {
+            self.waits += 1;
+            self.unsure = true;
+        }
         Admission::Waits
+    }
+
+    /// Whether publishes wait.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Whether somebody waits for whom the disk should be looked at.
+    pub(crate) fn is_unsure(&self) -> bool {
+        self.unsure && self.is_waited_for()
+    }
+
+    /// Whether the disk is to be looked at now, which is said once.
+    pub(crate) fn take_unsure(&mut self) -> bool {
+        self.is_waited_for() & std::mem::take(&mut self.unsure)
     }
 
     /// Whether a checkpoint is needed whatever it costs.
     pub(crate) fn is_pressing(&self, appended: u64) -> bool {
-        !self.waiting.is_empty() || self.distance(appended) >= self.max / 2
+        self.is_waited_for() || self.distance(appended) >= self.max / 2
     }
 
     /// How many bytes appended make a checkpoint pressing.
@@ -104,6 +127,11 @@ impl Replay {
     pub(crate) fn fail(&mut self) {
         self.failing = true;
         self.wake_all();
+    }
+
+    /// There is space again: the next checkpoint may be waited for.
+    pub(crate) fn hope(&mut self) {
+        self.failing = false;
     }
 
     /// Lets those who wait try again.
@@ -191,5 +219,24 @@ mod tests {
         assert_eq!(replay.admit(SessionId(1), 80, 1), Admission::Refused);
         replay.cover(80);
         assert_eq!(replay.admit(SessionId(1), 160, 1), Admission::Waits);
+        replay.fail();
+        replay.hope();
+        assert_eq!(replay.admit(SessionId(1), 160, 1), Admission::Waits);
+    }
+
+    #[test]
+    fn the_disk_is_looked_at_once_for_each_who_comes_to_wait() {
+        let mut replay = Replay::new(100, 0);
+        for session in [1, 2] {
+            assert!(!replay.take_unsure());
+            assert_eq!(replay.admit(SessionId(session), 80, 1), Admission::Waits);
+            assert!(replay.take_unsure());
+            assert_eq!(replay.admit(SessionId(session), 80, 1), Admission::Waits);
+        }
+        assert!(!replay.take_unsure());
+        replay.wake_all();
+        assert_eq!(replay.admit(SessionId(1), 80, 1), Admission::Waits);
+        replay.forget(SessionId(1));
+        assert!(!replay.take_unsure(), "nobody waits any more");
     }
 }

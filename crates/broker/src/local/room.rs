@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Long before that, when little is free on the disk, the broker enters a mode in which publishes
-//! are refused; it ends when there is space again and all of the reserve is set aside.
+//! are refused; it ends when there is space again and all of the reserve is set aside. The disk is
+//! looked at every now and then, and at once for a publish that has to wait.
 
 use std::time::Duration;
 
@@ -92,6 +93,13 @@ impl Demand {
     }
 }
 
+/// What became of the mode in which publishes are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shift {
+    Begun,
+    Ended,
+}
+
 /// What is known of the room on the disk.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
@@ -170,26 +178,37 @@ impl Room {
         self.low_since.is_some()
     }
 
-    /// Notes what the disk has, and whether all of the reserve is there. True if that begins the
-    /// mode.
+    /// Notes what the disk has. True if that begins the mode; only [`Room::seen`] ends it.
+    pub(crate) fn looked(&mut self, now: Timestamp, space: Option<Space>) -> bool {
+        self.space = space;
+        let low = space.is_some_and(|Space { total, free }| free < self.disk_low.min(total / 8));
+        low && !self.is_low() && self.begin(now)
+    }
+
+    /// Notes what the disk has, and whether all of the reserve is there. Says whether that begins
+    /// or ends the mode.
     pub(crate) fn seen(
         &mut self,
         now: Timestamp,
         space: Option<Space>,
         whole: bool,
         reserve: ReserveStatus,
-    ) -> bool {
+    ) -> Option<Shift> {
         (self.space, self.reserve) = (space, reserve);
-        let Some(Space { total, free }) = space else { return false };
-        let disk_low = self.disk_low.min(total / 8);
-        let enough = free >= disk_low && whole;
+        let Space { total, free } = space?;
+        let enough = free >= self.disk_low.min(total / 8) && whole;
         match self.low_since {
-            None if enough => self.moves_left = reserve.moves,
-            None => return self.begin(now, disk_low),
-            Some(since) if enough => self.end(now.since(since)),
-            Some(_) => {}
+            None if enough => {
+                self.moves_left = reserve.moves;
+                None
+            }
+            None => self.begin(now).then_some(Shift::Begun),
+            Some(since) if enough => {
+                self.end(now.since(since));
+                Some(Shift::Ended)
+            }
+            Some(_) => None,
         }
-        false
     }
 
     /// Notes that something found no space. True if that begins the mode.
@@ -197,16 +216,16 @@ impl Room {
         self.reserve = reserve;
         let Some(space) = &mut self.space else { return false };
         space.free = 0;
-        let disk_low = self.disk_low.min(space.total / 8);
-        self.low_since.is_none() && self.begin(now, disk_low)
+        !self.is_low() && self.begin(now)
     }
 
-    fn begin(&mut self, now: Timestamp, disk_low: u64) -> bool {
+    fn begin(&mut self, now: Timestamp) -> bool {
         self.low_since = Some(now);
         self.times += 1;
         self.moves_left = self.reserve.moves;
         self.refused_before = self.refused;
-        let free = self.space.map_or(0, |space| space.free);
+        let Space { total, free } = self.space.unwrap_or_default();
+        let disk_low = self.disk_low.min(total / 8);
         let ReserveStatus { held, planned, .. } = self.reserve;
         tracing::warn!(
             free,
@@ -248,12 +267,8 @@ mod tests {
 
     fn room() -> Room {
         let mut room = Room::new(1_000);
-        assert!(!room.seen(
-            Timestamp::EPOCH,
-            Some(Space { total: 4_000, free: 500 }),
-            true,
-            RESERVE
-        ));
+        let space = Some(Space { total: 4_000, free: 500 });
+        assert_eq!(room.seen(Timestamp::EPOCH, space, true, RESERVE), None);
         room
     }
 
@@ -262,15 +277,28 @@ mod tests {
         let mut room = room();
         let mut seen = |free, whole| {
             let space = Some(Space { total: 4_000, free });
-            let began = room.seen(Timestamp::EPOCH, space, whole, RESERVE);
-            (began, room.is_low())
+            let shift = room.seen(Timestamp::EPOCH, space, whole, RESERVE);
+            (shift, room.is_low())
         };
-        assert_eq!(seen(499, true), (true, true));
-        assert_eq!(seen(499, true), (false, true));
-        assert_eq!(seen(500, false), (false, true));
-        assert_eq!(seen(500, true), (false, false));
-        assert_eq!(seen(4_000, false), (true, true));
+        assert_eq!(seen(499, true), (Some(Shift::Begun), true));
+        assert_eq!(seen(499, true), (None, true));
+        assert_eq!(seen(500, false), (None, true));
+        assert_eq!(seen(500, true), (Some(Shift::Ended), false));
+        assert_eq!(seen(4_000, false), (Some(Shift::Begun), true));
         assert_eq!(room.times, 2);
+    }
+
+    #[test]
+    fn a_look_begins_the_mode_and_does_not_end_it() {
+        let mut room = room();
+        let mut looked = |free| {
+            let space = Some(Space { total: 4_000, free });
+            (room.looked(Timestamp::EPOCH, space), room.is_low())
+        };
+        assert_eq!(looked(500), (false, false));
+        assert_eq!(looked(499), (true, true));
+        assert_eq!(looked(499), (false, true));
+        assert_eq!(looked(4_000), (false, true));
     }
 
     #[test]
@@ -313,7 +341,8 @@ mod tests {
     #[test]
     fn a_disk_without_a_bound_refuses_nobody() {
         let mut room = Room::new(1_000);
-        assert!(!room.seen(Timestamp::EPOCH, None, true, ReserveStatus::default()));
+        assert_eq!(room.seen(Timestamp::EPOCH, None, true, ReserveStatus::default()), None);
+        assert!(!room.looked(Timestamp::EPOCH, None));
         assert!(!room.full(Timestamp::EPOCH, ReserveStatus::default()));
         assert!(room.admit(Demand::Publish(Some(10)), 0).is_ok());
         assert!(room.delivers(0) && room.fires(0) && room.moves());

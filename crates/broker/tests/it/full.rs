@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sluice_broker::Stats;
 use sluice_broker::local::{
-    Access, Driver, Entropy, Housekeeper, Input, LocalConfig, Parcel, ParcelContent, start,
+    Access, Driver, Entropy, Housekeeper, Input, LocalConfig, Look, Parcel, ParcelContent, start,
 };
 use sluice_model::{
     Answer, Client, Code, Command, Confirm, Destination, LeaseId, Message, Outcome, Principal,
@@ -93,7 +93,7 @@ impl Rig {
             let released: Vec<_> = self.driver.take_released().map(|(_, parcel)| parcel).collect();
             written = released.iter().map(|parcel| parcel.weight).sum();
             parcels.extend(released);
-            if !requests.is_empty() {
+            if !requests.is_empty() && self.driver.take_woken().is_empty() {
                 // It waits for a checkpoint.
                 self.keep_house(1);
             }
@@ -104,6 +104,9 @@ impl Rig {
     }
 
     fn commit(&mut self) {
+        if let Some(looked) = self.driver.take_look().and_then(Look::run) {
+            self.driver.turn(self.now, Input::Looked(looked)).unwrap();
+        }
         while let Some(commit) = self.driver.take_commit(self.now) {
             self.driver.turn(self.now, Input::Committed(commit.run())).unwrap();
         }
@@ -262,6 +265,78 @@ fn a_disk_that_fills_in_a_moment_fails_nothing_that_was_taken() {
         let left = rig.stats().settlements_left;
         assert_eq!(left, 128 << 10, "publishes leave the settlements' part alone");
         assert_eq!(rig.drain().len(), taken);
+    }
+}
+
+/// How many messages are taken after the last checkpoint before one has to wait.
+fn taken_before_one_waits() -> u32 {
+    let mut rig = Rig::new();
+    let before = rig.now;
+    (0..).find(|_| rig.publish().is_some() || rig.now > before).unwrap()
+}
+
+#[test]
+fn a_publish_that_has_to_wait_is_refused_at_once_if_the_disk_is_full() {
+    let mut rig = Rig::new();
+    for _ in 0..taken_before_one_waits() {
+        assert_eq!(rig.publish(), None);
+    }
+    rig.disk.fill(0);
+    let before = rig.now;
+    assert_eq!(rig.publish(), Some(Code::NoSpace));
+    assert_eq!(rig.now, before, "without any background work");
+    assert!(rig.stats().disk_is_low);
+}
+
+#[test]
+fn a_publish_that_waits_is_refused_once_a_checkpoint_needs_the_reserve() {
+    let mut rig = Rig::new();
+    for _ in 0..taken_before_one_waits() {
+        assert_eq!(rig.publish(), None);
+    }
+    let session = rig.session;
+    let mut requests = VecDeque::from([Request { tag: 1, command: publish() }]);
+    let input = Input::Requests { session, written: 0, requests: &mut requests };
+    rig.driver.turn(rig.now, input).unwrap();
+    rig.commit();
+    assert_eq!((requests.len(), rig.stats().disk_is_low), (1, false));
+    rig.disk.fill(0);
+    rig.keep_house(1);
+    assert_eq!(rig.driver.take_woken(), [session], "before the checkpoint is there");
+    assert_eq!(rig.stats().image_bytes, 0);
+    let input = Input::Requests { session, written: 0, requests: &mut requests };
+    rig.driver.turn(rig.now, input).unwrap();
+    let [(_, parcel)] = &rig.driver.take_released().collect::<Vec<_>>()[..] else { panic!() };
+    let ParcelContent::Answer(Answer::Refused(refusal)) = &parcel.content else { panic!() };
+    assert_eq!(refusal.code, Code::NoSpace);
+}
+
+#[test]
+fn publishes_are_taken_the_moment_the_mode_ends_though_checkpoints_had_failed() {
+    // Space returns at one moment or another after a checkpoint has failed.
+    for later in [0, 20, 40, 60, 80] {
+        let mut rig = loaded(40);
+        rig.disk.fill(0);
+        rig.keep_house(21);
+        // More checkpoints than the reserve has space for, and more to replay than publishes may
+        // add.
+        while rig.stats().replay_bytes <= 48 << 10 {
+            let lease = rig.receive(1).unwrap()[0];
+            let nack = Outcome::Released { delay: None };
+            let nack = Command::Nack { lease, outcome: nack, confirm: Confirm::Always };
+            assert_eq!(rig.refused(nack), None);
+            rig.keep_house(1);
+            rig.disk.fill(0);
+        }
+        rig.keep_house(later);
+        rig.disk.free();
+        while rig.stats().disk_is_low {
+            rig.keep_house(1);
+        }
+        let ended = rig.now;
+        assert_eq!(rig.publish(), None);
+        let waited = rig.now.since(ended);
+        assert!(waited < Duration::from_millis(100), "{waited:?}");
     }
 }
 

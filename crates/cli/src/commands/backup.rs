@@ -18,11 +18,11 @@ use sluice_server::SocketPath;
 use sluice_wal::{FileDisk, WalError};
 
 use crate::args::BackupArgs;
-use crate::commands::log::check_directory;
+use crate::commands::place::{self, check_directory};
 use crate::commands::print;
 use crate::commands::repair::advice;
 use crate::failure::Failure;
-use crate::settings::{Flags, Loaded, Settings, Sources};
+use crate::settings::Settings;
 
 /// How often the broker is asked how far it is.
 const ASK_EVERY: Duration = Duration::from_millis(50);
@@ -31,11 +31,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Makes a backup and says what it is called.
 pub(crate) fn run(args: &BackupArgs) -> Result<(), Failure> {
-    let sources = Sources::new(args.config.clone(), Flags::default());
-    let mut settings = Loaded::read(&sources).accept()?.settings;
-    if let Some(dir) = &args.data_dir {
-        (settings.data_dir, settings.ephemeral) = (dir.clone(), false);
-    }
+    let settings = place::settings(&args.place)?;
     if settings.ephemeral {
         return Err(Failure::usage("a broker that keeps everything in memory has no backups"));
     }

@@ -13,9 +13,9 @@ use sluice_model::Grants;
 use sluice_server::KeyHash;
 
 use crate::args::{KeyCreateArgs, KeyFileArgs, KeyListArgs, KeyRevokeArgs};
+use crate::commands::place;
 use crate::failure::Failure;
 use crate::keys::{self, Entry, SECRETS_MAX};
-use crate::settings::{Flags, Loaded, Sources};
 
 /// Makes a key and prints it, which nothing can do again.
 #[expect(clippy::print_stdout, reason = "it is what the user asked for")]
@@ -120,11 +120,7 @@ fn path(args: &KeyFileArgs) -> Result<PathBuf, Failure> {
     if let Some(path) = &args.keys_file {
         return Ok(path.clone());
     }
-    let sources = Sources::new(args.config.clone(), Flags::default());
-    let mut settings = Loaded::read(&sources).accept()?.settings;
-    if let Some(dir) = &args.data_dir {
-        (settings.data_dir, settings.ephemeral) = (dir.clone(), false);
-    }
+    let settings = place::settings(&args.place)?;
     settings.keys_path().ok_or_else(|| Failure::Other("give the key file with --keys-file".into()))
 }
 

@@ -5,14 +5,15 @@ use std::path::Path;
 use serde_json::json;
 use sluice_wal::{FileDisk, Inspection, SegmentSummary, WalError, inspect as inspect_log};
 
-use crate::args::DirArgs;
+use crate::args::LookArgs;
+use crate::commands::place;
 use crate::commands::repair::advice;
 use crate::failure::Failure;
 
 /// Shows what is there and what a start would do.
 #[expect(clippy::print_stdout, reason = "it is what the user asked for")]
-pub(crate) fn inspect(args: &DirArgs) -> Result<(), Failure> {
-    let found = look(args)?;
+pub(crate) fn inspect(args: &LookArgs) -> Result<(), Failure> {
+    let found = look(&place::data_dir(&args.place)?)?;
     if args.json {
         println!("{}", to_json(&found));
         return Ok(());
@@ -34,8 +35,9 @@ pub(crate) fn inspect(args: &DirArgs) -> Result<(), Failure> {
 
 /// Fails if a start would refuse.
 #[expect(clippy::print_stdout, reason = "it is what the user asked for")]
-pub(crate) fn verify(args: &DirArgs) -> Result<(), Failure> {
-    let found = look(args)?;
+pub(crate) fn verify(args: &LookArgs) -> Result<(), Failure> {
+    let data_dir = place::data_dir(&args.place)?;
+    let found = look(&data_dir)?;
     if args.json {
         println!("{}", to_json(&found));
     } else if found.problem.is_none() {
@@ -43,29 +45,20 @@ pub(crate) fn verify(args: &DirArgs) -> Result<(), Failure> {
     }
     match found.problem {
         Some(problem @ WalError::Corrupt(_)) => {
-            Err(Failure::Corrupt(format!("{problem}\n{}", advice(&args.data_dir))))
+            Err(Failure::Corrupt(format!("{problem}\n{}", advice(&data_dir))))
         }
         Some(problem) => Err(problem.into()),
         None => Ok(()),
     }
 }
 
-fn look(args: &DirArgs) -> Result<Inspection, Failure> {
-    check_directory(&args.data_dir)?;
-    let found = inspect_log(FileDisk::new(&args.data_dir))?;
+fn look(data_dir: &Path) -> Result<Inspection, Failure> {
+    let found = inspect_log(FileDisk::new(data_dir))?;
     if let Some(pid) = found.holder {
         let error = WalError::Locked { holder: Some(pid) };
         return Err(Failure::Other(format!("{error}; stop it first")));
     }
     Ok(found)
-}
-
-/// An offline tool makes no directory.
-pub(crate) fn check_directory(path: &Path) -> Result<(), Failure> {
-    match path.is_dir() {
-        true => Ok(()),
-        false => Err(Failure::Other(format!("there is no directory {}", path.display()))),
-    }
 }
 
 fn range(segment: &SegmentSummary) -> String {

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod generate;
 pub(crate) mod key;
 pub(crate) mod log;
+pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod repair;
 pub(crate) mod restore;

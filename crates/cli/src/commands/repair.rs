@@ -6,15 +6,15 @@ use sluice_broker::local::Toll;
 use sluice_wal::{FileDisk, Lost, Survey, WalError};
 
 use crate::args::RepairArgs;
-use crate::commands::log::check_directory;
+use crate::commands::place;
 use crate::failure::Failure;
 
 /// Says what a repair would give up, and does it if asked to.
 #[expect(clippy::print_stdout, reason = "it is what the user asked for")]
 pub(crate) fn repair(args: &RepairArgs) -> Result<(), Failure> {
-    check_directory(&args.data_dir)?;
-    let disk = FileDisk::new(&args.data_dir);
-    let refused = |error| refused(error, &args.data_dir);
+    let data_dir = place::data_dir(&args.place)?;
+    let disk = FileDisk::new(&data_dir);
+    let refused = |error| refused(error, &data_dir);
     let Some(survey) = Survey::take(disk.clone()).map_err(refused)? else {
         println!("a start would not refuse this log; nothing was changed");
         return Ok(());
@@ -26,7 +26,7 @@ pub(crate) fn repair(args: &RepairArgs) -> Result<(), Failure> {
     let touched = survey.touched().join(", ");
     if !args.yes {
         println!("copied to quarantine/ first: {touched}");
-        println!("nothing was changed. To repair: {}", command(&args.data_dir, true));
+        println!("nothing was changed. To repair: {}", command(&data_dir, true));
         return Ok(());
     }
     let repaired = survey.repair()?;

@@ -10,7 +10,7 @@ use sluice_wal::FileDisk;
 
 use crate::args::RestoreArgs;
 use crate::commands::backup::progress_bar;
-use crate::commands::log::check_directory;
+use crate::commands::place::check_directory;
 use crate::commands::print;
 use crate::commands::repair::quoted;
 use crate::failure::Failure;

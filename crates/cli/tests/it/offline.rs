@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sluice_bench::process::Broker;
 
-use crate::setup::{Place, subscribe};
+use crate::setup::{Outcome, Place, subscribe};
 
 const PAYLOAD: &[u8] = b"somewhere in the middle";
 
@@ -74,6 +74,40 @@ fn a_log_in_use_is_left_alone() {
     let words = [broker.pid().to_string()];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     place.run(["log", "verify", "--data-dir", "data"]).assert(1, &words);
+}
+
+#[test]
+fn the_data_directory_is_that_of_a_broker_with_the_same_settings() {
+    let place = Place::new();
+    assert!(broker_with_messages(&place).terminate().unwrap().success());
+    let tools: [&[&str]; 4] = [
+        &["log", "inspect"],
+        &["log", "verify"],
+        &["log", "repair"],
+        &["backup", "--offline", "--no-progress"],
+    ];
+    fs::write(place.path("other.toml"), "data_dir = \"data\"\n").unwrap();
+    let run = |tool: &[&str], more: &[&str], variable: Option<&str>| -> Outcome {
+        let mut command = place.command(tool.iter().chain(more));
+        command.envs(variable.map(|dir| ("SLUICE_DATA_DIR", dir)));
+        command.output().unwrap().into()
+    };
+    for tool in tools {
+        run(tool, &[], None).assert(1, &["there is no directory ./sluice-data"]);
+        run(tool, &[], Some("data")).assert(0, &[]);
+        run(tool, &["--config", "other.toml"], None).assert(0, &[]);
+        run(tool, &["--config", "other.toml"], Some("none")).assert(1, &["no directory none"]);
+        run(tool, &["--data-dir", "data"], Some("none")).assert(0, &[]);
+    }
+    place.config("data_dir = \"data\"\nspeed = 9\n");
+    for tool in &tools[..3] {
+        run(tool, &[], None).assert(78, &["speed"]);
+        run(tool, &["--data-dir", "data"], None).assert(0, &[]);
+    }
+    place.config("ephemeral = true\n");
+    for tool in tools {
+        run(tool, &[], None).assert(2, &["in memory"]);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_broker::local::{Access, Driver, Entropy, Housekeeper, Input, start};
+use sluice_broker::local::{Access, Driver, Entropy, Housekeeper, Input, Look, start};
 use sluice_model::Timestamp;
 use sluice_wal::{Commit, Faults, SimulatedDisk, SyncPolicy};
 
@@ -44,7 +44,14 @@ impl World {
                 let done = commit.run();
                 self.turn(Input::Committed(done));
             }
-            None => broker.commit = broker.driver.take_commit(now),
+            None => {
+                if let Some(looked) = broker.driver.take_look().and_then(Look::run) {
+                    self.turn(Input::Looked(looked));
+                }
+                if let Some(broker) = &mut self.broker {
+                    broker.commit = broker.driver.take_commit(now);
+                }
+            }
         }
     }
 

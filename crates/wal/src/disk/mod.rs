@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 /// Bytes of a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Space {
     /// All of it.
     pub total: u64,

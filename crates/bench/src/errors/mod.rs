@@ -1,37 +1,62 @@
 //! A real broker whose disk fails: one system call of one kind fails with EIO, the first in one
 //! run, the second in the next, until a run makes fewer calls than that.
 //!
-//! `strace` lets the call fail; it counts the calls of each thread by itself. A broker whose log failed must end with exit code 4 within a
-//! second; one whose checkpoint failed goes on. In either case the next start has everything that
-//! was confirmed and nothing that was confirmed to be acknowledged.
+//! A broker whose log failed must end with exit code 4 within a second; one whose checkpoint failed
+//! goes on. In either case the next start has everything that was confirmed and nothing that was
+//! confirmed to be acknowledged.
+//!
+//! ```text
+//! start          empty directory     main thread, from its first call to its last
+//! restart        killed broker's     likewise: recovery
+//! commits        empty directory     all threads but the housekeeper, once they serve
+//! housekeeping   empty directory     the housekeeper: checkpoints, next segments
+//! ```
+
+mod tracer;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 
+use self::tracer::Tracer;
 use crate::process::{Broker, Launch, StartError};
 use crate::v1::{Client, ClientError};
 
 const TOPIC: &str = "errors";
-/// Small, so that a short run rolls segments and makes checkpoints.
+/// Small, so that a short run rolls segments and makes checkpoints, and a start sets little aside.
 const CONFIG: &str = "segment_bytes = 262144\nreplay_max = 65536\nmax_message_bytes = 16384\n\
-                      v1_ack_timeout_ms = 3600000\n";
+                      settlements_reserve = 524288\nv1_ack_timeout_ms = 3600000\n";
 /// Messages of a batch, batches of a run, bytes of a message.
 const BATCH: u64 = 20;
 const BATCHES: u64 = 60;
 const MESSAGE: usize = 1_000;
 /// A broker whose log failed must be gone by then.
 const END_MAX: Duration = Duration::from_secs(1);
-/// How long the tracer may take to write its last line.
-const TRACE_MAX: Duration = Duration::from_secs(5);
 /// The exit code of a disk failure.
 const DISK_FAILED: i32 = 4;
+
+/// Whose calls fail, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Those of a first start, and of its end.
+    Start,
+    /// Those of a start after a crash, and of its end.
+    Restart,
+    /// Those of commits.
+    Commits,
+    /// Those of background work.
+    Housekeeping,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Start, Self::Restart, Self::Commits, Self::Housekeeping];
+}
 
 /// How it is run.
 #[derive(Clone, Debug)]
@@ -42,6 +67,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// System calls, one of which fails in each run, as `strace` names them.
     pub calls: String,
+    /// Whose.
+    pub phase: Phase,
     /// Only every so many-th call fails.
     pub step: u64,
 }
@@ -57,7 +84,7 @@ pub struct Figures {
     pub at_start: u64,
     /// Runs in which the broker went on.
     pub went_on: u64,
-    /// The longest time from the first refusal to the end of the process.
+    /// The longest time from a failed call to the end of the process with exit code 4.
     pub end_max: Duration,
     /// Publishes and acks confirmed in all runs.
     pub published: u64,
@@ -121,30 +148,56 @@ fn one(options: &Options, call: u64, figures: &mut Figures) -> Result<bool, Erro
     fs::create_dir(&dir)?;
     let config = dir.join("sluice.toml");
     fs::write(&config, CONFIG)?;
-    let trace = dir.join("trace");
-    let wrapper = wrapper(options, &dir, &trace, call)?;
-    let launch = |program: &Path| {
-        Launch::new(program, &dir.join("data"), &dir.join("log")).arg("--config").arg(&config)
-    };
+    let launch = Launch::new(&options.program, &dir.join("data"), &dir.join("log"))
+        .arg("--config")
+        .arg(&config);
+    let tracer = Tracer { calls: &options.calls, call, trace: dir.join("trace") };
     let mut known = Known::default();
-    let ended = match launch(&wrapper).start() {
-        Ok(broker) => load(broker, &mut known, figures)?,
-        Err(StartError::Ended { status, .. }) => {
-            figures.at_start += 1;
-            status
+    let ended = match options.phase {
+        Phase::Start | Phase::Restart => {
+            if options.phase == Phase::Restart {
+                let broker = launch.start()?;
+                talk(&broker, 0, &mut known)?;
+                broker.kill()?;
+            }
+            let wrapper = tracer.wrap(&options.program, &dir)?;
+            match launch.clone().by(&wrapper).start() {
+                Ok(broker) => load(broker, BATCHES, &mut known)?,
+                Err(StartError::Ended { status, .. }) => {
+                    figures.at_start += 1;
+                    status
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        Err(error) => return Err(error.into()),
+        phase @ (Phase::Commits | Phase::Housekeeping) => {
+            let broker = launch.start()?;
+            let mut strace = tracer.attach(&broker, phase)?;
+            let ended = load(broker, 0, &mut known);
+            strace.wait()?;
+            ended?
+        }
     };
-    let hit = was_hit(&trace)?;
+    let seen = tracer.outcome()?;
+    let hit = seen.is_hit();
     match ended.code() {
-        Some(DISK_FAILED) if hit => figures.ended += 1,
+        Some(DISK_FAILED) if hit => {
+            figures.ended += 1;
+            figures.end_max = figures.end_max.max(seen.lived_on());
+            if seen.lived_on() > END_MAX {
+                return Err(broken(format!("the broker lived on for {:?}", seen.lived_on())));
+            }
+        }
+        Some(0) if hit && options.phase == Phase::Commits => {
+            return Err(broken("the broker went on after a failed commit".into()));
+        }
         Some(0) if hit => figures.went_on += 1,
         Some(0) => {}
         _ => return Err(broken(format!("the broker ended with {ended}"))),
     }
     figures.published += known.confirmed.len() as u64;
     figures.acked += known.acked.len() as u64;
-    check(&launch(&options.program), &known).map_err(|error| match error {
+    check(&launch, &known).map_err(|error| match error {
         ErrorsError::Broken { what, .. } => broken(what),
         other => broken(format!("the next start: {other}")),
     })?;
@@ -152,61 +205,23 @@ fn one(options: &Options, call: u64, figures: &mut Figures) -> Result<bool, Erro
     Ok(hit)
 }
 
-/// Whether a call failed. The tracer writes on for a moment after the broker has ended.
-fn was_hit(trace: &Path) -> Result<bool, ErrorsError> {
-    let patience = Instant::now() + TRACE_MAX;
-    loop {
-        let text = fs::read_to_string(trace)?;
-        if text.contains("(INJECTED)") {
-            return Ok(true);
-        }
-        if text.contains("+++ exited with") || Instant::now() > patience {
-            return Ok(false);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// A program that runs the broker with one call failing.
-fn wrapper(options: &Options, dir: &Path, trace: &Path, call: u64) -> Result<PathBuf, ErrorsError> {
-    let path = dir.join("failing");
-    let (program, trace) = (options.program.display(), trace.display());
-    let calls = &options.calls;
-    let text = format!(
-        "#!/bin/sh\nexec strace -D -f -q -o '{trace}' -e signal=none -e trace={calls} \
-         -e inject={calls}:error=EIO:when={call} '{program}' \"$@\"\n"
-    );
-    fs::write(&path, text)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
-    Ok(path)
-}
-
 /// Publishes and acknowledges until all is done or the broker fails. Gives how it ended.
-fn load(
-    mut broker: Broker,
-    known: &mut Known,
-    figures: &mut Figures,
-) -> Result<ExitStatus, ErrorsError> {
-    match talk(&broker, known) {
+fn load(mut broker: Broker, first: u64, known: &mut Known) -> Result<ExitStatus, ErrorsError> {
+    match talk(&broker, first, known) {
         Ok(()) => Ok(broker.terminate()?),
         // A checkpoint that failed: publishes are refused until the next one, and all is well.
         Err(ClientError::Refused(nack)) if nack.code == 503 => Ok(broker.terminate()?),
-        Err(_in_doubt) => {
-            let since = Instant::now();
-            let ended = broker.ends_within(END_MAX)?;
-            figures.end_max = figures.end_max.max(since.elapsed());
-            ended.ok_or_else(|| {
-                let what = format!("the broker runs on after {END_MAX:?}");
-                ErrorsError::Broken { call: 0, what }
-            })
-        }
+        Err(_in_doubt) => broker.ends_within(2 * END_MAX)?.ok_or_else(|| {
+            let what = format!("the broker runs on after {:?}", 2 * END_MAX);
+            ErrorsError::Broken { call: 0, what }
+        }),
     }
 }
 
-fn talk(broker: &Broker, known: &mut Known) -> Result<(), ClientError> {
+fn talk(broker: &Broker, first: u64, known: &mut Known) -> Result<(), ClientError> {
     let mut client = Client::connect(broker.tcp_addr(), None)?;
     let subscription = client.subscribe(TOPIC, 1)?;
-    for batch in 0..BATCHES {
+    for batch in first..first + BATCHES {
         let numbers = batch * BATCH..(batch + 1) * BATCH;
         for number in numbers.clone() {
             client.publish(TOPIC, 1, &message(number))?;
