@@ -231,3 +231,19 @@ fields! {
     disk.bit_flips,
     disk.cut_operations,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_a_whole_or_a_restored_backup_has_met_too_little() {
+        let mut all = Counters::default();
+        all.fields_mut().into_iter().for_each(|count| *count = 1);
+        assert_eq!(all.never_hit(), None);
+        let none = Counters { backups_completed: 0, ..all };
+        assert_eq!(none.never_hit(), Some("backups_completed"));
+        let none = Counters { backups_restored: 0, ..all };
+        assert_eq!(none.never_hit(), Some("backups_restored"));
+    }
+}

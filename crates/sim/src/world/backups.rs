@@ -311,12 +311,10 @@ impl World {
             leases.into_iter().partition(|(_, name, _)| known(*name));
         for (at, name, lease) in within.into_iter().take(LEASES_WITHIN).chain(behind) {
             match (self.workload, ROLES.get(at).and_then(|role| role.subscription)) {
-                (Workload::Topics, Some(subscription)) => {
-                    if self.session(true, at).is_some() {
-                        self.oracle.acking(subscription, name);
-                        self.consumers[at].old_ack(name, lease);
-                        self.submit(true, at);
-                    }
+                (Workload::Topics, Some(subscription)) if self.session(true, at).is_some() => {
+                    self.oracle.acking(subscription, name);
+                    self.consumers[at].old_ack(name, lease);
+                    self.submit(true, at);
                 }
                 (Workload::Queue, _) if self.connect(at) => {
                     let op = self.history.ask(What::OldAck(name));
