@@ -8,6 +8,7 @@ mod housekeeping;
 mod journal;
 mod link;
 mod mailbox;
+mod needed;
 mod outbox;
 mod recovery;
 mod replay;

@@ -172,9 +172,9 @@ impl Room {
         reserve: ReserveStatus,
     ) -> bool {
         (self.space, self.reserve) = (space, reserve);
-        let Some(Space { total, free }) = space else { return false };
-        let disk_low = self.disk_low.min(total / 8);
-        let enough = free >= disk_low && whole;
+        let Some(space) = space else { return false };
+        let disk_low = space.low_mark(self.disk_low);
+        let enough = space.free >= disk_low && whole;
         match self.low_since {
             None if enough => self.moves_left = reserve.moves,
             None => return self.begin(now, disk_low),
@@ -189,7 +189,7 @@ impl Room {
         self.reserve = reserve;
         let Some(space) = &mut self.space else { return false };
         space.free = 0;
-        let disk_low = self.disk_low.min(space.total / 8);
+        let disk_low = space.low_mark(self.disk_low);
         self.low_since.is_none() && self.begin(now, disk_low)
     }
 
