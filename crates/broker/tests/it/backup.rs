@@ -377,12 +377,12 @@ fn with_both(disk: &SimulatedDisk) -> (World, (u32, u32), (u32, u32)) {
     world.checkpoints();
     let after = world.places();
     let gone = before.iter().filter(|(id, _)| !after.contains_key(id)).map(|(_, place)| *place);
-    let both = gone.filter_map(|dead| {
+    let mut both = gone.filter_map(|dead| {
         let live = after.values().find(|live| live.0 == dead.0)?;
         let is_there = disk.paths().contains(&format!("{:08}.seg", dead.0));
         is_there.then_some((dead, *live))
     });
-    let (dead, live) = both.last().unwrap();
+    let (dead, live) = both.next_back().unwrap();
     (world, dead, live)
 }
 
