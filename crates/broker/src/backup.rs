@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use sluice_model::Code;
+
 /// The newest backup that was asked for since the broker started, and how it stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackupStatus {
@@ -28,6 +30,8 @@ pub enum BackupState {
     Done(BackupDone),
     /// It could not be made; the broker goes on.
     Failed {
+        /// What kind of failure.
+        code: Code,
         /// Why.
         reason: String,
     },
@@ -44,6 +48,8 @@ pub struct BackupDone {
     pub last: u64,
     /// How long it took.
     pub took: Duration,
+    /// Parts of the log that can't be read and that no message needs: not in it.
+    pub skipped: Vec<String>,
     /// Older ones that made room for it.
     pub removed: Vec<String>,
 }

@@ -4,6 +4,9 @@
 //! Loader (image) -> Engine::replay (records after it) -> Engine::start -> serving
 //! ```
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use sluice_model::{LeaseId, QueueNo, Seq, State, Timestamp};
 
 use crate::deadlines::Due;
@@ -39,6 +42,22 @@ impl Engine {
             (Some(pattern), Some(name)) => format!("subscription `{name}` to `{pattern}`"),
             (Some(pattern), None) => format!("`{pattern}` of {owner}"),
         })
+    }
+
+    /// How many messages of each queue have their bodies in a part of a segment.
+    pub fn bodies_in(&self, segment: u32, part: Range<u32>) -> BTreeMap<QueueNo, u64> {
+        let mut found = BTreeMap::new();
+        for (no, queue) in self.queues.iter() {
+            let bodies = queue.slots.iter().map(|(_, slot, _)| slot).filter(|slot| {
+                let body = slot.body();
+                slot.sequence() != 0 && body.segment == segment && part.contains(&body.offset)
+            });
+            match bodies.count() {
+                0 => {}
+                count => drop(found.insert(*no, count as u64)),
+            }
+        }
+        found
     }
 
     /// The number of the last start.

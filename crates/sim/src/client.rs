@@ -20,6 +20,8 @@ pub(crate) enum Asked {
     Subscribe,
     Receive,
     Ack(Name),
+    /// By a lease of a life before this one.
+    OldAck(Name),
     Nack,
 }
 
@@ -106,6 +108,10 @@ impl Client {
             self.acked.push(name);
         }
         self.ask(Command::Ack { lease, confirm }, Asked::Ack(name));
+    }
+
+    pub(crate) fn old_ack(&mut self, name: Name, lease: LeaseId) {
+        self.ask(Command::Ack { lease, confirm: Confirm::Always }, Asked::OldAck(name));
     }
 
     pub(crate) fn nack(&mut self, lease: LeaseId, outcome: Outcome) {

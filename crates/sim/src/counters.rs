@@ -86,6 +86,24 @@ pub struct Counters {
     pub queue_empties: u64,
     /// First deliveries compared with a purge.
     pub queue_left: u64,
+    /// Backups that were asked for.
+    pub backups_begun: u64,
+    /// Of these, became whole.
+    pub backups_completed: u64,
+    /// Failed, and the broker went on.
+    pub backups_failed: u64,
+    /// Ended with the broker.
+    pub backups_cut: u64,
+    /// Backups that another life began with.
+    pub backups_restored: u64,
+    /// Deliveries in such a life.
+    pub backup_deliveries: u64,
+    /// Of these, with an earlier one whose place was compared.
+    pub backup_compared: u64,
+    /// Leases of the old life that the new one refused.
+    pub old_leases_refused: u64,
+    /// Leases of the old life by which a message of the backup was acked.
+    pub old_leases_taken: u64,
     /// What the disk did wrong.
     pub disk: FaultCounters,
 }
@@ -194,6 +212,15 @@ fields! {
     queue_ordered,
     queue_empties,
     queue_left,
+    backups_begun,
+    backups_completed,
+    backups_failed,
+    backups_cut,
+    backups_restored,
+    backup_deliveries,
+    backup_compared,
+    old_leases_refused,
+    old_leases_taken,
     disk.power_crashes,
     disk.process_crashes,
     disk.sectors_lost,
@@ -206,4 +233,20 @@ fields! {
     disk.hogged,
     disk.bit_flips,
     disk.cut_operations,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_a_whole_or_a_restored_backup_has_met_too_little() {
+        let mut all = Counters::default();
+        all.fields_mut().into_iter().for_each(|count| *count = 1);
+        assert_eq!(all.never_hit(), None);
+        let none = Counters { backups_completed: 0, ..all };
+        assert_eq!(none.never_hit(), Some("backups_completed"));
+        let none = Counters { backups_restored: 0, ..all };
+        assert_eq!(none.never_hit(), Some("backups_restored"));
+    }
 }

@@ -18,6 +18,8 @@
 //! *Surely there*: its publish is confirmed, it has no delay, and it was never leased, which its
 //! own first delivery proves. All rules hold across crashes.
 
+mod restored;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_model::{Generation, MessageId, Seq, Timestamp};
@@ -36,13 +38,19 @@ pub(crate) struct Op {
 pub(crate) enum What {
     Declare,
     Publish(Vec<crate::worker::Draft>),
-    Receive { bound: bool },
+    Receive {
+        bound: bool,
+    },
     Ack(Name),
+    /// By a lease of a life before this one.
+    OldAck(Name),
     Nack(Name),
     Reject(Name),
     Remove(Name),
     Purge,
-    Redrive { paced: bool },
+    Redrive {
+        paced: bool,
+    },
     Stats,
 }
 
@@ -93,7 +101,7 @@ pub(crate) struct Came {
     pub(crate) bound: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Message {
     asked: u64,
     confirmed: Option<u64>,
@@ -125,7 +133,7 @@ pub(crate) struct Compared {
 }
 
 /// All that happened to the queue.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     clock: u64,
     messages: BTreeMap<Name, Message>,
@@ -142,6 +150,11 @@ pub(crate) struct History {
 }
 
 impl History {
+    /// The moment that was last.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock
+    }
+
     /// The next moment.
     pub(crate) fn tick(&mut self) -> u64 {
         self.clock += 1;

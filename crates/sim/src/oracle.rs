@@ -5,6 +5,8 @@
 //! again (their ack was confirmed). A fleeting message, published at most once, is owed to nobody,
 //! but it must not outlive the run of the broker that took it.
 
+mod restored;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_model::Generation;
@@ -38,7 +40,7 @@ pub(crate) struct Seen {
 }
 
 /// What one subscription was promised and got.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Promise {
     /// It must get these, or have got them.
     owed: BTreeSet<Name>,
@@ -66,7 +68,7 @@ struct Published {
 }
 
 /// What was promised.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Oracle {
     promises: Vec<Promise>,
     /// Messages handed to the broker, confirmed or not.

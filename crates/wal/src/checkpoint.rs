@@ -421,18 +421,28 @@ impl<D: Disk> Checkpoints<D> {
         &self,
         mut visit: impl FnMut(&ChunkKey, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(manifest) = self.latest() else { return Ok(()) };
-        let mut open = BTreeMap::new();
-        for (key, place) in &manifest.chunks {
-            let bytes = read_place(&self.disk, &mut open, place)?;
-            visit(key, &bytes)?;
+        match self.latest() {
+            Some(manifest) => each_chunk(&self.disk, manifest, &mut visit),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn read(&self, place: &Place) -> Result<Vec<u8>, WalError> {
         read_place(&self.disk, &mut BTreeMap::new(), place)
     }
+}
+
+fn each_chunk<D: Disk, E: From<WalError>>(
+    disk: &D,
+    manifest: &Manifest,
+    visit: &mut impl FnMut(&ChunkKey, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut open = BTreeMap::new();
+    for (key, place) in &manifest.chunks {
+        let bytes = read_place(disk, &mut open, place)?;
+        visit(key, &bytes)?;
+    }
+    Ok(())
 }
 
 /// A generation on its way.

@@ -24,6 +24,8 @@ pub(crate) const FRAME_HEADER: usize = 52;
 pub(crate) const RECORD_HEADER: usize = 8;
 /// Bytes of a body's checksum.
 pub(crate) const BODY_CHECKSUM: usize = 4;
+/// Fills the place of records that are lost; no record can be read from it.
+pub(crate) const FILLER: u8 = 0xff;
 /// What the disk writes as a whole or not at all.
 pub(crate) const SECTOR: u64 = 512;
 
@@ -156,7 +158,8 @@ pub enum FrameKind {
     SyncMark,
     /// Says that the log was closed in order; all before it is safe.
     CloseMark,
-    /// Stands for records that a repair gave up; has a count and holds none.
+    /// Stands for records that a repair gave up or a backup left out; has a count and holds none.
+    /// Where it takes the place of what was there, it is filled with [`FILLER`].
     Lost,
 }
 

@@ -270,28 +270,42 @@ impl<D: Disk> History<D> {
                 durable = durable.max(Sequence(cut.next.0.saturating_sub(1)));
             }
             let start = if *number == from.segment { from.offset } else { SEGMENT_HEADER };
-            let mut at = u64::from(start);
-            let mut window = Window::default();
-            while at < entry.limit {
-                let bytes = window.read(entry, at, WINDOW)?;
-                if bytes.is_empty() {
-                    break;
-                }
-                let len = bytes.len() as u64;
-                for found in magics(bytes) {
-                    // A segment is at most 2 GiB, so offsets fit 32 bits.
-                    let offset = (at + found as u64) as u32;
-                    let seed = seed_at(&entry.header, offset);
-                    if let Some((header, _)) = FrameHeader::decode(&bytes[found..], seed) {
-                        durable = durable.max(header.durable);
-                    }
-                }
-                // The next window overlaps, so that no header falls between two.
-                at += if len > FRAME_HEADER as u64 { len - FRAME_HEADER as u64 + 1 } else { len };
-            }
+            headers_from(entry, start, |_, header| {
+                durable = durable.max(header.durable);
+                false
+            })?;
         }
         Ok(durable)
     }
+}
+
+/// Visits every valid frame header of a segment from `start` on, whatever lies between them, until
+/// `visit` has found what it looks for.
+pub(crate) fn headers_from<F: DiskFile>(
+    entry: &Entry<F>,
+    start: u32,
+    mut visit: impl FnMut(u32, &FrameHeader) -> bool,
+) -> Result<(), WalError> {
+    let mut at = u64::from(start);
+    let mut window = Window::default();
+    while at < entry.limit {
+        let bytes = window.read(entry, at, WINDOW)?;
+        if bytes.is_empty() {
+            break;
+        }
+        let len = bytes.len() as u64;
+        for found in magics(bytes) {
+            // A segment is at most 2 GiB, so offsets fit 32 bits.
+            let offset = (at + found as u64) as u32;
+            let header = FrameHeader::decode(&bytes[found..], seed_at(&entry.header, offset));
+            if header.is_some_and(|(header, _)| visit(offset, &header)) {
+                return Ok(());
+            }
+        }
+        // The next window overlaps, so that no header falls between two.
+        at += if len > FRAME_HEADER as u64 { len - FRAME_HEADER as u64 + 1 } else { len };
+    }
+    Ok(())
 }
 
 /// Places in `bytes` where a frame could begin; passes over zeros quickly.

@@ -25,7 +25,7 @@ mod sync_policy;
 mod versions;
 
 pub use backup::{
-    Backup, BackupError, BackupManifest, BackupStep, MANIFEST, NewLife, Shelf, Verified,
+    Backup, BackupError, BackupManifest, BackupStep, Gap, MANIFEST, NewLife, Shelf, Verified,
 };
 pub use checkpoint::{CheckpointWriter, Checkpoints, ChunkKey, Held};
 pub use commit::{Commit, Committed};

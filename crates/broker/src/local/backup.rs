@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sluice_model::{Code, Refusal, Timestamp};
-use sluice_wal::{Backup, BackupError, BackupStep, Checkpoints, Disk, Held, Mark, Shelf};
+use sluice_wal::{Backup, BackupStep, Checkpoints, Disk, Held, Mark, Shelf};
 
 use crate::backup::{BackupDone, BackupState, BackupStatus};
 use crate::local::housekeeping::Access;
+use crate::local::needed::{self, Unmade};
 
 /// Where backups are asked for, and where one sees how they stand.
 #[derive(Debug)]
@@ -80,7 +81,8 @@ impl<D: Disk> BackupDesk<D> {
         let mut inner = self.inner.lock();
         inner.closed = true;
         if matches!(inner.status.state, BackupState::Running { .. }) {
-            inner.status.state = BackupState::Failed { reason: "the broker stops".to_owned() };
+            let reason = "the broker stops".to_owned();
+            inner.status.state = BackupState::Failed { code: Code::ShuttingDown, reason };
         }
     }
 
@@ -122,13 +124,15 @@ enum Stage<D: Disk> {
 pub(crate) struct Backups<D: Disk> {
     pub(crate) desk: Arc<BackupDesk<D>>,
     job: Option<Job<D>>,
+    /// What a backup leaves free.
+    disk_low: u64,
     /// The last step was one of a backup: the next is for something else.
     had_turn: bool,
 }
 
 impl<D: Disk> Backups<D> {
-    pub(crate) fn new() -> Self {
-        Self { desk: Arc::default(), job: None, had_turn: false }
+    pub(crate) fn new(disk_low: u64) -> Self {
+        Self { desk: Arc::default(), job: None, disk_low, had_turn: false }
     }
 
     /// Whether there is anything to do.
@@ -153,7 +157,8 @@ impl<D: Disk> Backups<D> {
                 Ok(job) => self.job = job,
                 Err(error) => {
                     tracing::warn!(%error, "no backup was made");
-                    self.desk.tell(BackupState::Failed { reason: error.to_string() });
+                    let (code, reason) = (error.code(), error.to_string());
+                    self.desk.tell(BackupState::Failed { code, reason });
                 }
             }
         }
@@ -164,7 +169,7 @@ impl<D: Disk> Backups<D> {
         &mut self,
         access: &mut impl Access<D>,
         checkpoints: &mut Checkpoints<D>,
-    ) -> Result<Option<Job<D>>, BackupError> {
+    ) -> Result<Option<Job<D>>, Unmade> {
         let Some(Job { shelf, keep, asked_at, stage }) = self.job.take() else {
             return Ok(self.begin(access, checkpoints));
         };
@@ -175,15 +180,22 @@ impl<D: Disk> Backups<D> {
                     Stage::Marked(marked)
                 } else {
                     let (mark, held) = *marked;
-                    let begun = Backup::begin(shelf.clone(), mark, held, asked_at.as_millis())?;
+                    let (at, disk_low) = (asked_at.as_millis(), self.disk_low);
+                    let begun = Backup::begin(shelf.clone(), mark, held, at, disk_low)?;
                     tracing::info!(name = begun.name(), "a backup is begun");
                     Stage::Copying(Box::new(begun))
                 }
             }
-            Stage::Copying(mut backup) => match backup.step()? {
+            Stage::Copying(mut backup) => match backup.step().map_err(Unmade::of)? {
                 BackupStep::More => {
                     let (done, total) = backup.progress();
                     self.desk.tell(BackupState::Running { done, total });
+                    Stage::Copying(backup)
+                }
+                BackupStep::Damaged(gap) => {
+                    needed::check(&backup, &gap)?;
+                    tracing::warn!(%gap, "damaged and needed by no message, not backed up");
+                    backup.skip()?;
                     Stage::Copying(backup)
                 }
                 BackupStep::Done(manifest) => {
@@ -192,11 +204,13 @@ impl<D: Disk> Backups<D> {
                     let (name, bytes) = (manifest.name.clone(), manifest.bytes());
                     tracing::info!(name, bytes, took_ms = took.as_millis(), "a backup is made");
                     let last = manifest.last().0;
+                    let skipped = manifest.skipped.iter().map(ToString::to_string).collect();
                     self.desk.tell(BackupState::Done(BackupDone {
                         name,
                         bytes,
                         last,
                         took,
+                        skipped,
                         removed,
                     }));
                     return Ok(None);

@@ -56,6 +56,8 @@ pub struct Upkeep {
     pub checkpoint_interval: Duration,
     /// Bytes of a segment file.
     pub segment_bytes: u64,
+    /// A backup leaves so many bytes free where it goes, or an eighth of that disk.
+    pub disk_low: u64,
 }
 
 /// When [`Housekeeper::step`] has something to do next.
@@ -134,7 +136,7 @@ impl<D: Disk> Housekeeper<D> {
             reader: driver.log.reader(),
             image: None,
             imaging: false,
-            backups: Backups::new(),
+            backups: Backups::new(upkeep.disk_low),
             clearing: None,
             found: Found::default(),
             passed: BTreeSet::new(),

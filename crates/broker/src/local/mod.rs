@@ -9,6 +9,7 @@ mod journal;
 mod link;
 mod look;
 mod mailbox;
+mod needed;
 mod outbox;
 mod recovery;
 mod replay;

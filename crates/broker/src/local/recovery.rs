@@ -169,6 +169,7 @@ pub(crate) fn start_by<D: Disk>(
         replay_max: config.replay_max,
         checkpoint_interval: config.checkpoint_interval,
         segment_bytes: config.wal.segment_bytes,
+        disk_low: config.disk_low,
     };
     let mut housekeeper = Housekeeper::new(&driver, opened.checkpoints, upkeep);
     housekeeper.set_aside(&mut driver, now)?;

@@ -195,8 +195,8 @@ impl Room {
         reserve: ReserveStatus,
     ) -> Option<Shift> {
         (self.space, self.reserve) = (space, reserve);
-        let Space { total, free } = space?;
-        let enough = free >= self.disk_low.min(total / 8) && whole;
+        let space = space?;
+        let enough = space.free >= space.low_mark(self.disk_low) && whole;
         match self.low_since {
             None if enough => {
                 self.moves_left = reserve.moves;

@@ -1,7 +1,7 @@
 //! Backups of a driver that goes on, and what a start on a restored log shows: the same messages,
 //! in the same states, with the same counts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +13,10 @@ use sluice_broker::local::{
 use sluice_engine::Body;
 use sluice_model::{
     Answer, Client, Code, Command, Confirm, Destination, Extras, Filter, LeaseId, Message,
-    MessageInfo, Outcome, Principal, Publish, Qos, QueueName, QueueRequest, QueueSettings, Receive,
-    Request, SessionId, Source, Timestamp,
+    MessageId, MessageInfo, Outcome, Principal, Publish, Purge, Qos, QueueName, QueueRequest,
+    QueueSettings, Receive, Request, SessionId, Source, Timestamp,
 };
-use sluice_wal::{Shelf, SimulatedDisk};
+use sluice_wal::{BodyRef, Sequence, Shelf, SimulatedDisk};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -54,7 +54,11 @@ struct World {
 impl World {
     /// Starts on what the disk holds.
     fn start(disk: &SimulatedDisk, now: Timestamp) -> Self {
-        let started = start(disk.clone(), &config(), now, Entropy { log_id: 1, seed: 1 }).unwrap();
+        Self::start_by(&config(), disk, now)
+    }
+
+    fn start_by(config: &LocalConfig, disk: &SimulatedDisk, now: Timestamp) -> Self {
+        let started = start(disk.clone(), config, now, Entropy { log_id: 1, seed: 1 }).unwrap();
         let mut driver = started.driver;
         let peer = [127, 0, 0, 1].into();
         let session = driver.open(Client { principal: Principal::Anonymous, peer });
@@ -159,17 +163,24 @@ impl World {
 
     /// All that can be seen of the queue, bodies included.
     fn look(&mut self) -> Vec<String> {
-        let ask = |request| Command::Queue(Box::new(request));
-        let mut seen =
-            vec![format!("{:?}", self.answer(ask(QueueRequest::Stats { name: work() })))];
-        let mut after = None;
+        let stats = Command::Queue(Box::new(QueueRequest::Stats { name: work() }));
+        let mut seen = vec![format!("{:?}", self.answer(stats))];
+        for info in self.browse() {
+            seen.push(self.look_at(&info));
+        }
+        seen
+    }
+
+    fn browse(&mut self) -> Vec<MessageInfo> {
+        let (mut seen, mut after) = (Vec::new(), None);
         loop {
             let (filter, limit) = (Filter::default(), 50);
             let browse = QueueRequest::Browse { name: work(), filter, after, limit };
-            let Answer::Browsed { messages, next } = self.answer(ask(browse)) else {
+            let browse = Command::Queue(Box::new(browse));
+            let Answer::Browsed { messages, next } = self.answer(browse) else {
                 panic!("no messages")
             };
-            seen.extend(messages.into_iter().map(|info| self.look_at(&info)));
+            seen.extend(messages);
             after = next;
             if after.is_none() {
                 return seen;
@@ -178,11 +189,29 @@ impl World {
     }
 
     fn look_at(&mut self, info: &MessageInfo) -> String {
-        let (name, id) = (work(), info.id);
+        let at = self.place_of(info.id);
+        let place = BodyRef { segment: at.segment, offset: at.offset, len: at.len };
+        let reader = self.driver.reader();
+        let body = reader.read(place, Sequence(at.sequence)).unwrap();
+        format!("{info:?} {body:?}")
+    }
+
+    /// Where the bodies of all messages lie.
+    fn places(&mut self) -> BTreeMap<MessageId, (u32, u32)> {
+        let mut places = BTreeMap::new();
+        for info in self.browse() {
+            let at = self.place_of(info.id);
+            places.insert(info.id, (at.segment, at.offset));
+        }
+        places
+    }
+
+    fn place_of(&mut self, id: MessageId) -> sluice_engine::BodyRef {
+        let name = work();
         let peek = Command::Queue(Box::new(QueueRequest::Peek { name, id }));
         self.tag += 1;
         let mut requests = VecDeque::from([Request { tag: self.tag, command: peek }]);
-        let (session, reader) = (self.session, self.driver.reader());
+        let session = self.session;
         let input = Input::Requests { session, written: 0, requests: &mut requests };
         self.driver.turn(self.now, input).unwrap();
         let parcels: Vec<_> = self.driver.take_released().map(|(_, parcel)| parcel).collect();
@@ -190,9 +219,15 @@ impl World {
         let input = Input::Requests { session, written, requests: &mut requests };
         self.driver.turn(self.now, input).unwrap();
         let ParcelContent::Peek(_, Body::Stored { at, .. }) = parcels[0].content else { panic!() };
-        let place = sluice_wal::BodyRef { segment: at.segment, offset: at.offset, len: at.len };
-        let body = reader.read(place, sluice_wal::Sequence(at.sequence)).unwrap();
-        format!("{info:?} {body:?}")
+        at
+    }
+
+    /// Two checkpoints that hold all there is.
+    fn checkpoints(&mut self) {
+        for _ in 0..2 {
+            self.commit();
+            self.housekeeper.checkpoint(&mut Direct(&mut self.driver, self.now)).unwrap();
+        }
     }
 }
 
@@ -322,11 +357,140 @@ fn a_backup_that_fails_is_told_and_the_broker_goes_on() {
         world.keep_house();
         world.go_on();
     }
-    let BackupState::Failed { reason } = desk.status().state else { panic!("it can't be made") };
+    let BackupState::Failed { reason, .. } = desk.status().state else {
+        panic!("it can't be made")
+    };
     assert!(reason.contains(".partial"), "{reason}");
     shelf.fail_operations(u64::MAX - 1, 0);
     assert_eq!(desk.ask().unwrap().number, 2);
     let name = finish(&mut world);
     assert_eq!(Shelf::new(shelf.clone()).names().unwrap(), [name]);
     assert!(!shelf.paths().iter().any(|path| path.contains(".partial")));
+}
+
+/// A broker whose checkpoints cover a segment with a body that nobody needs any more, and one in
+/// the same segment that somebody does: where they lie.
+fn with_both(disk: &SimulatedDisk) -> (World, (u32, u32), (u32, u32)) {
+    let mut world = busy(disk);
+    let before = world.places();
+    for _ in 0..10 {
+        world.go_on();
+    }
+    world.checkpoints();
+    let after = world.places();
+    let gone = before.iter().filter(|(id, _)| !after.contains_key(id)).map(|(_, place)| *place);
+    let mut both = gone.filter_map(|dead| {
+        let live = after.values().find(|live| live.0 == dead.0)?;
+        let is_there = disk.paths().contains(&format!("{:08}.seg", dead.0));
+        is_there.then_some((dead, *live))
+    });
+    let (dead, live) = both.next_back().unwrap();
+    (world, dead, live)
+}
+
+fn damage(disk: &SimulatedDisk, (segment, offset): (u32, u32)) {
+    // Behind the checksum, in the body.
+    disk.flip_bit(&format!("{segment:08}.seg"), (u64::from(offset) + 9) * 8);
+}
+
+/// Asks for a backup and waits until it is done or has failed.
+fn ask(world: &mut World, shelf: &SimulatedDisk) -> BackupState {
+    let desk = world.housekeeper.backup_desk();
+    desk.open(shelf.clone(), 0);
+    desk.ask().unwrap();
+    while matches!(desk.status().state, BackupState::Running { .. }) {
+        world.keep_house();
+    }
+    desk.status().state
+}
+
+#[test]
+fn damage_that_no_message_needs_is_left_out_and_named() {
+    let (disk, shelf) = (SimulatedDisk::with_faults(1), SimulatedDisk::with_faults(2));
+    let (mut world, dead, _) = with_both(&disk);
+    damage(&disk, dead);
+    let BackupState::Done(done) = ask(&mut world, &shelf) else { panic!("no backup") };
+    let [skipped] = &done.skipped[..] else { panic!("{:?}", done.skipped) };
+    assert!(skipped.starts_with(&format!("{:08}.seg, bytes ", dead.0)), "{skipped}");
+    let found = Restorable::read(shelf.folder(&done.name), |_, _| ()).unwrap();
+    let [gap] = &found.manifest().skipped[..] else { panic!("{:?}", found.manifest()) };
+    assert!(gap.segment == dead.0 && (gap.offset..gap.end).contains(&dead.1), "{gap}");
+    let later = world.now;
+    let (data, _) = restore(&shelf, &done.name, later);
+    // The new log has no damage: lost records stand in its place.
+    let inspection = sluice_wal::inspect(data.clone()).unwrap();
+    assert!(inspection.problem.is_none(), "{:?}", inspection.problem);
+    let lost: u64 = inspection.segments.iter().map(|segment| segment.lost).sum();
+    assert_eq!(lost, gap.records());
+    drop(world);
+    disk.crash_process();
+    assert_eq!(World::start(&data, later).look(), World::start(&disk, later).look());
+}
+
+#[test]
+fn damage_that_a_message_needs_makes_a_backup_fail_until_it_is_drained() {
+    let (disk, shelf) = (SimulatedDisk::with_faults(1), SimulatedDisk::with_faults(2));
+    let (mut world, dead, live) = with_both(&disk);
+    damage(&disk, dead);
+    damage(&disk, live);
+    let BackupState::Failed { code, reason } = ask(&mut world, &shelf) else { panic!("a backup") };
+    assert_eq!(code, Code::Internal);
+    for part in [&*format!("{:08}.seg, bytes ", live.0), "queue `work`: 1", "drain", "purge"] {
+        assert!(reason.contains(part), "{part}: {reason}");
+    }
+    let what = Purge { waiting: true, leased: true, dead: true };
+    let purge = QueueRequest::Purge { name: work(), what };
+    world.answer(Command::Queue(Box::new(purge)));
+    world.checkpoints();
+    let BackupState::Done(done) = ask(&mut world, &shelf) else { panic!("no backup") };
+    // What is damaged is skipped, or gone with its segment.
+    Restorable::read(shelf.folder(&done.name), |_, _| ()).unwrap();
+}
+
+#[test]
+fn damage_that_no_checkpoint_covers_makes_a_backup_fail_until_one_does() {
+    let (disk, shelf) = (SimulatedDisk::with_faults(1), SimulatedDisk::with_faults(2));
+    let (mut world, ..) = with_both(&disk);
+    assert!(matches!(world.publish(9_999), Answer::Published(_)));
+    let newest = world.places().pop_last().unwrap();
+    damage(&disk, newest.1);
+    let BackupState::Failed { reason, .. } = ask(&mut world, &shelf) else { panic!("a backup") };
+    assert!(reason.contains("no checkpoint stands behind that yet"), "{reason}");
+    let (name, id) = (work(), newest.0);
+    let remove = QueueRequest::Remove { name, id, force: true };
+    assert!(matches!(
+        world.answer(Command::Queue(Box::new(remove))),
+        Answer::Removed { messages: 1 }
+    ));
+    world.checkpoints();
+    assert!(matches!(ask(&mut world, &shelf), BackupState::Done(_)));
+}
+
+#[test]
+fn a_backup_that_would_leave_less_than_disk_low_is_refused_with_no_space() {
+    const MIB: u64 = 1 << 20;
+    let (disk, shelf) = (SimulatedDisk::with_faults(1), SimulatedDisk::with_faults(2));
+    drop(busy(&disk));
+    disk.crash_process();
+    // The setting, and an eighth of the disk where that is less.
+    for (disk_low, capacity, kept) in [(6 * MIB, 64 * MIB, 6 * MIB), (1 << 30, 64 * MIB, 8 * MIB)] {
+        let config = LocalConfig { disk_low, ..config() };
+        let mut world = World::start_by(&config, &disk, noon());
+        shelf.set_capacity(None);
+        let BackupState::Done(done) = ask(&mut world, &shelf) else { panic!("no backup") };
+        shelf.set_capacity(Some(capacity));
+        shelf.fill(kept + done.bytes / 2);
+        let state = ask(&mut world, &shelf);
+        let BackupState::Failed { code: Code::NoSpace, reason } = state else {
+            panic!("{state:?}")
+        };
+        assert!(reason.contains(&format!("{kept} have to stay free")), "{reason}");
+        shelf.free();
+        shelf.fill(kept + 2 * done.bytes);
+        let state = ask(&mut world, &shelf);
+        assert!(matches!(state, BackupState::Done(_)), "{state:?}");
+        shelf.free();
+        drop(world);
+        disk.crash_process();
+    }
 }

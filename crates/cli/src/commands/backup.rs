@@ -59,6 +59,10 @@ fn told(done: &Value) -> String {
         number("last_record"),
         number("took_ms")
     );
+    for skipped in done["skipped"].as_array().into_iter().flatten() {
+        let skipped = skipped.as_str().unwrap_or_default();
+        out += &format!("not in it, damaged and needed by no message: {skipped}\n");
+    }
     for removed in done["removed"].as_array().into_iter().flatten() {
         out += &format!("removed {}\n", removed.as_str().unwrap_or_default());
     }
@@ -78,7 +82,7 @@ fn online(settings: &Settings, bar: &ProgressBar) -> Result<Value, Failure> {
             }
             _ => {
                 let reason = status["reason"].as_str().unwrap_or("nobody knows why");
-                return Err(Failure::Other(format!("no backup was made: {reason}")));
+                return Err(unmade(status["code"].as_str().unwrap_or_default(), reason));
             }
         }
         std::thread::sleep(ASK_EVERY);
@@ -151,7 +155,7 @@ fn offline(settings: &Settings, bar: &ProgressBar) -> Result<Value, Failure> {
     backend.keep_backups(FileDisk::new(settings.backup_dir()), settings.backup_keep);
     let outcome = wait(&backend, bar);
     backend.stop()?;
-    let BackupDone { name, bytes, last, took, removed } = outcome?;
+    let BackupDone { name, bytes, last, took, skipped, removed } = outcome?;
     Ok(json!({
         "state": "done",
         "name": name,
@@ -159,6 +163,7 @@ fn offline(settings: &Settings, bar: &ProgressBar) -> Result<Value, Failure> {
         "bytes": bytes,
         "last_record": last,
         "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        "skipped": skipped,
         "removed": removed,
     }))
 }
@@ -184,13 +189,15 @@ fn wait(backend: &LocalBackend<FileDisk>, bar: &ProgressBar) -> Result<BackupDon
                 bar.set_length(total);
                 bar.set_position(done);
             }
-            BackupState::Failed { reason } => {
-                return Err(Failure::Other(format!("no backup was made: {reason}")));
-            }
+            BackupState::Failed { code, reason } => return Err(unmade(code.name(), &reason)),
             BackupState::Never => return Err(Failure::Other("no backup was begun".into())),
         }
         std::thread::sleep(ASK_EVERY);
     }
+}
+
+fn unmade(code: &str, reason: &str) -> Failure {
+    Failure::Other(format!("no backup was made ({code}): {reason}"))
 }
 
 /// A bar of bytes on a terminal.

@@ -70,6 +70,9 @@ fn told(
          to record {last}, {bytes} bytes; its last record is {} old\n",
         about(age)
     );
+    for gap in &found.manifest().skipped {
+        out += &format!("not in it, damaged and needed by no message: {gap}\n");
+    }
     if let Some((target, _)) = restored {
         let dir = quoted(&target.path.to_string_lossy());
         let clock = if accept_clock { " --accept-clock" } else { "" };

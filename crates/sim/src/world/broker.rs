@@ -55,10 +55,15 @@ impl World {
         }
     }
 
-    pub(super) fn keep_house(&mut self) {
+    pub(super) fn keep_house_a_bit(&mut self) {
+        let steps = 1 + self.random.below(4);
+        self.keep_house(steps);
+    }
+
+    pub(super) fn keep_house(&mut self, steps: u64) {
         let Some(broker) = &mut self.broker else { return };
         let mut access = Direct { driver: &mut broker.driver, now: self.now };
-        for _ in 0..1 + self.random.below(4) {
+        for _ in 0..steps {
             // What could not be done is tried again another time.
             let _ = broker.housekeeper.step(&mut access);
         }
@@ -69,6 +74,7 @@ impl World {
         self.crashes += 1;
         self.calm_until = 0;
         self.end_run();
+        self.cut_backup();
         self.set_faults(Faults::default());
         for client in self.publishers.iter_mut().chain(&mut self.consumers) {
             client.forget();
@@ -83,6 +89,10 @@ impl World {
             self.history.lose_power();
         } else {
             self.disk.crash_process();
+        }
+        if self.backups.is_second_life() {
+            self.oracle.forget_order();
+            self.history.forget_order();
         }
         self.note("crash", &[u64::from(power)]);
         self.now = self.now.after(Duration::from_millis(self.random.below(2_000)));
@@ -116,6 +126,7 @@ impl World {
                 let (driver, housekeeper) = (started.driver, started.housekeeper);
                 driver.check();
                 self.broker = Some(Broker { driver, housekeeper, commit: None });
+                self.open_shelf();
                 Ok(())
             }
             Err(_) if self.disk.is_dead() => {

@@ -12,6 +12,7 @@ use crate::roles::ROLES;
 impl World {
     /// Every consumer takes and acks what there is, and nothing that was promised is missing.
     pub(super) fn bring_to_an_end(&mut self) -> Result<(), String> {
+        self.restore_all()?;
         self.disk.free();
         self.crash()?;
         while self.disk.is_dead() {
@@ -39,7 +40,7 @@ impl World {
                 Workload::Queue => (0..WORKERS).try_for_each(|at| self.work_all(at, redrive))?,
             }
             self.turn(Input::Tick);
-            self.keep_house();
+            self.keep_house_a_bit();
             for _ in 0..6 {
                 self.commit();
                 self.collect()?;

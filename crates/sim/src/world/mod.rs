@@ -1,5 +1,6 @@
 //! One schedule: a broker, a disk, clients, and what befalls them.
 
+mod backups;
 mod broker;
 mod ending;
 mod replies;
@@ -20,6 +21,7 @@ use crate::oracle::Oracle;
 use crate::random::Random;
 use crate::roles::{PUBLISHERS, ROLES, SUBSCRIPTIONS};
 use crate::worker::Worker;
+use backups::Backups;
 use broker::Broker;
 
 /// Client operations of a schedule before it is brought to its end.
@@ -77,6 +79,7 @@ struct World {
     last_names: [u64; PUBLISHERS],
     oracle: Oracle,
     counters: Counters,
+    backups: Backups,
     crashes: u64,
     step: u64,
     /// Nothing goes wrong before this step, and consumers ack all they get in its order.
@@ -102,6 +105,7 @@ impl World {
             last_names: [0; PUBLISHERS],
             oracle: Oracle::new(SUBSCRIPTIONS),
             counters: Counters::default(),
+            backups: Backups::new(seed),
             crashes: 0,
             step: 0,
             calm_until: 0,
@@ -136,6 +140,7 @@ impl World {
         while self.counters.operations < OPERATIONS_MIN || self.crashes < CRASHES_MIN {
             self.step += 1;
             self.now = self.now.after(Duration::from_millis(self.random.below(8)));
+            self.back_up()?;
             if self.is_calm() {
                 self.calm_step()?
             } else {
@@ -170,7 +175,7 @@ impl World {
             0..=249 => self.publish(),
             250..=549 => self.consume(),
             550..=799 => self.commit(),
-            800..=869 => self.keep_house(),
+            800..=869 => self.keep_house_a_bit(),
             870..=919 => self.turn(Input::Tick),
             920..=949 if self.workload == Workload::Queue => self.lose_a_worker(),
             920..=949 => self.lose_a_connection(),
@@ -191,7 +196,7 @@ impl World {
             0..=14 => self.publish(),
             15..=54 => self.consume(),
             55..=94 => self.commit(),
-            95..=97 => self.keep_house(),
+            95..=97 => self.keep_house_a_bit(),
             _ => self.turn(Input::Tick),
         }
         self.collect()

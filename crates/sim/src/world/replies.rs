@@ -111,7 +111,11 @@ impl World {
         };
         let Some(payload) = payload else { return Ok(()) };
         let name = name_of(&payload).ok_or("a payload was changed")?;
-        let Handover { redelivered, .. } = handover;
+        let Handover { mut redelivered, .. } = handover;
+        if self.backups.is_second_life() {
+            // All of the old life is marked; what was handed over never before has its place.
+            redelivered = self.marked(name, &handover)?;
+        }
         self.counters.delivered += 1;
         self.counters.redelivered += u64::from(redelivered);
         self.note("delivered", &[at as u64, name.0.into(), name.1]);
@@ -119,11 +123,13 @@ impl World {
         let live =
             self.broker.as_ref().is_some_and(|broker| broker.driver.place_of(&lease).is_some());
         let got = Delivered { subscription, consumer: at, name, generation, redelivered, live };
+        self.backups.check_start(&lease)?;
         let seen = self.oracle.delivered(got, run)?;
         self.counters.compared += u64::from(seen.compared);
         self.counters.shared += u64::from(seen.shared);
         self.counters.overtaken += u64::from(seen.overtaken);
         self.counters.fleeting_delivered += u64::from(seen.fleeting);
+        self.backups.lease(at, name, lease);
         self.consumers[at].held.push((name, lease));
         Ok(())
     }
@@ -157,6 +163,18 @@ impl World {
                 client.refused(name);
                 // Any other refusal leaves open whether the ack, or one before, took effect.
                 if let (Code::LeaseLost, Some(subscription)) = (refusal.code, subscription) {
+                    self.oracle.ack_refused(subscription, name);
+                }
+            }
+            (Asked::OldAck(name), Answer::Settled { .. }) => {
+                self.old_ack(name, true)?;
+                self.acked(at, name);
+            }
+            (Asked::OldAck(name), Answer::Refused(refusal)) => {
+                self.old_ack(name, false)?;
+                if let (true, Some(subscription)) =
+                    (matches!(refusal.code, Code::LeaseLost | Code::NotFound), subscription)
+                {
                     self.oracle.ack_refused(subscription, name);
                 }
             }
@@ -222,7 +240,7 @@ impl World {
     }
 
     /// Lets reads fail now and then, beside whatever else fails.
-    fn fail_reads(&self, now: bool) {
+    pub(super) fn fail_reads(&self, now: bool) {
         let read = if now { UNREADABLE } else { 0 };
         self.disk.set_faults(Faults { read, ..self.faults });
     }

@@ -36,13 +36,16 @@ impl World {
                     self.workers[at].purge(op);
                 }
                 97..=98 => self.redrive_somehow(at),
-                _ => {
-                    let op = self.history.ask(What::Stats);
-                    self.workers[at].stats(op);
-                }
+                _ => self.look(at),
             }
         }
         self.submit_work(at);
+    }
+
+    /// Asks for the counters of the queue.
+    pub(super) fn look(&mut self, at: usize) {
+        let op = self.history.ask(What::Stats);
+        self.workers[at].stats(op);
     }
 
     /// Whether the client has a connection now; a new one begins by declaring the queue.
@@ -207,7 +210,12 @@ impl World {
         self.counters.delivered += 1;
         self.counters.redelivered += u64::from(handover.redelivered);
         self.note("came", &[at as u64, name.0.into(), name.1]);
-        let fresh = handover.attempt == 1 && !handover.redelivered;
+        let fresh = match self.backups.is_second_life() {
+            true => !self.marked(name, handover)?,
+            false => handover.attempt == 1 && !handover.redelivered,
+        };
+        self.backups.check_start(&lease)?;
+        self.backups.lease(at, name, lease);
         let (generation, deadline) = (lease.generation, handover.deadline);
         let (id, seq, asked) = (carried.id, lease.seq, op.asked);
         let came = Came { name, id, seq, generation, deadline, fresh, asked, bound, at };
@@ -233,6 +241,14 @@ impl World {
                     self.history.over(*name)?;
                 }
             }
+            (What::OldAck(name), Answer::Settled { already }) => {
+                self.old_ack(*name, true)?;
+                self.history.may_be_over(*name);
+                if !already {
+                    self.history.over(*name)?;
+                }
+            }
+            (What::OldAck(name), Answer::Refused(_)) => self.old_ack(*name, false)?,
             (What::Remove(name), Answer::Removed { messages: 1 }) => {
                 self.counters.queue_removed += 1;
                 self.history.over(*name)?;

@@ -21,6 +21,8 @@ fn some_schedules_keep_every_promise_and_compare_enough() {
     assert!(total.queue_removed > 0 && total.queue_purged > 0 && total.queue_redriven > 0);
     assert!(total.queue_exclusive > 0 && total.queue_empties > 0 && total.queue_left > 0);
     assert!(total.queue_ranked > 0 && total.queue_ordered > 0 && total.queue_resumed > 0);
+    assert!(total.backups_completed > 0 && total.backups_restored > 0);
+    assert!(total.backup_compared > 0 && total.old_leases_refused > 0);
 }
 
 #[test]

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! begin --> measure, one segment a step --> image --> segments --> manifest, rename --> done
-//!            '-- too little room: refused
+//!            '-- too little room: refused      '-- damaged: skipped, if nobody needs it
 //! ```
 //!
-//! Every byte that is copied is checked on its way: a backup of something damaged is none. A step
-//! writes about 1 MiB and syncs it, so that commits never wait behind what a backup has piled up.
+//! Every byte that is copied is checked on its way: a backup of something damaged is none. But what
+//! is damaged under the checkpoint may hold nothing that a message needs; whoever knows what records
+//! mean says so, and a frame that stands for lost records takes its place. A step writes about 1 MiB and syncs it, so that commits never wait behind what a backup has piled up.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,12 +16,13 @@ use crate::backup::manifest::{BackupManifest, MANIFEST};
 use crate::backup::out::OutFile;
 use crate::backup::shelf::{PARTIAL, Shelf};
 use crate::backup::walk::Walk;
-use crate::backup::{BackupError, manifest::Listed};
-use crate::checkpoint::{FOLDER, Held, ImageCopy};
+use crate::backup::{BackupError, Gap, manifest::Listed};
+use crate::checkpoint::{ChunkKey, FOLDER, Held, ImageCopy};
 use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{
-    FORMAT_MAJOR, HeaderError, Position, SEGMENT_HEADER, SegmentHeader, Sequence, segment_name,
+    FORMAT_MAJOR, FRAME_HEADER, HeaderError, Position, SEGMENT_HEADER, SegmentHeader, Sequence,
+    segment_name,
 };
 use crate::history::{Entry, Window, damaged, is_zero};
 use crate::log::Mark;
@@ -30,14 +32,15 @@ use crate::store::Segment;
 const STEP: usize = 1 << 20;
 /// Bytes behind the frames of a segment that a step looks through.
 const LOOK: usize = 8 << 20;
-/// What is left free: this, or an eighth of the disk where that is less.
-const KEPT_FREE: u64 = 1 << 30;
 
 /// How far a backup is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BackupStep {
     /// Call again.
     More,
+    /// A part of the log under the checkpoint is damaged. If nothing in it is needed, call
+    /// [`Backup::skip`] and go on; otherwise there is no backup.
+    Damaged(Gap),
     /// It is whole and safe.
     Done(BackupManifest),
 }
@@ -55,11 +58,18 @@ pub struct Backup<D: Disk> {
     /// Those that are not measured yet, and those that are with where their frames end.
     unmeasured: VecDeque<Arc<Segment<D::File>>>,
     segments: VecDeque<(Arc<Segment<D::File>>, u32)>,
+    /// Keeps the checkpoint readable.
+    held: Held<D>,
     image: Option<(ImageCopy<D>, OutFile<D::File>)>,
     copying: Option<SegmentCopy<D::File>>,
     /// The record that the next segment begins with.
     next: Option<Sequence>,
+    /// What was found damaged and is to be skipped, and what was.
+    gap: Option<Gap>,
+    skipped: Vec<Gap>,
     files: Vec<Listed>,
+    /// As little as this stays free, or an eighth of the disk where that is less.
+    disk_low: u64,
     total: u64,
     done: u64,
     buffer: Vec<u8>,
@@ -83,7 +93,8 @@ struct SegmentCopy<F> {
 impl<D: Disk> Backup<D> {
     /// Begins a backup of the log that `mark` and `held` are of, in the directory of `shelf`; what
     /// another one left unfinished there is removed. The log is safe up to the mark, and the
-    /// checkpoint is not behind it. `time_ms` is the clock.
+    /// checkpoint is not behind it. `time_ms` is the clock; what is made leaves `disk_low` bytes
+    /// free, or an eighth of the disk.
     ///
     /// # Errors
     /// The disk refused.
@@ -95,6 +106,7 @@ impl<D: Disk> Backup<D> {
         mut mark: Mark<D>,
         held: Held<D>,
         time_ms: u64,
+        disk_low: u64,
     ) -> Result<Self, BackupError> {
         let position = mark.position();
         let covered = held.position();
@@ -105,7 +117,7 @@ impl<D: Disk> Backup<D> {
         let name = names.free_name(time_ms, position.next.0 - 1)?;
         let total = held.bytes();
         let log_id = held.log_id();
-        let image = held.copy();
+        let image = held.clone().copy();
         let out = OutFile::create(&shelf, &format!("{name}{PARTIAL}"), &image.image_path())?;
         Ok(Self {
             shelf,
@@ -116,10 +128,14 @@ impl<D: Disk> Backup<D> {
             covered,
             unmeasured: mark.segments.into(),
             segments: VecDeque::new(),
+            held,
             image: Some((image, out)),
             copying: None,
             next: None,
+            gap: None,
+            skipped: Vec::new(),
             files: Vec::new(),
+            disk_low,
             total,
             done: 0,
             buffer: Vec::new(),
@@ -136,12 +152,38 @@ impl<D: Disk> Backup<D> {
         (self.done, self.total)
     }
 
+    /// Visits every chunk of its checkpoint, in the order of the keys.
+    ///
+    /// # Errors
+    /// The disk refused, or `visit` did.
+    pub fn images<E: From<WalError>>(
+        &self,
+        visit: impl FnMut(&ChunkKey, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.held.for_each(visit)
+    }
+
+    /// Leaves out what the last step found damaged; the manifest names it.
+    ///
+    /// # Errors
+    /// The disk refused, or what is damaged has no place for a frame.
+    pub fn skip(&mut self) -> Result<(), BackupError> {
+        if let Some(gap) = self.gap.take() {
+            self.fill(&gap)?;
+            self.skipped.push(gap);
+        }
+        Ok(())
+    }
+
     /// Does a bounded part of it. Blocks the thread.
     ///
     /// # Errors
     /// The disk refused, there is too little room, or something in the log is damaged. It can't go
     /// on then.
     pub fn step(&mut self) -> Result<BackupStep, BackupError> {
+        if let Some(gap) = &self.gap {
+            return Err(broken(gap).into());
+        }
         if let Some(segment) = self.unmeasured.pop_front() {
             self.measure(segment)?;
             if self.unmeasured.is_empty() {
@@ -151,6 +193,9 @@ impl<D: Disk> Backup<D> {
             self.copy_image(image)?;
         } else if let Some(copying) = self.copying.take() {
             self.copy_frames(copying)?;
+            if let Some(gap) = self.gap {
+                return Ok(BackupStep::Damaged(gap));
+            }
         } else if let Some((segment, end)) = self.segments.pop_front() {
             self.copying = Some(self.begin_segment(segment, end)?);
         } else {
@@ -163,7 +208,17 @@ impl<D: Disk> Backup<D> {
     fn measure(&mut self, segment: Arc<Segment<D::File>>) -> Result<(), WalError> {
         let entry = self.entry(&segment)?;
         let (mut walk, mut window) = (Walk::new(), Window::default());
-        while walk.skip(&entry, &mut window)? {}
+        loop {
+            while walk.skip(&entry, &mut window)? {}
+            // What is damaged is looked at when its turn comes.
+            let begun = u64::from(walk.offset);
+            let clean =
+                begun >= entry.limit || is_zero(window.read(&entry, begun, FRAME_HEADER)?);
+            match walk.resume(&entry)?.filter(|_| !clean) {
+                Some((offset, next)) => walk.jump(offset, next),
+                None => break,
+            }
+        }
         self.total += u64::from(walk.offset);
         self.segments.push_back((segment, walk.offset));
         Ok(())
@@ -172,7 +227,7 @@ impl<D: Disk> Backup<D> {
     fn check_room(&self) -> Result<(), BackupError> {
         let space = self.shelf.space().map_err(WalError::io("measure", "the room for a backup"))?;
         let Some(space) = space else { return Ok(()) };
-        let kept = KEPT_FREE.min(space.total / 8);
+        let kept = space.low_mark(self.disk_low);
         if space.free.saturating_sub(kept) >= self.total {
             return Ok(());
         }
@@ -245,7 +300,6 @@ impl<D: Disk> Backup<D> {
     /// Copies the next frames of a segment, or looks at what is behind them.
     fn copy_frames(&mut self, mut copying: SegmentCopy<D::File>) -> Result<(), WalError> {
         let SegmentCopy { entry, out, window, walk, looked, .. } = &mut copying;
-        let name = segment_name(entry.header.segment);
         if looked.is_none() {
             self.buffer.clear();
             while self.buffer.len() < STEP
@@ -260,24 +314,70 @@ impl<D: Disk> Backup<D> {
                 self.copying = Some(copying);
                 return Ok(());
             }
-            self.continue_at(&copying)?;
         }
         let from = copying.looked.unwrap_or(copying.walk.offset.into());
-        let SegmentCopy { entry, window, walk, looked, .. } = &mut copying;
-        let is_cut = entry.limit < entry.len;
-        if !is_cut && from < entry.limit {
+        let SegmentCopy { entry, window, looked, .. } = &mut copying;
+        if from < entry.limit {
             let left = usize::try_from(entry.limit - from).unwrap_or(LOOK).min(LOOK);
             let bytes = window.read(entry, from, left)?;
             let bytes = &bytes[..bytes.len().min(left)];
-            if !is_zero(bytes) {
-                let next = walk.next.unwrap_or_default();
-                return Err(damaged(&name, walk.offset.into(), next, "a damaged frame"));
+            if is_zero(bytes) {
+                *looked = Some(from + left as u64);
+                self.copying = Some(copying);
+                return Ok(());
             }
-            *looked = Some(from + left as u64);
-            self.copying = Some(copying);
-            return Ok(());
+            return self.find_gap(copying);
         }
+        self.continue_at(&copying)?;
         self.files.push(copying.out.finish()?);
+        Ok(())
+    }
+
+    /// Measures what is no frame. If it is under the checkpoint, it may be skipped.
+    fn find_gap(&mut self, copying: SegmentCopy<D::File>) -> Result<(), WalError> {
+        let SegmentCopy { entry, cut_at, walk, .. } = &copying;
+        let (end, next) = match walk.resume(entry)? {
+            Some(found) => found,
+            None => {
+                let end = u32::try_from(entry.limit).unwrap_or(u32::MAX);
+                (end, cut_at.map_or_else(|| self.goes_on_at(), Ok)?)
+            }
+        };
+        let (segment, offset, first) = (entry.header.segment, walk.offset, walk.next);
+        let gap = Gap { segment, offset, end, first, next };
+        self.copying = Some(copying);
+        match gap.next <= self.covered.next {
+            _ if gap.is_empty() => self.fill(&gap),
+            true => {
+                self.gap = Some(gap);
+                Ok(())
+            }
+            false => Err(broken(&gap)),
+        }
+    }
+
+    /// The first record behind the segment that is being copied.
+    fn goes_on_at(&self) -> Result<Sequence, WalError> {
+        for (segment, _) in &self.segments {
+            let (mut walk, entry) = (Walk::new(), self.entry(segment)?);
+            walk.skip(&entry, &mut Window::default())?;
+            if let Some(first) = walk.first {
+                return Ok(first);
+            }
+        }
+        Ok(self.position.next)
+    }
+
+    /// Writes a frame that stands for lost records in the place of what is damaged.
+    fn fill(&mut self, gap: &Gap) -> Result<(), WalError> {
+        let Some(SegmentCopy { entry, out, walk, looked, .. }) = &mut self.copying else {
+            return Ok(());
+        };
+        let frame = walk.fill(entry, gap).ok_or_else(|| broken(gap))?;
+        out.write(&frame)?;
+        walk.jump(walk.offset, gap.next);
+        // Behind the last one there is nothing to be copied.
+        *looked = (u64::from(gap.end) >= entry.limit).then_some(entry.limit);
         Ok(())
     }
 
@@ -319,6 +419,7 @@ impl<D: Disk> Backup<D> {
             log_id: self.log_id,
             created_ms: self.created_ms,
             position: self.position,
+            skipped: std::mem::take(&mut self.skipped),
             files: std::mem::take(&mut self.files),
         };
         let mut out = self.create(MANIFEST)?;
@@ -333,4 +434,10 @@ impl<D: Disk> Backup<D> {
         self.shelf.sync_folder("").map_err(WalError::io("sync the folder of", &*self.name))?;
         Ok(manifest)
     }
+}
+
+/// A backup that can't do without what is damaged.
+fn broken(gap: &Gap) -> WalError {
+    let name = segment_name(gap.segment);
+    damaged(&name, gap.offset.into(), gap.first.unwrap_or_default(), "a damaged frame")
 }

@@ -6,24 +6,28 @@
 //! log 00c0ffee00c0ffee
 //! created_ms 1795256100000
 //! position 3 81920 4712
+//! skipped 1 40960 45056 310 322
 //! file 9f86d081... 67108864 00000001.seg
 //! ...
 //! seal 2c26b46b...
 //! ```
 //!
 //! The position is segment, offset and number of the first record that is not in the backup. The
-//! seal is the SHA-256 of all lines above.
+//! seal is the SHA-256 of all lines above. A `skipped` line names a damaged part of a segment that
+//! no message needs: segment, first byte, first byte behind it, first record (`-` where that is not
+//! known), first record behind it. A manifest without such lines has version 1, one with them 2.
 
 use std::fmt::Write;
 
 use sha2::{Digest, Sha256};
 
-use crate::backup::{BackupError, damaged, name};
+use crate::backup::{BackupError, Gap, damaged, name};
 use crate::format::{Position, Sequence, segment_number};
 
 /// The file that makes a folder a backup.
 pub const MANIFEST: &str = "manifest";
-const VERSION: u16 = 1;
+/// The first version says nothing of what was left out.
+const VERSION: u16 = 2;
 
 /// One file of a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct BackupManifest {
     pub created_ms: u64,
     /// It holds every record before this place and none behind it.
     pub position: Position,
+    /// Damaged parts of the log that no message needs; lost frames stand in their place.
+    pub skipped: Vec<Gap>,
     pub(crate) files: Vec<Listed>,
 }
 
@@ -59,14 +65,18 @@ impl BackupManifest {
     }
 
     pub(crate) fn encode(&self) -> String {
-        let Self { name, log_id, created_ms, position, files } = self;
+        let Self { name, log_id, created_ms, position, skipped, files } = self;
+        let version = if skipped.is_empty() { 1 } else { VERSION };
         let Position { segment, offset, next } = position;
         let mut out = format!(
-            "sluice-backup {VERSION}\nname {name}\nlog {log_id:016x}\ncreated_ms {created_ms}\n\
+            "sluice-backup {version}\nname {name}\nlog {log_id:016x}\ncreated_ms {created_ms}\n\
              position {segment} {offset} {next}\n"
         );
+        // Writing to a string can't fail.
+        for gap in skipped {
+            let _ = writeln!(out, "skipped {}", gap.encode());
+        }
         for Listed { path, len, sha256 } in files {
-            // Writing to a string can't fail.
             let _ = writeln!(out, "file {} {len} {path}", hex(sha256));
         }
         let seal = hex(&Sha256::digest(&out));
@@ -104,8 +114,13 @@ impl BackupManifest {
             offset: place.next()?.parse().ok()?,
             next: Sequence(place.next()?.parse().ok()?),
         };
+        let mut lines = lines.peekable();
+        let mut skipped = Vec::new();
+        while let Some(line) = lines.next_if(|line| line.starts_with("skipped ")) {
+            skipped.push(Gap::decode(line.strip_prefix("skipped ")?)?);
+        }
         let files = lines.map(listed).collect::<Option<Vec<_>>>()?;
-        Some(Self { name: called, log_id, created_ms, position, files })
+        Some(Self { name: called, log_id, created_ms, position, skipped, files })
     }
 }
 
@@ -145,6 +160,7 @@ mod tests {
             log_id: 0xc0ff_ee00,
             created_ms: 1_795_256_100_000,
             position: Position { segment: 3, offset: 81_920, next: Sequence(4712) },
+            skipped: Vec::new(),
             files: vec![file("00000001.seg"), file("checkpoints/00000002.image")],
         }
     }
@@ -156,6 +172,12 @@ mod tests {
             text.starts_with("sluice-backup 1\nname 20261121T101500Z-4711\nlog 00000000c0ffee00")
         );
         assert_eq!(BackupManifest::decode(text.as_bytes()).unwrap(), manifest());
+        let first = Some(Sequence(310));
+        let gap = Gap { segment: 1, offset: 40_960, end: 45_056, first, next: Sequence(322) };
+        let manifest = BackupManifest { skipped: vec![gap, gap], ..manifest() };
+        let text = manifest.encode();
+        assert!(text.starts_with("sluice-backup 2\n"));
+        assert_eq!(BackupManifest::decode(text.as_bytes()).unwrap(), manifest);
     }
 
     #[test]
@@ -183,8 +205,8 @@ mod tests {
 
     #[test]
     fn a_later_version_is_named() {
-        let text = manifest().encode().replacen("backup 1", "backup 2", 1);
+        let text = manifest().encode().replacen("backup 1", "backup 3", 1);
         let refused = BackupManifest::decode(text.as_bytes());
-        assert!(matches!(refused, Err(BackupError::Version { found: 2, known: 1 })));
+        assert!(matches!(refused, Err(BackupError::Version { found: 3, known: 2 })));
     }
 }

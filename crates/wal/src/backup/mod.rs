@@ -18,6 +18,7 @@
 //! without us, and whoever keeps the one line that seals the manifest knows of every later change.
 
 mod copy;
+mod gap;
 mod manifest;
 mod name;
 mod out;
@@ -31,6 +32,7 @@ use thiserror::Error;
 use crate::error::WalError;
 
 pub use copy::{Backup, BackupStep};
+pub use gap::Gap;
 pub use manifest::{BackupManifest, MANIFEST};
 pub use restore::NewLife;
 pub use shelf::Shelf;
@@ -59,7 +61,7 @@ pub enum BackupError {
         known: u16,
     },
     /// There is too little room for it.
-    #[error("{needed} bytes are needed, and {free} are free of which {kept} are kept free")]
+    #[error("{needed} bytes are needed, and {free} are free of which {kept} have to stay free")]
     Space {
         /// What it takes, at most.
         needed: u64,
@@ -71,6 +73,17 @@ pub enum BackupError {
     /// The log or the disk refused.
     #[error(transparent)]
     Log(#[from] WalError),
+}
+
+impl BackupError {
+    /// Whether the disk is full, or would be.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Space { .. } => true,
+            Self::Log(error) => error.is_no_space(),
+            Self::Damaged { .. } | Self::None | Self::Version { .. } => false,
+        }
+    }
 }
 
 /// A file of a backup that is not what it was.

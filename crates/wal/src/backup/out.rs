@@ -17,6 +17,7 @@ pub(crate) struct OutFile<F> {
     /// Within the backup.
     path: String,
     len: u64,
+    reserved: u64,
     hash: Sha256,
 }
 
@@ -28,11 +29,12 @@ impl<F: DiskFile> OutFile<F> {
     ) -> Result<Self, WalError> {
         let at = format!("{folder}/{path}");
         let file = disk.create(&at).map_err(WalError::io("create", &*at))?;
-        Ok(Self { file, at, path: path.to_owned(), len: 0, hash: Sha256::new() })
+        Ok(Self { file, at, path: path.to_owned(), len: 0, reserved: 0, hash: Sha256::new() })
     }
 
     /// Reserves the room that it will take: it is missing now or never.
-    pub(crate) fn reserve(&self, len: u64) -> Result<(), WalError> {
+    pub(crate) fn reserve(&mut self, len: u64) -> Result<(), WalError> {
+        self.reserved = len;
         self.file.allocate(len).map_err(WalError::io("allocate", &*self.at))
     }
 
@@ -49,6 +51,10 @@ impl<F: DiskFile> OutFile<F> {
 
     /// Makes all of it safe, and gives what a manifest says about it.
     pub(crate) fn finish(self) -> Result<Listed, WalError> {
+        if self.reserved > self.len {
+            // What was damaged at its end was left out.
+            self.file.truncate(self.len).map_err(WalError::io("shorten", &*self.at))?;
+        }
         self.sync()?;
         Ok(Listed { path: self.path, len: self.len, sha256: self.hash.finalize().into() })
     }

@@ -1,9 +1,10 @@
 //! The whole frames of one segment, one after the other, each continuing the one before.
 
+use crate::backup::Gap;
 use crate::disk::DiskFile;
 use crate::error::WalError;
-use crate::format::{FRAME_HEADER, FrameHeader, SEGMENT_HEADER, Sequence};
-use crate::history::{Entry, Window, seed_at};
+use crate::format::{FILLER, FRAME_HEADER, FrameHeader, FrameKind, SEGMENT_HEADER, Sequence};
+use crate::history::{Entry, Window, headers_from, seed_at};
 
 /// How far one has come.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,50 @@ impl Walk {
         Ok(true)
     }
 
+    /// Where the next frame begins behind something that is none, with its first record; none if
+    /// there is no other one in the segment.
+    pub(crate) fn resume<F: DiskFile>(
+        &self,
+        entry: &Entry<F>,
+    ) -> Result<Option<(u32, Sequence)>, WalError> {
+        let mut found = None;
+        headers_from(entry, self.offset + 1, |offset, header| {
+            let goes_on = self.next.is_none_or(|next| next <= header.first);
+            found = goes_on.then_some((offset, header.first));
+            goes_on
+        })?;
+        Ok(found)
+    }
+
+    /// Goes on behind something that is no frame.
+    pub(crate) fn jump(&mut self, offset: u32, next: Sequence) {
+        (self.offset, self.next, self.chain) = (offset, Some(next), None);
+        self.first = self.first.or(self.next);
+    }
+
+    /// A frame that stands for what is lost in a gap at this place: as long as that if a frame comes
+    /// behind it. Goes on behind it; none if the gap is too short for a frame.
+    pub(crate) fn fill<F: DiskFile>(&mut self, entry: &Entry<F>, gap: &Gap) -> Option<Vec<u8>> {
+        let is_last = u64::from(gap.end) >= entry.limit;
+        let len = (gap.end - gap.offset).checked_sub(FRAME_HEADER as u32);
+        let len = if is_last { 0 } else { len? };
+        let seed = seed_at(&entry.header, self.offset);
+        let payload = vec![FILLER; len as usize];
+        let header = FrameHeader {
+            kind: FrameKind::Lost,
+            len,
+            count: u32::try_from(gap.records()).ok()?,
+            first: gap.first.unwrap_or(gap.next),
+            durable: Sequence(0),
+            time_ms: 0,
+            previous: self.chain.unwrap_or_default(),
+            payload_crc: seed.payload_crc(&payload),
+        };
+        let (bytes, checksum) = header.encode(seed);
+        self.pass(&header, checksum);
+        Some([&bytes[..], &payload].concat())
+    }
+
     fn header<F: DiskFile>(
         &self,
         entry: &Entry<F>,
@@ -70,6 +115,7 @@ impl Walk {
         self.offset += FRAME_HEADER as u32 + header.len;
         self.first = self.first.or(Some(header.first));
         self.next = Some(header.next());
-        self.chain = Some(checksum);
+        // What comes behind lost records continues them, not what stands for them.
+        self.chain = (header.kind != FrameKind::Lost).then_some(checksum);
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{
-    Checkpoints, ChunkKey, FOLDER, Manifest, Place, image_header, image_path, manifest_path,
-    read_place,
+    Checkpoints, ChunkKey, FOLDER, Manifest, Place, each_chunk, image_header, image_path,
+    manifest_path, read_place,
 };
 use crate::disk::Disk;
 use crate::error::WalError;
@@ -33,6 +33,14 @@ impl<D: Disk> Held<D> {
     /// Where replay starts from it.
     pub fn position(&self) -> Position {
         self.manifest.position
+    }
+
+    /// Visits every chunk of it, in the order of the keys.
+    pub(crate) fn for_each<E: From<WalError>>(
+        &self,
+        mut visit: impl FnMut(&ChunkKey, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        each_chunk(&self.disk, &self.manifest, &mut visit)
     }
 
     /// Bytes of its chunks.

@@ -17,6 +17,13 @@ pub struct Space {
     pub free: u64,
 }
 
+impl Space {
+    /// The disk is low with fewer free bytes than this: `disk_low`, but at most an eighth of it.
+    pub fn low_mark(&self, disk_low: u64) -> u64 {
+        disk_low.min(self.total / 8)
+    }
+}
+
 /// A directory of files.
 pub trait Disk: Clone + Send + Sync + fmt::Debug + 'static {
     /// An open file; reading and writing it needs no exclusive access.

@@ -83,6 +83,7 @@ fn backed_up() -> (SimulatedDisk, SimulatedDisk, Promises, BackupManifest) {
     let manifest = loop {
         match backup.step().unwrap() {
             BackupStep::Done(manifest) => break manifest,
+            BackupStep::Damaged(gap) => panic!("{gap}"),
             BackupStep::More => {
                 owner = owner.run(*beside.next().unwrap(), &disk, &mut promises).unwrap();
             }
@@ -302,6 +303,50 @@ fn a_log_that_is_damaged_is_not_backed_up() {
         }
     }
     assert!(refused >= 6, "{refused}");
+}
+
+#[test]
+fn what_is_damaged_under_the_checkpoint_is_offered_to_be_skipped() {
+    let disk = SimulatedDisk::with_faults(1);
+    let mut promises = Promises::default();
+    let mut owner = owner(&disk, &mut promises).unwrap();
+    let (mut skipped, mut refused) = (0, 0);
+    for path in disk.paths().iter().filter(|path| path.ends_with(".seg")) {
+        let Some(used) = disk.bytes(path).iter().rposition(|byte| *byte != 0) else { continue };
+        // In headers and payloads of first, middle and last frames.
+        for byte in [513, 520, 700, used / 2, used].into_iter().filter(|byte| *byte <= used) {
+            disk.flip_bit(path, byte as u64 * 8);
+            let shelf = SimulatedDisk::new();
+            let mut backup = owner.back_up(&shelf, &mut promises).unwrap();
+            let outcome = loop {
+                match backup.step() {
+                    Ok(BackupStep::More) => {}
+                    Ok(BackupStep::Damaged(gap)) => {
+                        assert_eq!(format!("{:08}.seg", gap.segment), *path);
+                        assert!((gap.offset..gap.end).contains(&(byte as u32)), "{byte}: {gap}");
+                        backup.skip().unwrap();
+                    }
+                    Ok(BackupStep::Done(manifest)) => break Ok(manifest),
+                    Err(error) => break Err(error),
+                }
+            };
+            disk.flip_bit(path, byte as u64 * 8);
+            let Ok(manifest) = outcome else {
+                refused += 1;
+                continue;
+            };
+            skipped += manifest.skipped.len();
+            let verified = verify(&shelf, &manifest.name).unwrap();
+            assert_eq!(verified.manifest(), &manifest);
+            let parent = SimulatedDisk::with_faults(3);
+            restore(&verified, &parent).unwrap();
+            let inspection = sluice_wal::inspect(parent.folder("data")).unwrap();
+            assert!(inspection.problem.is_none(), "{path}, {byte}: {:?}", inspection.problem);
+            let lost: u64 = inspection.segments.iter().map(|segment| segment.lost).sum();
+            assert_eq!(lost, manifest.skipped.iter().map(sluice_wal::Gap::records).sum::<u64>());
+        }
+    }
+    assert!(skipped >= 5 && refused >= 2, "{skipped} skipped, {refused} refused");
 }
 
 #[test]

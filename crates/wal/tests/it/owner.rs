@@ -231,7 +231,7 @@ impl Owner {
             self.checkpoint()?;
         }
         let held = self.checkpoints.hold().unwrap();
-        Backup::begin(shelf.clone(), self.log.mark(), held, 1_795_256_100_000)
+        Backup::begin(shelf.clone(), self.log.mark(), held, 1_795_256_100_000, 0)
     }
 
     /// The heads of the records that make a new life of a backup with `last` records.

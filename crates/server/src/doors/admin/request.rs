@@ -51,7 +51,7 @@ fn told(status: &BackupStatus, backups: &Path) -> Value {
         BackupState::Running { done, total } => json!({
             "number": number, "state": "running", "done_bytes": done, "total_bytes": total,
         }),
-        BackupState::Done(BackupDone { name, bytes, last, took, removed }) => json!({
+        BackupState::Done(BackupDone { name, bytes, last, took, skipped, removed }) => json!({
             "number": number,
             "state": "done",
             "name": name,
@@ -59,10 +59,11 @@ fn told(status: &BackupStatus, backups: &Path) -> Value {
             "bytes": bytes,
             "last_record": last,
             "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "skipped": skipped,
             "removed": removed,
         }),
-        BackupState::Failed { reason } => json!({
-            "number": number, "state": "failed", "reason": reason,
+        BackupState::Failed { code, reason } => json!({
+            "number": number, "state": "failed", "code": code.name(), "reason": reason,
         }),
     }
 }
