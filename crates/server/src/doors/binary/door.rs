@@ -92,6 +92,14 @@ impl Door {
         }
     }
 
+    /// Whether the broker owes it answers to receives that wait.
+    pub(crate) fn awaits(&self) -> bool {
+        match self {
+            Self::V1(..) => false,
+            Self::V2(session) => session.awaits(),
+        }
+    }
+
     /// Takes nothing more, and sees to it that the session becomes quiet.
     pub(crate) fn finish(&mut self, requests: &mut std::collections::VecDeque<Request>) {
         match self {

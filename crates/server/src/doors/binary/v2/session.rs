@@ -159,6 +159,11 @@ impl Session {
         self.window.held() > 0
     }
 
+    /// Whether the broker owes it answers to receives that wait.
+    pub(crate) fn awaits(&self) -> bool {
+        !self.waits.is_empty() || self.consumers.fed().next().is_some()
+    }
+
     pub(crate) fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
     }
