@@ -7,7 +7,7 @@ mod publishing;
 
 use bytes::{Bytes, BytesMut};
 use sluice_model::{Level, Qos};
-use sluice_protocol::binary::v2::{Cancel, PublishHead, ServerFrame, SettleHead, Source};
+use sluice_protocol::binary::v2::{Cancel, PublishHead, ServerFrame, SettleHead};
 
 use client::{Client, Got, messages, put_publish};
 
