@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sluice_model::{
     Answer, Carried, Lane, LeaseId, MessageInfo, SessionId, SubscriptionId, Timestamp,
 };
@@ -37,7 +38,7 @@ pub enum Effect {
         /// What must be safe before.
         need: Need,
     },
-    /// Answer a receive with a message once `need` is met.
+    /// Answer a receive with messages once `need` is met.
     Deliver {
         /// Whose request.
         session: SessionId,
@@ -45,8 +46,8 @@ pub enum Effect {
         tag: u64,
         /// Where in the order.
         place: Place,
-        /// What to hand over.
-        handover: Handover,
+        /// What to hand over; at least one.
+        handovers: Vec<Handover>,
         /// What must be safe before.
         need: Need,
     },
@@ -108,16 +109,26 @@ impl Handover {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
     /// In the log, as [`crate::Content`] writes it.
-    Stored(BodyRef),
+    Stored {
+        /// Where.
+        at: BodyRef,
+        /// Its bytes, once somebody has them at hand.
+        bytes: Option<Bytes>,
+    },
     /// In memory only.
     Resident(Arc<Carried>),
 }
 
 impl Body {
+    /// A body in the log, to be read.
+    pub const fn stored(at: BodyRef) -> Self {
+        Self::Stored { at, bytes: None }
+    }
+
     /// Bytes of what the message carries; of a stored body a little more.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Stored(at) => at.len as usize,
+            Self::Stored { at, .. } => at.len as usize,
             Self::Resident(message) => message.bytes(),
         }
     }

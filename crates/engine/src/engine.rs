@@ -644,20 +644,22 @@ impl Engine {
         }
     }
 
+    /// Answers a receive with messages whose weight is counted already.
     pub(crate) fn deliver(
         &mut self,
         effects: &mut Effects,
         to: Asked,
-        handover: Handover,
+        handovers: Vec<Handover>,
         mut need: Need,
     ) {
         let Asked { session, tag, place } = to;
-        let Some(state) = self.sessions.get_mut(&session) else { return };
-        state.out += Reply::delivery_weight(handover.bytes());
+        let Some(state) = self.sessions.get(&session).filter(|_| !handovers.is_empty()) else {
+            return;
+        };
         need.cover(state.need);
         self.wanted.cover(need);
-        self.stats.delivered += 1;
-        effects.push(Effect::Deliver { session, tag, place, handover, need });
+        self.stats.delivered += handovers.len() as u64;
+        effects.push(Effect::Deliver { session, tag, place, handovers, need });
     }
 }
 

@@ -118,12 +118,12 @@ impl Engine {
         let (slot, extra) = queue.slots.get_full(seq).ok_or_else(not_found)?;
         let body = match extra.and_then(|extra| extra.resident.clone()) {
             Some(message) => Body::Resident(message),
-            None => Body::Stored(slot.body()),
+            None => Body::stored(slot.body()),
         };
         let info = Box::new(describe(queue, seq, slot, extra));
         let need = queue.need();
         if let Some(state) = self.sessions.get_mut(&session) {
-            state.out += Reply::WEIGHT_MIN + Reply::delivery_weight(body.bytes());
+            state.out += Reply::peek_weight(body.bytes());
         }
         self.wanted.cover(need);
         turn.effects.push(Effect::Peek { session, tag, info, body, need });

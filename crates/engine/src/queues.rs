@@ -1,10 +1,12 @@
 //! Looking after queues: making, changing, naming and ending them, and single messages in them.
 
 use std::borrow::Cow;
+use std::collections::btree_map;
+use std::ops::Bound;
 
 use sluice_model::{
-    Answer, Code, Level, MessageId, QueueName, QueueNo, QueueRequest, QueueSettings, QueueSummary,
-    Seq, SessionId, Setting, State, Timestamp,
+    Answer, Code, Level, MessageId, QueueKind, QueueName, QueueNo, QueueRequest, QueueSettings,
+    QueueSummary, Seq, SessionId, Setting, State, Timestamp,
 };
 
 use crate::deadlines::Due;
@@ -29,7 +31,9 @@ impl Engine {
                 self.declare(turn, session, name, settings, *update).map(Some)
             }
             QueueRequest::Delete { name, force } => self.delete(turn, name, *force).map(Some),
-            QueueRequest::List { after, limit } => Ok(Some(self.list(after.as_ref(), *limit))),
+            QueueRequest::List { kind, after, limit } => {
+                Ok(Some(self.list(*kind, after.as_ref(), *limit)))
+            }
             QueueRequest::Stats { name } => self.stats_of(turn.now, name).map(Some),
             QueueRequest::Purge { name, what } => self.begin_purge(turn, session, tag, name, *what),
             QueueRequest::Browse { name, filter, after, limit } => {
@@ -183,21 +187,50 @@ impl Engine {
         }
     }
 
-    fn list(&self, after: Option<&QueueName>, limit: u16) -> (Answer, Need) {
-        use std::ops::Bound::{Excluded, Unbounded};
+    fn list(&self, kind: QueueKind, after: Option<&QueueName>, limit: u16) -> (Answer, Need) {
         let limit = usize::from(limit).clamp(1, self.config.batch_max);
-        let from = after.map_or(Unbounded, Excluded);
+        let after = after.map(QueueName::as_str);
+        // The names of subscriptions' queues are those that begin with `$`.
+        let (first, rest) = match kind {
+            QueueKind::Subscription => (self.names_between(after, "$", Some("%")), None),
+            QueueKind::Plain => (
+                self.names_between(after, "", Some("$")),
+                Some(self.names_between(after, "%", None)),
+            ),
+        };
         let mut need = Need::NONE;
         let mut queues = Vec::new();
-        let mut names = self.names.range::<QueueName, _>((from, Unbounded));
+        let mut names = first.chain(rest.into_iter().flatten());
         for (name, no) in names.by_ref().take(limit) {
             let Some(queue) = self.queues.get(no) else { continue };
             need.cover(queue.need());
-            queues.push(QueueSummary { name: name.clone(), counts: queue.counts.by_state });
+            let pattern =
+                queue.identity.pattern.as_ref().map(|pattern| pattern.as_str().to_owned());
+            queues.push(QueueSummary {
+                name: name.clone(),
+                pattern,
+                counts: queue.counts.by_state,
+            });
         }
         let more = names.next().is_some();
         let next = queues.last().filter(|_| more).map(|last| last.name.clone());
         (Answer::Queues { queues, next }, need)
+    }
+
+    /// The names from `from` to before `to`, of which those behind `after`.
+    fn names_between(
+        &self,
+        after: Option<&str>,
+        from: &str,
+        to: Option<&str>,
+    ) -> btree_map::Range<'_, QueueName, QueueNo> {
+        let past = after.is_some_and(|after| to.is_some_and(|to| after >= to));
+        let start = match (after, to) {
+            (_, Some(to)) if past => Bound::Included(to),
+            (Some(after), _) if after >= from => Bound::Excluded(after),
+            _ => Bound::Included(from),
+        };
+        self.names.range::<str, _>((start, to.map_or(Bound::Unbounded, Bound::Excluded)))
     }
 
     /// The place of a message in a queue, and its state.

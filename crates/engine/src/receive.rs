@@ -185,10 +185,12 @@ impl Engine {
     fn grant_all(&mut self, turn: &mut Turn<'_>, to: Asked, no: QueueNo, first: Seq, terms: Terms) {
         let mut seq = first;
         let mut left = terms.max;
+        let (mut handovers, mut need) = (Vec::new(), Need::NONE);
         loop {
             left -= 1;
             let granted = self.grant(turn, to.session, no, seq, terms);
-            let Some((mut handover, need)) = granted else { return };
+            let Some((mut handover, its_need)) = granted else { break };
+            need.cover(its_need);
             let more = left > 0 && !self.holds_too_much(to.session, terms.bound);
             let next = more.then(|| self.next_message(turn, no)).flatten();
             // The place that was kept for an answer is one place.
@@ -197,12 +199,16 @@ impl Engine {
                 to.place == Place::Next && self.has_room(to.session, both + Reply::WEIGHT_MIN)
             });
             handover.more = next.is_some();
-            self.deliver(turn.effects, to, handover, need);
+            if let Some(state) = self.sessions.get_mut(&to.session) {
+                state.out += Reply::delivery_weight(handover.bytes());
+            }
+            handovers.push(handover);
             match next {
                 Some(next) => seq = next,
-                None => return,
+                None => break,
             }
         }
+        self.deliver(turn.effects, to, handovers, need);
     }
 
     /// Gives a consumer a lease of a message that is ready.
@@ -221,7 +227,7 @@ impl Engine {
         let resident = extra.and_then(|extra| extra.resident.clone());
         let body = resident
             .as_ref()
-            .map_or_else(|| Body::Stored(slot.body()), |message| Body::Resident(message.clone()));
+            .map_or_else(|| Body::stored(slot.body()), |message| Body::Resident(message.clone()));
         let deadline = turn.now.after(terms.lease.unwrap_or(queue.rules.lease));
         let handover = Handover {
             subscription: terms.subscription,

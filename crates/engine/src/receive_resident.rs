@@ -112,7 +112,10 @@ impl Engine {
             body: Body::Resident(message),
             more,
         };
-        self.deliver(turn.effects, to, handover, Need::NONE);
+        if let Some(state) = self.sessions.get_mut(&to.session) {
+            state.out += Reply::delivery_weight(handover.bytes());
+        }
+        self.deliver(turn.effects, to, vec![handover], Need::NONE);
     }
 
     /// Answers without a lease; like every answer it waits for what the session did before.

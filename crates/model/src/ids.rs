@@ -1,6 +1,9 @@
 //! Numbers that name things, each a type of its own so that none is taken for another.
 
 use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
 
 /// A queue's internal number; never given to another queue, even after deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +48,28 @@ impl fmt::Display for MessageId {
     }
 }
 
+/// A text is not a message's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("an id of a message is 8 digits from 0 to f, a hyphen, and 16 more")]
+pub struct MessageIdError;
+
+impl FromStr for MessageId {
+    type Err = MessageIdError;
+
+    /// Reads what `Display` writes, and nothing else.
+    fn from_str(text: &str) -> Result<Self, MessageIdError> {
+        let (start, counter) = text.split_once('-').ok_or(MessageIdError)?;
+        let digits =
+            |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if (start.len(), counter.len()) != (8, 16) || !digits(start) || !digits(counter) {
+            return Err(MessageIdError);
+        }
+        let start = u32::from_str_radix(start, 16).map_err(|_| MessageIdError)?;
+        let counter = u64::from_str_radix(counter, 16).map_err(|_| MessageIdError)?;
+        Ok(Self { start, counter })
+    }
+}
+
 /// One consumer's exclusive right to one message; nobody can guess another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId {
@@ -56,4 +81,31 @@ pub struct LeaseId {
     pub generation: Generation,
     /// 64 random bits.
     pub secret: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_as_it_is_written_and_in_no_other_way() {
+        for id in [(0, 0), (1, 2), (u32::MAX, u64::MAX)] {
+            let id = MessageId { start: id.0, counter: id.1 };
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+        let bad = [
+            "",
+            "-",
+            "00000001",
+            "1-2",
+            "00000001-000000000000000A",
+            "+0000001-0000000000000001",
+            "000000001-000000000000001",
+            "00000001-0000000000000001-",
+            "00000001 0000000000000001",
+        ];
+        for text in bad {
+            assert_eq!(text.parse::<MessageId>(), Err(MessageIdError), "{text:?}");
+        }
+    }
 }

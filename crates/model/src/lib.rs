@@ -10,6 +10,7 @@ mod grants;
 mod ids;
 mod message;
 mod names;
+mod near;
 mod queue_answer;
 mod queue_request;
 mod reply;
@@ -25,7 +26,9 @@ pub use command::{
     Receive, Request, SettleMany, Settlement, Source, Subscribe,
 };
 pub use grants::{Action, Grant, GrantError, Grants, Resource, Scope};
-pub use ids::{Generation, LeaseId, MessageId, QueueNo, Seq, SessionId, SubscriptionId};
+pub use ids::{
+    Generation, LeaseId, MessageId, MessageIdError, QueueNo, Seq, SessionId, SubscriptionId,
+};
 pub use message::{
     COST_MAX, DELAY_MAX, Extras, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, KEYS_MAX, Lane,
     Level, Message, MessageError, PRIORITY_DEFAULT, PRIORITY_MAX, Qos,
@@ -34,8 +37,9 @@ pub use names::{
     Client, NAME_BYTES_MAX, NameError, Principal, QueueName, SubscriptionName, TOKENS_MAX, Topic,
     TopicPattern,
 };
+pub use near::nearest;
 pub use queue_answer::{MessageInfo, QueueStats, QueueSummary, StateCounts};
-pub use queue_request::{Filter, Purge, QueueRequest, Redrive};
+pub use queue_request::{Filter, Purge, QueueKind, QueueRequest, Redrive};
 pub use reply::{
     Answer, BlockDelivery, Carried, Delivery, Peeked, Published, PublishedBlock, Refusal, Reply,
 };

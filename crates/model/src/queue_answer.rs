@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    DeadReason, Lane, MessageId, QueueName, QueueSettings, Seq, State, Timestamp, Transition,
+    DeadReason, KEY_BYTES_MAX, KEYS_MAX, Lane, MessageId, NOTE_BYTES_MAX, QueueName, QueueSettings,
+    Seq, State, Timestamp, Transition,
 };
 
 /// A queue in a list.
@@ -12,8 +13,18 @@ use crate::{
 pub struct QueueSummary {
     /// Its name.
     pub name: QueueName,
+    /// What its subscription listens to, if it is one's.
+    pub pattern: Option<String>,
     /// Messages by state.
     pub counts: StateCounts,
+}
+
+impl QueueSummary {
+    /// At least the bytes that any door makes of it: what it says, escaped, and its figures.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = self.name.as_str().len() + self.pattern.as_ref().map_or(0, String::len);
+        256 + 3 * texts
+    }
 }
 
 /// How many messages are in which state.
@@ -107,4 +118,22 @@ pub struct MessageInfo {
     pub dead: Option<(DeadReason, Timestamp)>,
     /// What happened to it last, and when.
     pub last_change: (Transition, Timestamp),
+}
+
+impl MessageInfo {
+    /// At least the bytes that any door makes of it: its texts, of which JSON makes up to six
+    /// bytes of one, and its figures.
+    pub(crate) fn weight(&self) -> usize {
+        let lane = self.lane.as_deref();
+        let group = lane.and_then(|lane| lane.group.as_ref()).map_or(0, |group| group.len());
+        let keys: usize = lane.map_or(0, |lane| lane.keys.iter().map(|key| key.len()).sum());
+        let last_error = self.last_error.as_ref().map_or(0, |text| text.len());
+        Self::FIGURES + 6 * (group + keys + last_error)
+    }
+
+    /// Bytes of everything that has no text of a client's in it.
+    const FIGURES: usize = 768;
+    /// The most that [`MessageInfo::weight`] can be.
+    pub(crate) const WEIGHT_MAX: usize =
+        Self::FIGURES + 6 * ((1 + KEYS_MAX) * KEY_BYTES_MAX + NOTE_BYTES_MAX);
 }

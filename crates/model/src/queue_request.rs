@@ -23,8 +23,10 @@ pub enum QueueRequest {
         /// Even while messages are leased or consumers are there.
         force: bool,
     },
-    /// Name the queues, in the order of their names.
+    /// Name the queues of a kind, in the order of their names.
     List {
+        /// Of which kind.
+        kind: QueueKind,
         /// From the first name behind this one.
         after: Option<QueueName>,
         /// At most so many.
@@ -114,6 +116,15 @@ impl QueueRequest {
             Self::List { .. } => None,
         }
     }
+}
+
+/// What a queue is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QueueKind {
+    /// Messages come to it by its name.
+    Plain,
+    /// It is a durable subscription's: messages come to it through topics alone.
+    Subscription,
 }
 
 /// Which messages a purge deletes.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Block, Code, Difference, Lane, LeaseId, Level, MessageId, MessageInfo, QueueName, QueueStats,
-    QueueSummary, SubscriptionId, Timestamp,
+    Block, Code, Difference, HEADER_BYTES_MAX, HEADERS_MAX, Lane, LeaseId, Level, MessageId,
+    MessageInfo, NAME_BYTES_MAX, QueueName, QueueStats, QueueSummary, SubscriptionId, Timestamp,
 };
 
 /// An answer with the tag of the request that it belongs to.
@@ -290,18 +290,21 @@ impl Reply {
     pub fn weight(&self) -> usize {
         match &self.answer {
             Answer::Delivered(delivery) => Self::delivery_weight(delivery.carried.bytes()),
-            Answer::Peeked(peeked) => {
-                Self::WEIGHT_MIN + Self::delivery_weight(peeked.carried.bytes())
-            }
-            Answer::Refused(refusal) => Self::WEIGHT_MIN + refusal.message.len(),
+            Answer::Peeked(peeked) => Self::peek_weight(peeked.carried.bytes()),
+            Answer::Refused(refusal) => Self::WEIGHT_MIN + 2 * refusal.message.len(),
             Answer::DeliveredBlock(block) => Self::delivery_weight(block.bytes()),
             Answer::PublishedBatch(all) => Self::WEIGHT_MIN * (1 + all.len()),
             Answer::PublishedEach(all) => Self::WEIGHT_MIN * (1 + 2 * all.len()),
             Answer::SettledMany { refused, .. } => Self::settled_weight(refused.len()),
-            Answer::Browsed { messages, .. } => Self::WEIGHT_MIN * (1 + 4 * messages.len()),
-            Answer::Queues { queues, .. } => Self::WEIGHT_MIN * (1 + 3 * queues.len()),
+            Answer::Browsed { messages, .. } => {
+                Self::WEIGHT_MIN + messages.iter().map(MessageInfo::weight).sum::<usize>()
+            }
+            Answer::Queues { queues, .. } => {
+                let next = 3 * NAME_BYTES_MAX;
+                Self::WEIGHT_MIN + next + queues.iter().map(QueueSummary::weight).sum::<usize>()
+            }
             Answer::Differs(differences) => Self::WEIGHT_MIN * (1 + differences.len()),
-            Answer::Stats(_) => Self::WEIGHT_MIN * 16,
+            Answer::Stats(_) => Self::WEIGHT_MIN * 32,
             _ => Self::WEIGHT_MIN,
         }
     }
@@ -312,6 +315,13 @@ impl Reply {
     /// The weight of an answer to many leases of which so many are refused.
     pub const fn settled_weight(refused: usize) -> usize {
         Self::WEIGHT_MIN + refused * Self::WEIGHT_MIN / 4
+    }
+
+    /// The weight of a message that was looked at and carries so many bytes, of which JSON may make
+    /// two of one, and six where they are headers.
+    pub const fn peek_weight(bytes: usize) -> usize {
+        let headers = if bytes < HEADER_BYTES_MAX { bytes } else { HEADER_BYTES_MAX };
+        Self::WEIGHT_MIN * (4 + HEADERS_MAX / 8) + MessageInfo::WEIGHT_MAX + 2 * bytes + 4 * headers
     }
 
     /// The weight of a delivery whose topic and payload have so many bytes together.

@@ -16,6 +16,9 @@ pub enum State {
 }
 
 impl State {
+    /// Every state.
+    pub const ALL: &'static [Self] = &[Self::Ready, Self::Delayed, Self::Leased, Self::Dead];
+
     /// Its name on the wire and in texts.
     pub const fn name(self) -> &'static str {
         match self {

@@ -24,6 +24,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod binary;
+pub mod json;
 pub mod line;
 
 pub use binary::frame::{

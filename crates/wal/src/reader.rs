@@ -12,6 +12,11 @@ use crate::format::{
 };
 use crate::store::{Segment, Store};
 
+/// Bodies that are read at once have gaps of at most so many bytes between them, and take no more
+/// than so many together: what lies in between is read for nothing.
+const GAP_MAX: u64 = 1 << 10;
+const SPAN_MAX: u64 = 256 << 10;
+
 /// Why a body could not be read back.
 #[derive(Debug, Error)]
 pub enum ReadError {
@@ -69,6 +74,40 @@ impl<D: Disk> Reader<D> {
     pub fn read(&self, at: BodyRef, sequence: Sequence) -> Result<Bytes, ReadError> {
         self.pin(at.segment).ok_or(ReadError::Gone(at.segment))?.read(at, sequence)
     }
+
+    /// Reads bodies, those that lie close together at once. Blocks the thread.
+    pub fn read_many(&self, bodies: &[(Sequence, BodyRef)]) -> Vec<Result<Bytes, ReadError>> {
+        let mut all = Vec::with_capacity(bodies.len());
+        let mut rest = bodies;
+        while let Some((_, first)) = rest.first() {
+            let (span, after) = rest.split_at(span_len(rest));
+            match self.pin(first.segment) {
+                Some(pinned) => pinned.read_span(span, &mut all),
+                None => all.extend(span.iter().map(|(_, at)| Err(ReadError::Gone(at.segment)))),
+            }
+            rest = after;
+        }
+        all
+    }
+}
+
+/// How many bodies from the front are read at once.
+fn span_len(bodies: &[(Sequence, BodyRef)]) -> usize {
+    let Some((_, first)) = bodies.first() else { return 0 };
+    let mut end = end_of(*first);
+    let close = |(_, at): &&(Sequence, BodyRef)| {
+        let (offset, its_end) = (u64::from(at.offset), end_of(*at));
+        let is_next = at.segment == first.segment && offset >= end && offset - end <= GAP_MAX;
+        let fits = is_next && its_end - u64::from(first.offset) <= SPAN_MAX;
+        end = if fits { its_end } else { end };
+        fits
+    };
+    1 + bodies.iter().skip(1).take_while(close).count()
+}
+
+/// Where a body ends in its segment.
+fn end_of(at: BodyRef) -> u64 {
+    u64::from(at.offset) + BODY_CHECKSUM as u64 + u64::from(at.len)
 }
 
 impl<D: Disk> Pinned<D> {
@@ -116,19 +155,50 @@ impl<D: Disk> Pinned<D> {
     /// # Errors
     /// The body can't be read or is damaged.
     pub fn read(&self, at: BodyRef, sequence: Sequence) -> Result<Bytes, ReadError> {
-        let len = BODY_CHECKSUM + at.len as usize;
-        let mut buffer = BytesMut::zeroed(len);
+        let mut buffer = BytesMut::zeroed(BODY_CHECKSUM + at.len as usize);
         let io = |source| ReadError::Io { segment: at.segment, source };
         let read = self.segment.file.read_at(at.offset.into(), &mut buffer).map_err(io)?;
+        buffer.truncate(read);
+        self.checked(&buffer.freeze(), at, sequence)
+    }
+
+    /// Reads bodies that lie behind one another, each with its own outcome.
+    fn read_span(&self, span: &[(Sequence, BodyRef)], into: &mut Vec<Result<Bytes, ReadError>>) {
+        let (Some((_, first)), Some((_, last))) = (span.first(), span.last()) else { return };
+        let start = first.offset;
+        // A span is bounded, and a single body by the record that holds it.
+        let mut buffer = BytesMut::zeroed((end_of(*last) - u64::from(start)) as usize);
+        let read = match self.segment.file.read_at(start.into(), &mut buffer) {
+            Ok(read) => read,
+            // Whatever is wrong with one of them, the others may be read by themselves.
+            Err(_) if span.len() > 1 => {
+                into.extend(span.iter().map(|(sequence, at)| self.read(*at, *sequence)));
+                return;
+            }
+            Err(source) => {
+                into.push(Err(ReadError::Io { segment: first.segment, source }));
+                return;
+            }
+        };
+        buffer.truncate(read);
+        let bytes = buffer.freeze();
+        into.extend(span.iter().map(|(sequence, at)| {
+            let rest = bytes.get((at.offset - start) as usize..).unwrap_or_default();
+            self.checked(&bytes.slice_ref(rest), *at, *sequence)
+        }));
+    }
+
+    /// The body that `bytes` begin with.
+    fn checked(&self, bytes: &Bytes, at: BodyRef, sequence: Sequence) -> Result<Bytes, ReadError> {
         let damaged = ReadError::Damaged { sequence, segment: at.segment, offset: at.offset };
-        if read < len {
+        let end = BODY_CHECKSUM + at.len as usize;
+        if bytes.len() < end {
             return Err(damaged);
         }
-        let checksum = u32_at(&buffer, 0);
-        let body = buffer.freeze().slice(BODY_CHECKSUM..);
-        if body_crc(self.log_id, sequence, &[&body]) != checksum {
-            return Err(damaged);
+        let body = bytes.slice(BODY_CHECKSUM..end);
+        match body_crc(self.log_id, sequence, &[&body]) == u32_at(bytes, 0) {
+            true => Ok(body),
+            false => Err(damaged),
         }
-        Ok(body)
     }
 }

@@ -192,6 +192,14 @@ impl<D: Disk> Shared<D> {
         self.reader.read(at, sequence)
     }
 
+    /// The bytes of bodies, in their order.
+    pub(crate) fn read_many(
+        &self,
+        places: &[(Sequence, BodyRef)],
+    ) -> Vec<Result<Bytes, ReadError>> {
+        self.reader.read_many(places)
+    }
+
     /// Where the body of a held message is now, if the lease is still valid.
     pub(crate) fn place_of(&self, lease: &LeaseId) -> Option<(Sequence, BodyRef)> {
         self.core.lock().driver.place_of(lease)

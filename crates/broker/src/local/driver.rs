@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use sluice_engine::{Effect, Effects, EndedBy, Engine, Piece, Place, Progress, Ran, Target};
+use sluice_engine::{Body, Effect, Effects, EndedBy, Engine, Piece, Place, Progress, Ran, Target};
 use sluice_model::{Answer, Client, Code, LeaseId, Refusal, Request, SessionId, Timestamp};
 use sluice_wal::{
     BodyRef, Commit, Committed, Disk, Log, Mark, Position, Reader, Sequence, Space, SyncPolicy,
@@ -194,7 +194,9 @@ impl<D: Disk> Driver<D> {
                 if let Some(mut outbox) = self.outboxes.remove(&session) {
                     self.holding.remove(&session);
                     self.replay.forget(session);
-                    unsent.extend(outbox.drain().filter_map(|parcel| parcel.lease()));
+                    unsent.extend(
+                        outbox.drain().flat_map(|parcel| parcel.leases().collect::<Vec<_>>()),
+                    );
                 }
                 let mut journal = LogJournal::new(&mut self.log, &mut self.scratch);
                 let effects = &mut self.effects;
@@ -342,8 +344,8 @@ impl<D: Disk> Driver<D> {
                 Effect::Reply { session, tag, place, answer, need } => {
                     (session, place, need, Parcel::answer(tag, answer))
                 }
-                Effect::Deliver { session, tag, place, handover, need } => {
-                    (session, place, need, Parcel::handover(tag, handover))
+                Effect::Deliver { session, tag, place, handovers, need } => {
+                    (session, place, need, Parcel::handovers(tag, handovers))
                 }
                 Effect::Peek { session, tag, info, body, need } => {
                     (session, Place::Next, need, Parcel::peek(tag, info, body))
@@ -385,8 +387,10 @@ impl<D: Disk> Driver<D> {
     /// still has in memory come with them.
     pub fn take_released(&mut self) -> std::vec::Drain<'_, (SessionId, Parcel)> {
         for (_, parcel) in &mut self.released {
-            if let Some(at) = parcel.stored() {
-                parcel.resident = self.log.resident(place(at).1);
+            for body in parcel.bodies_mut() {
+                if let Body::Stored { at, bytes } = body {
+                    *bytes = self.log.resident(place(*at).1);
+                }
             }
         }
         self.released.drain(..)

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
 use sluice_engine::{Body, EndedBy, Handover, read_content};
 use sluice_model::{
     Answer, Carried, Code, Delivery, LeaseId, Peeked, Refusal, Reply, Request, SessionId,
@@ -39,35 +38,62 @@ impl<D: Disk> LocalLink<D> {
         Self { shared, session, mailbox, given_back: 0, taken: 0, written: 0, unwritten }
     }
 
-    /// The reply in a parcel; none where its body can't be read and nothing is to be said.
-    fn open_parcel(&mut self, parcel: Parcel) -> Reply {
-        let tag = parcel.tag;
-        let answer = match parcel.content {
-            ParcelContent::Answer(answer) => answer,
-            ParcelContent::Handover(handover) => self.deliver(handover, parcel.resident),
-            ParcelContent::Peek(info, body) => match self.carried(body, parcel.resident, None) {
-                Some(carried) => Answer::Peeked(Box::new(Peeked { info: *info, carried })),
-                None => {
-                    let text = "what the message carries can't be read back";
-                    Answer::Refused(Refusal::new(Code::Internal, text))
+    /// Appends the replies in a parcel.
+    fn open_parcel(&mut self, parcel: Parcel, into: &mut Vec<Reply>) {
+        let Parcel { tag, weight, content } = parcel;
+        let before = self.taken;
+        match content {
+            ParcelContent::Answer(answer) => self.take_reply(Reply { tag, answer }, into),
+            ParcelContent::Handovers(mut handovers) => {
+                self.fetch(&mut handovers);
+                for handover in handovers {
+                    let answer = self.deliver(handover);
+                    self.take_reply(Reply { tag, answer }, into);
                 }
-            },
-        };
-        let reply = Reply { tag, answer };
-        let weight = reply.weight();
+            }
+            ParcelContent::Peek(info, body) => {
+                let answer = match self.carried(body, None) {
+                    Some(carried) => Answer::Peeked(Box::new(Peeked { info: *info, carried })),
+                    None => {
+                        let text = "what the message carries can't be read back";
+                        Answer::Refused(Refusal::new(Code::Internal, text))
+                    }
+                };
+                self.take_reply(Reply { tag, answer }, into);
+            }
+        }
         // The engine counted the stored form, which is never smaller.
-        self.given_back += parcel.weight.saturating_sub(weight);
-        self.taken += weight as u64;
+        self.given_back += weight.saturating_sub((self.taken - before) as usize);
+    }
+
+    fn take_reply(&mut self, reply: Reply, into: &mut Vec<Reply>) {
+        self.taken += reply.weight() as u64;
         if let Answer::Delivered(Delivery { lease: Some(lease), .. }) = &reply.answer {
             self.unwritten.push_back((self.taken, *lease));
         }
-        reply
+        into.push(reply);
     }
 
-    fn deliver(&self, handover: Handover, resident: Option<Bytes>) -> Answer {
+    /// Reads the bodies that are not at hand, neighbours in the log at once. What can't be read
+    /// is left out.
+    fn fetch(&self, handovers: &mut [Handover]) {
+        let missing = handovers.iter_mut().filter_map(|handover| match &mut handover.body {
+            Body::Stored { at, bytes: bytes @ None } => Some((place(*at), bytes)),
+            _ => None,
+        });
+        let (places, into): (Vec<_>, Vec<_>) = missing.unzip();
+        if places.is_empty() {
+            return;
+        }
+        for (bytes, read) in into.into_iter().zip(self.shared.read_many(&places)) {
+            *bytes = read.ok();
+        }
+    }
+
+    fn deliver(&self, handover: Handover) -> Answer {
         let Handover { subscription, lease, deadline, redelivered, attempt, .. } = handover;
         let Handover { failures, lane, body, more, .. } = handover;
-        let Some(carried) = self.carried(body, resident, lease) else {
+        let Some(carried) = self.carried(body, lease) else {
             return Answer::Unreadable { more };
         };
         Answer::Delivered(Delivery {
@@ -84,16 +110,11 @@ impl<D: Disk> LocalLink<D> {
     }
 
     /// What a message carries.
-    fn carried(
-        &self,
-        body: Body,
-        resident: Option<Bytes>,
-        lease: Option<LeaseId>,
-    ) -> Option<Carried> {
+    fn carried(&self, body: Body, lease: Option<LeaseId>) -> Option<Carried> {
         match body {
             Body::Resident(message) => Some((*message).clone()),
-            Body::Stored(at) => {
-                let carried = resident.and_then(|bytes| read_content(&bytes).ok());
+            Body::Stored { at, bytes } => {
+                let carried = bytes.and_then(|bytes| read_content(&bytes).ok());
                 carried.or_else(|| self.read(at, lease))
             }
         }
@@ -130,8 +151,7 @@ impl<D: Disk> Link for LocalLink<D> {
 
     fn take_replies(&mut self, into: &mut Vec<Reply>) {
         for parcel in self.mailbox.take() {
-            let reply = self.open_parcel(parcel);
-            into.push(reply);
+            self.open_parcel(parcel, into);
         }
     }
 
@@ -147,7 +167,7 @@ impl<D: Disk> Link for LocalLink<D> {
 
     fn close(self: Box<Self>, by: ClosedBy) {
         let mut unsent: Vec<LeaseId> = self.unwritten.iter().map(|(_, lease)| *lease).collect();
-        unsent.extend(self.mailbox.take().iter().filter_map(Parcel::lease));
+        unsent.extend(self.mailbox.take().iter().flat_map(Parcel::leases));
         let by = match by {
             ClosedBy::Client => EndedBy::Client,
             ClosedBy::Broker => EndedBy::Broker,

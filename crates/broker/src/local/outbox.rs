@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-use sluice_engine::{Body, BodyRef, Handover, Need, Place, Progress, Ticket};
+use sluice_engine::{Body, Handover, Need, Place, Progress, Ticket};
 use sluice_model::{Answer, LeaseId, MessageInfo, Reply};
 
 /// An answer on its way to a door.
@@ -15,8 +14,6 @@ pub struct Parcel {
     pub weight: usize,
     /// What is in it.
     pub content: ParcelContent,
-    /// The stored body of a message in it, if the log still has it in memory.
-    pub resident: Option<Bytes>,
 }
 
 /// What is in a parcel.
@@ -24,8 +21,8 @@ pub struct Parcel {
 pub enum ParcelContent {
     /// An answer without a message.
     Answer(Answer),
-    /// A message, whose bytes may still be in the log.
-    Handover(Handover),
+    /// Messages, whose bytes may still be in the log.
+    Handovers(Vec<Handover>),
     /// A message that was looked at; likewise.
     Peek(Box<MessageInfo>, Body),
 }
@@ -35,40 +32,38 @@ impl Parcel {
     pub fn answer(tag: u64, answer: Answer) -> Self {
         let reply = Reply { tag, answer };
         let weight = reply.weight();
-        Self { tag, weight, content: ParcelContent::Answer(reply.answer), resident: None }
+        Self { tag, weight, content: ParcelContent::Answer(reply.answer) }
     }
 
-    /// The lease of the delivery in it, if it is one.
-    pub fn lease(&self) -> Option<LeaseId> {
-        match &self.content {
-            ParcelContent::Answer(_) | ParcelContent::Peek(..) => None,
-            ParcelContent::Handover(handover) => handover.lease,
-        }
+    /// A parcel with messages.
+    pub fn handovers(tag: u64, handovers: Vec<Handover>) -> Self {
+        let weights = handovers.iter().map(|handover| Reply::delivery_weight(handover.bytes()));
+        Self { tag, weight: weights.sum(), content: ParcelContent::Handovers(handovers) }
     }
 
     /// A parcel with a message that was looked at.
     pub fn peek(tag: u64, info: Box<MessageInfo>, body: Body) -> Self {
-        let weight = Reply::WEIGHT_MIN + Reply::delivery_weight(body.bytes());
-        Self { tag, weight, content: ParcelContent::Peek(info, body), resident: None }
+        let weight = Reply::peek_weight(body.bytes());
+        Self { tag, weight, content: ParcelContent::Peek(info, body) }
     }
 
-    /// Where the log has what is in it, if it is in the log.
-    pub fn stored(&self) -> Option<BodyRef> {
-        let body = match &self.content {
-            ParcelContent::Answer(_) => return None,
-            ParcelContent::Handover(handover) => &handover.body,
-            ParcelContent::Peek(_, body) => body,
+    /// The leases of the deliveries in it.
+    pub fn leases(&self) -> impl Iterator<Item = LeaseId> {
+        let handovers = match &self.content {
+            ParcelContent::Answer(_) | ParcelContent::Peek(..) => &[][..],
+            ParcelContent::Handovers(handovers) => handovers,
         };
-        match body {
-            Body::Stored(at) => Some(*at),
-            Body::Resident(_) => None,
-        }
+        handovers.iter().filter_map(|handover| handover.lease)
     }
 
-    /// A parcel with a message.
-    pub fn handover(tag: u64, handover: Handover) -> Self {
-        let weight = Reply::delivery_weight(handover.bytes());
-        Self { tag, weight, content: ParcelContent::Handover(handover), resident: None }
+    /// The bodies in it.
+    pub fn bodies_mut(&mut self) -> impl Iterator<Item = &mut Body> {
+        let (handovers, peeked) = match &mut self.content {
+            ParcelContent::Answer(_) => (&mut [][..], None),
+            ParcelContent::Handovers(handovers) => (&mut handovers[..], None),
+            ParcelContent::Peek(_, body) => (&mut [][..], Some(body)),
+        };
+        handovers.iter_mut().map(|handover| &mut handover.body).chain(peeked)
     }
 }
 

@@ -10,6 +10,7 @@ use sluice_broker::local::{
     Access, Driver, Entropy, Housekeeper, Input, LocalConfig, ParcelContent, Restorable, Restored,
     start,
 };
+use sluice_engine::Body;
 use sluice_model::{
     Answer, Client, Code, Command, Confirm, Destination, Extras, Filter, LeaseId, Message,
     MessageInfo, Outcome, Principal, Publish, Qos, QueueName, QueueRequest, QueueSettings, Receive,
@@ -81,7 +82,7 @@ impl World {
         let written = Input::Requests { session, written: weight, requests: &mut requests };
         self.driver.turn(self.now, written).unwrap();
         let [parcel] = &parcels[..] else { panic!("{parcels:?}") };
-        let lease = parcel.lease();
+        let lease = parcel.leases().next();
         match parcel.content.clone() {
             ParcelContent::Answer(answer) => (Some(answer), lease),
             _ => (None, lease),
@@ -188,7 +189,7 @@ impl World {
         let written = parcels.iter().map(|parcel| parcel.weight).sum();
         let input = Input::Requests { session, written, requests: &mut requests };
         self.driver.turn(self.now, input).unwrap();
-        let at = parcels[0].stored().unwrap();
+        let ParcelContent::Peek(_, Body::Stored { at, .. }) = parcels[0].content else { panic!() };
         let place = sluice_wal::BodyRef { segment: at.segment, offset: at.offset, len: at.len };
         let body = reader.read(place, sluice_wal::Sequence(at.sequence)).unwrap();
         format!("{info:?} {body:?}")

@@ -142,7 +142,7 @@ impl Rig {
             assert_eq!(refusal.code, Code::NoSpace);
             return None;
         }
-        Some(parcels.iter().filter_map(Parcel::lease).collect())
+        Some(parcels.iter().flat_map(Parcel::leases).collect())
     }
 
     fn ack(&mut self, lease: LeaseId) -> Option<Code> {

@@ -159,7 +159,7 @@ impl Steady {
             );
         }
         for parcel in self.submit(consumer.session, &mut requests) {
-            consumer.held.extend(parcel.lease());
+            consumer.held.extend(parcel.leases());
         }
         self.consumer = Some(consumer);
     }

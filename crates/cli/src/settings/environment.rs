@@ -5,10 +5,11 @@
 //! `sluice` sets `SLUICE_PORT=tcp://10.0.0.1:5555` and the like. So what can't be understood by its
 //! name, or is such a link, is a warning and not an error.
 
+use sluice_model::nearest;
+
 use super::given::{Given, look_up};
 use super::key::{self, Key};
 use super::kind::Reading;
-use super::near::nearest;
 use super::origin::Origin;
 use super::problem::Problem;
 use super::value::Raw;

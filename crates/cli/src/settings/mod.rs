@@ -21,7 +21,6 @@ mod key;
 mod keys;
 mod kind;
 mod merge;
-mod near;
 mod origin;
 mod problem;
 #[cfg(test)]

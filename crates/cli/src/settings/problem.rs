@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Report};
 
+use sluice_model::nearest;
+
 use super::key::{self, Key};
 use super::keys::SECTIONS;
-use super::near::nearest;
 use super::origin::{Origin, Source};
 
 /// Something wrong, and the places that have to do with it.

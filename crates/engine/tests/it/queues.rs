@@ -3,7 +3,8 @@
 use sluice_engine::Ran;
 use sluice_model::{
     Answer, Code, Command, Confirm, Destination, Extras, Filter, Lane, Level, Message, Outcome,
-    PublishBatch, Purge, QueueRequest, Receive, Seq, SessionId, Source, State, Transition,
+    PublishBatch, Purge, QueueKind, QueueRequest, Receive, Seq, SessionId, Source, State,
+    Transition,
 };
 
 use crate::rig::{FAILED, Rig, Said, config, delay, ms, peer, publish, put, queue, settings, ttl};
@@ -423,13 +424,64 @@ fn a_queue_that_is_deleted_takes_its_messages_and_leaves_nothing() {
     assert_eq!(rig.ack(client, lease), Err(Code::NotFound));
     rig.pass(ms(10_000));
     assert_eq!((rig.engine.live_bytes(), rig.engine.next_deadline()), (0, None));
-    let list = QueueRequest::List { after: None, limit: 10 };
+    let list = QueueRequest::List { kind: QueueKind::Plain, after: None, limit: 10 };
     let Answer::Queues { queues, next } = rig.queue(client, list) else { panic!() };
     assert_eq!((queues.len(), queues[0].name.clone(), next), (1, queue("other"), None));
     // The same name is another queue.
     rig.declare(client, "mail", &[]);
     assert_eq!(rig.ack(client, lease), Err(Code::NotFound));
     assert_eq!(rig.taken(client, "mail"), [""; 0]);
+}
+
+#[test]
+fn a_list_names_the_queues_of_a_kind_page_by_page_in_the_order_of_their_names() {
+    let (mut rig, client) = rig();
+    // Some sort before the broker's own, some behind.
+    let plain = ["\"a\"", "#1", "%", "%a", "jobs", "mail", "~"];
+    for name in plain {
+        rig.declare(client, name, &[]);
+    }
+    for n in 0..3 {
+        rig.named(client, &format!("s{n}"), &format!("orders.{n}"));
+    }
+    rig.unnamed(client, "orders.>");
+    let theirs = ["$sub.s0", "$sub.s1", "$sub.s2", "$v1.11"];
+    for (kind, expected) in [(QueueKind::Plain, &plain[..]), (QueueKind::Subscription, &theirs)] {
+        for limit in 1..=8 {
+            let (mut names, mut patterns, mut after) = (Vec::new(), Vec::new(), None);
+            loop {
+                let list = QueueRequest::List { kind, after, limit };
+                let Answer::Queues { queues, next } = rig.queue(client, list) else { panic!() };
+                assert!(queues.len() <= usize::from(limit));
+                names.extend(queues.iter().map(|queue| queue.name.as_str().to_owned()));
+                patterns.extend(queues.into_iter().filter_map(|queue| queue.pattern));
+                after = next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(names, expected, "{kind:?}, {limit} a page");
+            match kind {
+                QueueKind::Plain => assert!(patterns.is_empty()),
+                QueueKind::Subscription => {
+                    assert_eq!(patterns, ["orders.0", "orders.1", "orders.2", "orders.>"]);
+                }
+            }
+        }
+        // A cursor that names a queue of the other kind, or one that is gone.
+        for (at, after) in [(0, "!"), (2, "$sub.a"), (2, "$v1.99"), (3, "%"), (6, "z")] {
+            let after = Some(queue(after));
+            let list = QueueRequest::List { kind: QueueKind::Plain, after, limit: 1 };
+            let Answer::Queues { queues, .. } = rig.queue(client, list) else { panic!() };
+            assert_eq!(queues[0].name.as_str(), plain[at]);
+        }
+        let past = QueueRequest::List {
+            kind: QueueKind::Subscription,
+            after: Some(queue("jobs")),
+            limit: 1,
+        };
+        assert_eq!(rig.queue(client, past), Answer::Queues { queues: vec![], next: None });
+    }
 }
 
 #[test]

@@ -347,28 +347,36 @@ impl Rig {
                     let (carried, _) = self.carried(&body);
                     let peeked = Box::new(sluice_model::Peeked { info: *info, carried });
                     let said = Said::Answer(Answer::Peeked(peeked));
-                    let weight = Reply::WEIGHT_MIN + Reply::delivery_weight(body.bytes());
+                    let weight = Reply::peek_weight(body.bytes());
                     (session, Out { tag, place: Some(Place::Next), need, weight, said })
                 }
-                Effect::Deliver { session, tag, place, handover, need } => {
-                    let weight = Reply::delivery_weight(handover.bytes());
-                    let said = Said::Got(self.open_up(&handover));
-                    (session, Out { tag, place: Some(place), need, weight, said })
+                Effect::Deliver { session, tag, place, handovers, need } => {
+                    for handover in &handovers {
+                        let weight = Reply::delivery_weight(handover.bytes());
+                        let said = Said::Got(self.open_up(handover));
+                        let out = Out { tag, place: Some(place), need, weight, said };
+                        self.say(session, out);
+                    }
+                    continue;
                 }
                 Effect::Park { session, ticket, weight } => {
                     let said = Said::Parked(ticket);
                     (session, Out { tag: 0, place: None, need: Need::NONE, weight, said })
                 }
             };
-            if self.drains && out.place.is_some() {
-                self.engine.written(session, out.weight);
-            }
-            self.outs.entry(session).or_default().push_back(out);
+            self.say(session, out);
         }
         // It looks at every message: with many of them now and then is enough.
         if self.engine.queued() < 200 || self.tag.is_multiple_of(64) {
             self.engine.check();
         }
+    }
+
+    fn say(&mut self, session: SessionId, out: Out) {
+        if self.drains && out.place.is_some() {
+            self.engine.written(session, out.weight);
+        }
+        self.outs.entry(session).or_default().push_back(out);
     }
 
     fn open_up(&self, handover: &Handover) -> Got {
@@ -384,7 +392,7 @@ impl Rig {
 
     fn carried(&self, body: &Body) -> (Carried, Option<BodyRef>) {
         match body {
-            Body::Stored(at) => (read_content(&self.tape.body(*at)).unwrap(), Some(*at)),
+            Body::Stored { at, .. } => (read_content(&self.tape.body(*at)).unwrap(), Some(*at)),
             Body::Resident(message) => ((**message).clone(), None),
         }
     }

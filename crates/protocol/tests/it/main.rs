@@ -4,4 +4,5 @@
 
 mod any_bytes;
 mod client;
+mod json;
 mod vectors;

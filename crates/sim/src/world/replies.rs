@@ -90,29 +90,24 @@ impl World {
         client.written += parcel.weight;
         let asked = client.asked.remove(&parcel.tag).ok_or("an answer that nobody asked for")?;
         match (asked, parcel.content) {
-            (Asked::Receive, ParcelContent::Handover(handover)) => {
-                self.handed(at, handover, parcel.resident)
+            (Asked::Receive, ParcelContent::Handovers(handovers)) => {
+                handovers.into_iter().try_for_each(|handover| self.handed(at, handover))
             }
-            (_, ParcelContent::Handover(_) | ParcelContent::Peek(..)) => {
+            (_, ParcelContent::Handovers(_) | ParcelContent::Peek(..)) => {
                 Err("a message came that nobody asked for".into())
             }
             (asked, ParcelContent::Answer(answer)) => self.answered(at, asked, answer),
         }
     }
 
-    fn handed(
-        &mut self,
-        at: usize,
-        handover: Handover,
-        resident: Option<Bytes>,
-    ) -> Result<(), String> {
+    fn handed(&mut self, at: usize, handover: Handover) -> Result<(), String> {
         let run = self.counters.starts;
         let (Some(subscription), Some(lease)) = (ROLES[at].subscription, handover.lease) else {
             return self.copied(at, &handover, run);
         };
         let payload = match &handover.body {
             Body::Resident(message) => Some(message.payload.clone()),
-            Body::Stored(_) => self.read(&handover.body, resident, &lease)?.map(|got| got.payload),
+            Body::Stored { .. } => self.read(&handover.body, &lease)?.map(|got| got.payload),
         };
         let Some(payload) = payload else { return Ok(()) };
         let name = name_of(&payload).ok_or("a payload was changed")?;
@@ -188,15 +183,12 @@ impl World {
 
     /// A message's bytes. None if they can't be read, which sends the message to the dead set, or
     /// if the process died meanwhile.
-    pub(super) fn read(
-        &mut self,
-        body: &Body,
-        resident: Option<Bytes>,
-        lease: &LeaseId,
-    ) -> Result<Option<Carried>, String> {
-        let Body::Stored(at) = body else { return Err("a stored message in memory only".into()) };
-        let decode = |bytes: Bytes| read_content(&bytes).map_err(|error| error.to_string());
-        if let Some(bytes) = resident {
+    pub(super) fn read(&mut self, body: &Body, lease: &LeaseId) -> Result<Option<Carried>, String> {
+        let Body::Stored { at, bytes } = body else {
+            return Err("a stored message in memory only".into());
+        };
+        let decode = |bytes: &Bytes| read_content(bytes).map_err(|error| error.to_string());
+        if let Some(bytes) = bytes {
             return decode(bytes).map(Some);
         }
         let Some(broker) = &self.broker else { return Ok(None) };
@@ -216,7 +208,7 @@ impl World {
         match bytes {
             Ok(Some(bytes)) => {
                 self.counters.read_again += u64::from(failed);
-                decode(bytes).map(Some)
+                decode(&bytes).map(Some)
             }
             Ok(None) => Ok(None),
             Err(_) if self.disk.is_dead() => Ok(None),

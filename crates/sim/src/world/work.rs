@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use sluice_broker::local::{Input, Parcel, ParcelContent};
 use sluice_engine::{Body, EndedBy, Handover};
 use sluice_model::{Answer, Carried, Client as Who, Code, Outcome as Ended, Principal, Published};
@@ -172,31 +171,21 @@ impl World {
         worker.written += parcel.weight;
         let op = worker.asked.remove(&parcel.tag).ok_or("an answer that nobody asked for")?;
         match (parcel.content, &op.what) {
-            (ParcelContent::Handover(handover), What::Receive { bound }) => {
+            (ParcelContent::Handovers(handovers), What::Receive { bound }) => {
                 let bound = *bound;
-                if handover.more {
-                    self.workers[at].asked.insert(parcel.tag, op.clone());
-                }
-                self.came(at, &op, bound, &handover, parcel.resident)
+                handovers.iter().try_for_each(|handover| self.came(at, &op, bound, handover))
             }
             (ParcelContent::Answer(answer), _) => self.worker_answered(&op, answer),
             (content, _) => Err(format!("{:?} was answered by {content:?}", op.what)),
         }
     }
 
-    fn came(
-        &mut self,
-        at: usize,
-        op: &Op,
-        bound: bool,
-        handover: &Handover,
-        resident: Option<Bytes>,
-    ) -> Result<(), String> {
+    fn came(&mut self, at: usize, op: &Op, bound: bool, handover: &Handover) -> Result<(), String> {
         let lease = handover.lease.ok_or("a message of a queue without a lease")?;
         if matches!(handover.body, Body::Resident(_)) {
             return Err("a stored message in memory only".into());
         }
-        let read: Option<Carried> = self.read(&handover.body, resident, &lease)?;
+        let read: Option<Carried> = self.read(&handover.body, &lease)?;
         let Some(carried) = read else {
             // Whoever it was, it may be anywhere now.
             self.history.unread += 1;

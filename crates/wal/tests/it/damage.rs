@@ -1,7 +1,7 @@
 //! Every way in which a small log can be damaged: nothing is silent, nothing is wrong.
 
 use bytes::BufMut;
-use sluice_wal::{Config, Log, Opened, Sequence, SimulatedDisk, WalError};
+use sluice_wal::{BodyRef, Config, Log, Opened, ReadError, Sequence, SimulatedDisk, WalError};
 
 const SEGMENT: &str = "00000001.seg";
 const SECTOR: u64 = 512;
@@ -65,6 +65,63 @@ fn kept(disk: &SimulatedDisk) -> Result<(u64, bool), WalError> {
     })?;
     let told = opened.report.torn_bytes > 0 || opened.report.damaged_checkpoints > 0;
     Ok((last, told))
+}
+
+/// Where every body lies, and the log itself.
+fn bodies(disk: &SimulatedDisk) -> (Vec<(Sequence, BodyRef)>, Log<SimulatedDisk>) {
+    let opened = open(disk).unwrap();
+    let (mut places, mut sequence) = (Vec::new(), 0);
+    opened
+        .replay(|record| {
+            sequence += 1;
+            places.push((Sequence(sequence), record.body));
+            Ok(())
+        })
+        .unwrap();
+    (places, opened.log)
+}
+
+#[test]
+fn bodies_read_at_once_are_those_read_one_by_one_in_any_order() {
+    let disk = log_of(12 << 10);
+    let (mut places, log) = bodies(&disk);
+    let reader = log.reader();
+    let check = |places: &[(Sequence, BodyRef)]| {
+        let all = reader.read_many(places);
+        assert_eq!(all.len(), places.len());
+        for ((sequence, _), read) in places.iter().zip(all) {
+            assert_eq!(read.unwrap(), body_of(sequence.0));
+        }
+    };
+    assert!(places.len() > 20);
+    check(&places);
+    check(&[]);
+    check(&places[3..4]);
+    let some: Vec<_> = places.iter().copied().step_by(3).collect();
+    check(&some);
+    places.reverse();
+    check(&places);
+}
+
+#[test]
+fn a_damaged_body_takes_none_of_its_neighbours_with_it() {
+    let disk = log_of(12 << 10);
+    let (mut places, log) = bodies(&disk);
+    let reader = log.reader();
+    let (_, bad) = places[5];
+    disk.flip_bit(SEGMENT, 8 * (u64::from(bad.offset) + 10));
+    places[7].1.segment = 99;
+    let all = reader.read_many(&places);
+    for (at, ((sequence, _), read)) in places.iter().zip(all).enumerate() {
+        match at {
+            5 => assert!(matches!(read, Err(ReadError::Damaged { .. })), "{at}: {read:?}"),
+            7 => assert!(matches!(read, Err(ReadError::Gone(99))), "{read:?}"),
+            _ => assert_eq!(read.unwrap(), body_of(sequence.0), "{at}"),
+        }
+    }
+    disk.fail_reads_of(Some(".seg"));
+    let failed = reader.read_many(&places[..3]);
+    assert!(failed.iter().all(|read| matches!(read, Err(ReadError::Io { .. }))), "{failed:?}");
 }
 
 fn used(disk: &SimulatedDisk) -> u64 {

@@ -1,10 +1,13 @@
 //! The known name that somebody may have meant.
 
 /// The known name with the fewest letters changed, if it is near enough to be meant.
-pub(crate) fn nearest<'a>(
-    unknown: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+///
+/// ```
+/// use sluice_model::nearest;
+/// assert_eq!(nearest("max_retrys", ["max_retries", "port"]), Some("max_retries"));
+/// assert_eq!(nearest("colour", ["max_retries", "port"]), None);
+/// ```
+pub fn nearest<'a>(unknown: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let unknown = unknown.to_ascii_lowercase();
     known
         .into_iter()
@@ -14,19 +17,19 @@ pub(crate) fn nearest<'a>(
         .map(|(_, known)| known)
 }
 
-/// Levenshtein's distance, row by row.
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (at, a) in from.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = at + 1;
-        for (column, b) in to.bytes().enumerate() {
-            let changed = diagonal + usize::from(a != b);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+/// Edits that turn one name into the other (Levenshtein).
+pub(crate) fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
         }
     }
-    row[to.len()]
+    row[b.len()]
 }
 
 #[cfg(test)]

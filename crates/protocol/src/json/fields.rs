@@ -1,0 +1,175 @@
+//! The fields of a request, each taken by name and checked for what it must be.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use sluice_model::{Code, KEY_BYTES_MAX, MessageId, QueueName, Refusal, nearest};
+
+use super::value::{Json, shortened};
+
+/// The fields that were sent, all of them known.
+pub(super) struct Fields(BTreeMap<String, Json>);
+
+impl Fields {
+    /// Reads an object that has none but the known fields.
+    pub(super) fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
+        let fields = match Json::read(body)? {
+            Json::Object(fields) => fields,
+            other => return Err(bad(format!("the request is {}, not an object", other.kind()))),
+        };
+        match fields.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(unknown) => Err(bad(unknown_name("field", unknown, known))),
+            None => Ok(Self(fields)),
+        }
+    }
+
+    /// Whether the field is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Takes the field, if it is there.
+    pub(super) fn take(&mut self, name: &str) -> Option<Json> {
+        self.0.remove(name)
+    }
+
+    /// A whole number in a range.
+    pub(super) fn whole(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, Refusal> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let Json::Number(number) = &value else {
+            return Err(wrong(name, &value, "a whole number"));
+        };
+        let (min, max) = (range.start(), range.end());
+        match number.as_u64() {
+            Some(number) if range.contains(&number) => Ok(Some(number)),
+            None if !number.is_i64() => {
+                Err(bad(format!("{name} = {number} is not a whole number")))
+            }
+            _ => Err(invalid(format!("{name} = {number} is outside {min} .. {max}"))),
+        }
+    }
+
+    /// A duration in milliseconds.
+    pub(super) fn millis(&mut self, name: &str) -> Result<Option<Duration>, Refusal> {
+        Ok(self.whole(name, 0..=u64::MAX)?.map(Duration::from_millis))
+    }
+
+    /// True or false.
+    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Flag(flag)) => Ok(Some(flag)),
+            Some(other) => Err(wrong(name, &other, "true or false")),
+        }
+    }
+
+    /// A string.
+    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Text(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong(name, &other, "a string")),
+        }
+    }
+
+    /// A string as long as a message's key or group may be.
+    pub(super) fn key(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        let text = self.text(name)?;
+        match text.as_ref().map(String::len) {
+            Some(bytes) if !(1..=KEY_BYTES_MAX).contains(&bytes) => {
+                Err(invalid(format!("{name} has {bytes} bytes, it must have 1 to {KEY_BYTES_MAX}")))
+            }
+            _ => Ok(text),
+        }
+    }
+
+    /// The name of a queue.
+    pub(super) fn queue(&mut self, name: &str) -> Result<Option<QueueName>, Refusal> {
+        let text = self.text(name)?;
+        text.map(|text| QueueName::new(&text).map_err(|error| invalid(format!("{name}: {error}"))))
+            .transpose()
+    }
+
+    /// One of these words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        name: &str,
+        all: &[T],
+        show: impl Fn(T) -> &'static str,
+    ) -> Result<Option<T>, Refusal> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let found = all.iter().copied().find(|one| show(*one) == text);
+        found.map(Some).ok_or_else(|| {
+            let words: Vec<_> = all.iter().map(|one| show(*one)).collect();
+            let (text, words) = (shortened(&text), words.join(", "));
+            invalid(format!("{name} = {text:?} is not one of {words}"))
+        })
+    }
+
+    /// A message's identity.
+    pub(super) fn id(&mut self) -> Result<MessageId, Refusal> {
+        id_of("id", &self.needed("id")?)
+    }
+
+    /// Identities of messages, at most so many.
+    pub(super) fn ids(
+        &mut self,
+        name: &str,
+        max: usize,
+    ) -> Result<Option<Vec<MessageId>>, Refusal> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Json::Array(ids)) if ids.len() > max => {
+                Err(invalid(format!("{name} has {}, at most {max} are allowed", ids.len())))
+            }
+            Some(Json::Array(ids)) => {
+                ids.iter().map(|id| id_of(name, id)).collect::<Result<_, _>>().map(Some)
+            }
+            Some(other) => Err(wrong(name, &other, "an array")),
+        }
+    }
+
+    /// Takes a field that must be there.
+    fn needed(&mut self, name: &str) -> Result<Json, Refusal> {
+        self.take(name).ok_or_else(|| missing(name))
+    }
+}
+
+fn id_of(name: &str, value: &Json) -> Result<MessageId, Refusal> {
+    let Json::Text(text) = value else { return Err(wrong(name, value, "the id of a message")) };
+    text.parse().map_err(|error| invalid(format!("{name} = {:?}: {error}", shortened(text))))
+}
+
+/// The request can't be read.
+pub(super) fn bad(text: String) -> Refusal {
+    Refusal::new(Code::BadRequest, text)
+}
+
+/// A value is none that is possible.
+pub(super) fn invalid(text: String) -> Refusal {
+    Refusal::new(Code::Invalid, text)
+}
+
+/// A field that must be there is not.
+pub(super) fn missing(name: &str) -> Refusal {
+    bad(format!("the field {name} is missing"))
+}
+
+/// A value is of another kind than it must be.
+pub(super) fn wrong(name: &str, found: &Json, expected: &str) -> Refusal {
+    bad(format!("{name} is {}, not {expected}", found.kind()))
+}
+
+/// What is said about a name that nothing has.
+pub(super) fn unknown_name(what: &str, unknown: &str, known: &[&str]) -> String {
+    let unknown = shortened(unknown);
+    match nearest(unknown, known.iter().copied()) {
+        Some(near) => format!("there is no {what} {unknown:?}; did you mean {near}?"),
+        None => format!("there is no {what} {unknown:?}, only {}", known.join(", ")),
+    }
+}
