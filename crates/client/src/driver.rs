@@ -147,13 +147,13 @@ struct Connected {
 
 impl Connected {
     /// Moves bytes until the connection is lost, or nobody needs it.
-    async fn serve(&mut self, shared: &Shared, options: &Options) -> Result<(), Error> {
-        let Self { stream, read, written } = self;
+    async fn serve(self, shared: &Shared, options: &Options) -> Result<(), Error> {
+        let Self { mut stream, mut read, mut written } = self;
         {
             let (from, to) = stream.split();
             tokio::select! {
-                result = reading(from, read, shared) => result?,
-                result = writing(to, written, shared) => result?,
+                result = reading(from, &mut read, shared) => result?,
+                result = writing(to, &mut written, shared) => result?,
                 result = watching(shared, options.silence_max) => result?,
             }
         }

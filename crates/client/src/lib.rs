@@ -27,6 +27,7 @@
 
 mod client;
 mod consumer;
+mod control;
 mod core;
 mod delivery;
 mod driver;
@@ -43,5 +44,9 @@ pub use delivery::Delivery;
 pub use error::{Error, PublishError, Refused};
 pub use options::{Options, OptionsError, Retry};
 pub use publisher::{Confirm, ConfirmBatch, Publish, Publisher};
-pub use sluice_model::{Extras, Lane, Level, Message, MessageId, Outcome, Qos, Timestamp};
+pub use sluice_model::{
+    Extras, Filter, Lane, Level, Message, MessageId, Outcome, Purge, Qos, QueueName, QueueSettings,
+    Redrive, SubscriptionName, Timestamp,
+};
+pub use sluice_protocol::json;
 pub use token::{Token, TokenError};
