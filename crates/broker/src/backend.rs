@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
-use sluice_model::{Client, Code, Refusal, Reply, Request};
+use sluice_model::{Client, Code, Refusal, Reply, Request, Timestamp};
 
 use crate::{BackupStatus, BrokerError, Stats};
 
@@ -28,6 +28,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Opens a session for a client that has shown who it is.
     fn open(&self, client: Client) -> Box<dyn Link>;
+
+    /// What time it is: that of its messages and deadlines.
+    fn now(&self) -> Timestamp;
 
     /// Counters and gauges as they stand.
     fn stats(&self) -> Stats;

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use sluice_model::{Action, Client, Principal, Refusal, Resource};
+use sluice_model::{Action, Client, Principal, Refusal, Resource, Timestamp};
 
 use crate::access::{Access, Directory, Guard};
 use crate::backend::{Backend, Capabilities};
@@ -66,6 +66,11 @@ impl Broker {
     pub fn open(&self, client: Client) -> Session {
         let guard = Guard::new(Arc::clone(&self.access), client.principal.clone());
         Session::new(self.backend.open(client), guard, Arc::clone(&self.memory))
+    }
+
+    /// What time it is: that of messages and deadlines.
+    pub fn now(&self) -> Timestamp {
+        self.backend.now()
     }
 
     /// Counters and gauges as they stand.

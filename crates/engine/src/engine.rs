@@ -206,6 +206,7 @@ impl Engine {
                 self.unsubscribe(turn, session, tag, *subscription);
             }
             Command::Receive(receive) => return self.receive(turn, session, tag, receive),
+            Command::Withdraw { receive } => self.withdraw(turn, session, *receive),
             Command::Ack { lease, confirm } => {
                 self.settle(turn, session, tag, lease, How::Ack, *confirm);
             }

@@ -291,7 +291,7 @@ impl Engine {
     pub(crate) fn has_room_for(&self, parked: &Parked, bytes: usize) -> bool {
         let weight = Reply::delivery_weight(bytes);
         let state = self.sessions.get(&parked.session);
-        state.is_some_and(|s| s.has_room_for_waiting(weight, self.config.session_out_max))
+        state.is_some_and(|state| state.has_room(weight, self.config.session_out_max))
     }
 
     /// Lets the others pass until the session has taken more of what is on its way to it.
@@ -332,6 +332,18 @@ impl Engine {
     pub(crate) fn end_wait(&mut self, turn: &mut Turn<'_>, from: Listener, ticket: Ticket) {
         if let Some(Parked { session, tag, place, .. }) = self.unpark(from, ticket) {
             self.answer_empty(turn, Asked { session, tag, place }, from);
+        }
+    }
+
+    /// Answers a session's receives with this tag that wait as long as they like.
+    pub(crate) fn withdraw(&mut self, turn: &mut Turn<'_>, session: SessionId, tag: u64) {
+        let Some(state) = self.sessions.get(&session) else { return };
+        let waiting: Vec<_> = state.waiting.iter().copied().collect();
+        for (from, ticket) in waiting {
+            let parked = self.parked_mut(from).and_then(|parked| parked.get(ticket));
+            if parked.is_some_and(|parked| parked.tag == tag && parked.until.is_some()) {
+                self.end_wait(turn, from, ticket);
+            }
         }
     }
 

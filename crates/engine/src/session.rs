@@ -47,13 +47,9 @@ impl Session {
     }
 
     /// Whether a reply of this weight may be made: there is room, or nothing else is on its way.
+    /// What is kept for receives that wait does not count: it may wait as long as they do, and
+    /// there is room looked for again when they are answered.
     pub(crate) fn has_room(&self, weight: usize, out_max: usize) -> bool {
-        self.out == 0 || self.out + weight <= out_max
-    }
-
-    /// The same for a receive that waited: what is kept for others like it does not count, or
-    /// they would keep the room from each other.
-    pub(crate) fn has_room_for_waiting(&self, weight: usize, out_max: usize) -> bool {
         let out = self.out.saturating_sub(self.reserved);
         out == 0 || out + weight <= out_max
     }

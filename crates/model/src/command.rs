@@ -34,6 +34,11 @@ pub enum Command {
     },
     /// Take the next messages, if there are any.
     Receive(Receive),
+    /// Answer a receive of this session now, if it still waits. Says nothing itself.
+    Withdraw {
+        /// The tag of the receive.
+        receive: u64,
+    },
     /// Settle a delivery: it has been dealt with.
     Ack {
         /// The lease that came with the delivery.

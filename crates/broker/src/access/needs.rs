@@ -31,6 +31,7 @@ pub(super) fn needed<'a>(command: &'a Command, mut need: impl FnMut(Need<'a>)) {
         },
         Command::Queue(request) => need(to_look_after(request)),
         Command::Unsubscribe { .. }
+        | Command::Withdraw { .. }
         | Command::Ack { .. }
         | Command::Nack { .. }
         | Command::Extend { .. }

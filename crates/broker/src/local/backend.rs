@@ -420,6 +420,10 @@ impl<D: Disk> Backend for LocalBackend<D> {
         Box::new(LocalLink::new(Arc::clone(&self.shared), session, mailbox))
     }
 
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
     fn stats(&self) -> Stats {
         self.shared.core.lock().stats()
     }

@@ -87,7 +87,7 @@ impl Demand {
             | Command::Nack { .. }
             | Command::Extend { .. }
             | Command::SettleMany(_) => Self::Settle,
-            Command::Fence | Command::Refused(_) => Self::Nothing,
+            Command::Withdraw { .. } | Command::Fence | Command::Refused(_) => Self::Nothing,
         }
     }
 }

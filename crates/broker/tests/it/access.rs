@@ -9,7 +9,8 @@ use sluice_broker::{
 };
 use sluice_model::{
     Action, Answer, Client, Code, Command, Confirm, Destination, Grants, Message, Principal,
-    Publish, Qos, Reply, Request, Resource, Subscribe, SubscriptionId, Topic, TopicPattern,
+    Publish, Qos, Reply, Request, Resource, Subscribe, SubscriptionId, Timestamp, Topic,
+    TopicPattern,
 };
 
 /// A backend that does as it is asked and notes what that was.
@@ -30,6 +31,10 @@ impl Backend for Recorder {
 
     fn open(&self, _: Client) -> Box<dyn Link> {
         Box::new(RecorderLink { recorder: self.clone(), replies: Vec::new() })
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::EPOCH
     }
 
     fn stats(&self) -> Stats {

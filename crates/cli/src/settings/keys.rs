@@ -99,6 +99,9 @@ sections! {
         frame_max: Bytes => server.frame_max;
         /// Longest line of the line door
         max_line_bytes: Bytes => server.max_line_bytes;
+        /// Most unsettled deliveries of one connection that speaks version 2 of the binary protocol;
+        /// `v1_max_in_flight` bounds it too
+        max_in_flight: Count => server.max_in_flight;
         /// Most unsettled deliveries of one connection
         v1_max_in_flight: Count
             => server.v1_max_in_flight & local.engine.session_leases_max;
@@ -209,7 +212,7 @@ sections! {
         /// How long a named subscription without a consumer lives; 0 for ever
         inactive_expiry: Time => local.engine.queue.inactive_expiry;
         /// Most messages of a batch, and most that one receive takes
-        batch_max: Count => local.engine.batch_max;
+        batch_max: Count => server.batch_max & local.engine.batch_max;
         /// Most bytes of a batch
         batch_bytes_max: Bytes => local.engine.batch_bytes_max;
         /// Longest life of a lease, extensions included

@@ -21,7 +21,7 @@ use crate::counters::Counters;
 use crate::places::CapBy;
 
 pub use admin::SocketPath;
-pub(crate) use output::Output;
+pub(crate) use output::{COPY_MAX, Output};
 pub(crate) use wire::{BufferPool, Fill, Wire, until};
 
 /// What every connection of this process shares.

@@ -14,7 +14,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// A message up to this is copied: a copy costs less than a segment.
-const COPY_MAX: usize = 4 * 1024;
+pub(crate) const COPY_MAX: usize = 4 * 1024;
 /// Segments handed to one write.
 pub(crate) const SLICES_MAX: usize = 64;
 

@@ -143,6 +143,10 @@ impl Backend for Fake {
         Box::new(FakeLink { fake: self.clone(), id, client, outbox, used: 0 })
     }
 
+    fn now(&self) -> Timestamp {
+        Timestamp::EPOCH
+    }
+
     fn stats(&self) -> Stats {
         Stats::default()
     }

@@ -25,13 +25,13 @@ fn broker(data: &Path) -> Broker {
     Broker::new(LocalBackend::open(disk, &local, wall, entropy, true).unwrap().0)
 }
 
-async fn stop(server: Running<Broker>) {
+pub(crate) async fn stop(server: Running<Broker>) {
     let broker = server.fake.clone();
     server.stop().await;
     broker.stop().unwrap();
 }
 
-async fn start(data: &Path) -> Running<Broker> {
+pub(crate) async fn start(data: &Path) -> Running<Broker> {
     let broker = broker(data);
     start_on(config(), broker.clone(), broker).await
 }

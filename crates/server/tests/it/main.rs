@@ -4,6 +4,7 @@
 mod access;
 mod admin;
 mod client;
+mod client2;
 mod doors;
 mod fake;
 mod hostile;
@@ -13,3 +14,4 @@ mod local;
 mod memory;
 mod running;
 mod version1;
+mod version2;

@@ -131,6 +131,11 @@ impl<'a> ReceiptWriter<'a> {
         fits
     }
 
+    /// How many messages it is about by now.
+    pub fn count(&self) -> u16 {
+        self.0.count()
+    }
+
     /// Ends the frame and says how many messages it is about; one without any leaves nothing
     /// behind.
     pub fn finish(self, more: bool) -> u16 {

@@ -1,4 +1,4 @@
-//! Drives the socket of one version 1 client.
+//! Drives the socket of one client, of whichever version.
 //!
 //! ```text
 //! read all there is -> decode it all -> one submit -> take replies -> one write -> wait
@@ -17,7 +17,9 @@ use sluice_model::{Client, Principal, Reply, Request};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::session::{Io, Limits, Session, Tally, Wants};
+use super::common::{Io, Limits, Tally, Wants};
+use super::door::Door;
+use super::v2;
 use crate::auth::KeyHash;
 use crate::doors::wire::{Fill, noting_wait, until};
 use crate::doors::{Ended, Notices, Peer, Shared, Wire};
@@ -69,7 +71,7 @@ struct Connection<'a> {
     shared: &'a Shared,
     peer: Peer,
     wire: Wire,
-    session: Session,
+    door: Door,
     link: Link,
     /// The keys by which that was decided: how many times they had been replaced.
     keys_seen: u64,
@@ -79,6 +81,8 @@ struct Connection<'a> {
     requests: VecDeque<Request>,
     replies: Vec<Reply>,
     notices: Notices,
+    /// Why it ends once the client has settled what it holds.
+    parting: Option<Ended>,
     /// Why it takes nothing more, once it doesn't.
     leaving: Option<Ended>,
     ready_by: Option<Instant>,
@@ -101,6 +105,13 @@ pub(crate) async fn serve(
         in_flight_max: config.v1_max_in_flight,
         out_max: config.out_max_bytes,
     };
+    let v2 = v2::Limits {
+        frame_max: config.frame_max,
+        message_max: config.max_message_bytes,
+        batch_max: config.batch_max,
+        in_flight_max: config.max_in_flight,
+        out_max: config.out_max_bytes,
+    };
     // Before the keys: if they are replaced in between, that is noticed.
     let keys_seen = notices.now().keys;
     let open = shared.keys().is_open();
@@ -108,7 +119,7 @@ pub(crate) async fn serve(
         shared,
         peer,
         wire,
-        session: Session::new(limits, open),
+        door: Door::new(limits, v2, open),
         link: Link { session: None, by: ClosedBy::Broker },
         keys_seen,
         let_in: if open { LetIn::Anyone } else { LetIn::NotYet },
@@ -117,6 +128,7 @@ pub(crate) async fn serve(
         requests: VecDeque::new(),
         replies: Vec::new(),
         notices,
+        parting: None,
         leaving: None,
         ready_by,
         stalled_since: None,
@@ -144,7 +156,7 @@ impl Connection<'_> {
             if !self.is_welcome(notice) {
                 return Ok(Ended::Revoked);
             }
-            if self.leaving.is_none() && notice.draining {
+            if self.leaving.is_none() && self.parting.is_none() && notice.draining {
                 self.drain().await?;
             }
             let held_back = !self.requests.is_empty();
@@ -162,6 +174,7 @@ impl Connection<'_> {
                 }
                 self.submit();
             }
+            let all_taken = self.requests.is_empty();
             let replies = self.collect();
             if std::mem::take(&mut woken) && replies == 0 {
                 empty_wakes += 1;
@@ -176,11 +189,14 @@ impl Connection<'_> {
             if self.is_done() {
                 return Ok(self.leaving.unwrap_or(Ended::Refused));
             }
-            let all_taken = self.requests.is_empty();
             let no_room = !all_taken || wants == Wants::Room && !held_back;
             // What was held back is taken now, perhaps without a reply that would wake us: what
             // came after it has not been looked at yet.
             if held_back && all_taken || sent && no_room {
+                continue;
+            }
+            // Replies made new requests, or what was sent did.
+            if all_taken && (!self.requests.is_empty() || self.ask()) {
                 continue;
             }
             self.release();
@@ -199,14 +215,21 @@ impl Connection<'_> {
         if !self.requests.is_empty() {
             return Wants::Room;
         }
+        self.door.set_now(|| self.shared.broker.now());
         let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
-        let wants = self.session.receive(&mut self.wire.input, &mut io);
-        if self.session.is_ready() {
+        let wants = self.door.receive(&mut self.wire.input, &mut io);
+        if self.door.is_ready() {
             self.ready_by = None;
         }
         let understood = matches!(wants, Wants::Bytes | Wants::Nothing);
-        if understood && (self.leaving.is_some() || self.session.is_over()) {
-            self.session.finish(&mut self.requests);
+        if understood
+            && let Some(why) = self.parting
+            && !self.door.holds()
+        {
+            self.leave(why);
+        }
+        if understood && (self.leaving.is_some() || self.door.is_over()) {
+            self.door.finish(&mut self.requests);
             self.leave(self.leaving.unwrap_or(Ended::Refused));
         }
         wants
@@ -232,10 +255,10 @@ impl Connection<'_> {
         let Some(link) = &mut self.link.session else { return 0 };
         link.take_replies(&mut self.replies);
         let count = self.replies.len();
-        for reply in self.replies.drain(..) {
-            let weight = reply.weight();
-            self.session.reply(reply, &mut self.wire.output);
-            self.wire.output.mark(weight);
+        if count > 0 {
+            self.door.set_now(|| self.shared.broker.now());
+            let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+            self.door.reply(&mut self.replies, &mut io);
         }
         count
     }
@@ -260,23 +283,24 @@ impl Connection<'_> {
     }
 
     fn is_done(&self) -> bool {
-        self.session.is_over()
-            && self.session.is_quiet()
+        self.door.is_over()
+            && self.door.is_quiet()
             && self.requests.is_empty()
             && self.wire.output.unsent() == 0
     }
 
     async fn event(&mut self, room: bool) -> io::Result<Event> {
-        let reads = room && self.leaving.is_none() && !self.session.is_over();
+        let reads = room && self.leaving.is_none() && !self.door.is_over();
         let writes = self.wire.output.unsent() > 0;
         let deadline = self.deadline();
-        let Self { wire, link, notices, leaving, keys_seen, .. } = self;
+        let Self { wire, link, notices, leaving, parting, keys_seen, .. } = self;
         let replies = async {
             match &mut link.session {
                 Some(session) => session.replies().await,
                 None => std::future::pending().await,
             }
         };
+        let drain = leaving.is_none() && parting.is_none();
         // Time first: a client that never stops sending must not outrun it.
         tokio::select! {
             biased;
@@ -284,7 +308,7 @@ impl Connection<'_> {
             readable = wire.stream.readable(), if reads => readable.map(|()| Event::Readable),
             () = replies => Ok(Event::Replies),
             writable = wire.stream.writable(), if writes => writable.map(|()| Event::Writable),
-            () = notices.news(*keys_seen, leaving.is_none()) => Ok(Event::News),
+            () = notices.news(*keys_seen, drain) => Ok(Event::News),
         }
     }
 
@@ -307,34 +331,48 @@ impl Connection<'_> {
             self.shared.counters.first_frame_timeouts.one();
             return Ended::FirstFrameTimeout;
         }
-        self.leaving.unwrap_or(Ended::Refused)
+        self.leaving.or(self.parting).unwrap_or(Ended::Refused)
     }
 
     async fn read(&mut self) -> io::Result<()> {
-        let early = !self.session.is_ready();
+        let early = !self.door.is_ready();
         if self.wire.fill(&self.shared.pool, early).await? == Fill::End {
             self.leave(Ended::ByClient);
         }
         Ok(())
     }
 
-    /// Begins to leave: what was sent before is still answered, new work by a refusal.
+    /// Asks for what may be pushed, now that there may be room for it.
+    fn ask(&mut self) -> bool {
+        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        self.door.ask(&mut io)
+    }
+
+    /// Begins to leave: what was sent before is still answered, new work by a refusal. A client
+    /// that holds deliveries, and can be told, gets the time to settle them.
     async fn drain(&mut self) -> io::Result<()> {
-        self.session.drain();
-        let mut idle = self.session.is_quiet() && self.wire.output.unsent() == 0;
+        let mut idle = self.door.is_quiet() && self.wire.output.unsent() == 0;
         for _ in 0..LAST_READS_MAX {
-            let early = !self.session.is_ready();
+            let early = !self.door.is_ready();
             if self.wire.fill(&self.shared.pool, early).await? != Fill::Bytes {
                 break;
             }
             idle = false;
         }
-        self.leave(Ended::Drained { idle });
+        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        self.door.drain(&mut io);
+        if self.door.holds() {
+            self.parting = Some(Ended::Drained { idle: false });
+            let patience = self.shared.config.drain_timeout;
+            self.leave_by.get_or_insert_with(|| Instant::now() + patience);
+        } else {
+            self.leave(Ended::Drained { idle });
+        }
         Ok(())
     }
 
     fn count(&mut self) {
-        let Tally { frames, refusals, decode_errors, early_frames } = self.session.take_tally();
+        let Tally { frames, refusals, decode_errors, early_frames } = self.door.take_tally();
         let counters = &self.shared.counters;
         counters.frames.add(frames);
         counters.refusals.add(refusals);

@@ -1,11 +1,10 @@
-//! The binary door: frames of version 1.
+//! The binary door: frames of versions 1 and 2, and which of them a connection speaks.
 
-mod codes;
+mod common;
 mod connection;
-mod deliveries;
-mod session;
-#[cfg(test)]
-mod tests;
+mod door;
 mod topics;
+mod v1;
+mod v2;
 
 pub(crate) use connection::serve;

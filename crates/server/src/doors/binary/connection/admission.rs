@@ -29,7 +29,7 @@ impl Connection<'_> {
         }
         let answer = self.admit(key);
         let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
-        self.session.authenticated(answer, &mut io);
+        self.door.authenticated(answer, &mut io);
         None
     }
 

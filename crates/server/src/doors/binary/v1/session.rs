@@ -32,54 +32,16 @@ use tracing::debug;
 
 use super::codes::nack_code;
 use super::deliveries::{Acked, Deliveries};
-use super::topics::Topics;
 use crate::auth::KeyHash;
 use crate::doors::Output;
+use crate::doors::binary::common::{EARLY_LENGTH_MAX, Io, Limits, Tally, Wants};
+use crate::doors::binary::topics::Topics;
 use crate::log::Shown;
 
-/// The greatest length of a frame on a connection that isn't ready.
-const EARLY_LENGTH_MAX: usize = 1_024;
 /// So many requests that are silent when they succeed are followed by a fence, which tells that
 /// they have, so that what they stand for can be forgotten.
 const FENCE_EVERY: usize = 256;
 const UNKNOWN_DELIVERY: &str = "unknown subscription or delivery tag";
-
-/// The bounds of a session.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) frame_max: usize,
-    pub(crate) message_max: usize,
-    pub(crate) in_flight_max: usize,
-    pub(crate) out_max: usize,
-}
-
-/// What a session needs before it can go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wants {
-    /// More bytes: it has understood all there were.
-    Bytes,
-    /// The output to be sent first.
-    Room,
-    /// An answer to whether this is a right key: [`Session::authenticated`].
-    Authenticate(KeyHash),
-    /// Nothing: it is over once what waits has been sent.
-    Nothing,
-}
-
-/// What a session has counted since it was last asked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) frames: u64,
-    pub(crate) refusals: u64,
-    pub(crate) decode_errors: u64,
-    pub(crate) early_frames: u64,
-}
-
-/// Where a session puts what it makes of bytes.
-pub(crate) struct Io<'a> {
-    pub(crate) requests: &'a mut VecDeque<Request>,
-    pub(crate) output: &'a mut Output,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -165,6 +127,16 @@ impl Session {
         }
     }
 
+    /// Whether no keys are configured.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether no HELLO was accepted yet.
+    pub(crate) fn is_unopened(&self) -> bool {
+        self.state == State::Connected
+    }
+
     /// Whether the client is let in.
     pub(crate) fn is_ready(&self) -> bool {
         self.state == State::Ready
@@ -200,22 +172,27 @@ impl Session {
     /// Understands frames from the front of `input` until something else is wanted.
     pub(crate) fn receive(&mut self, input: &mut BytesMut, io: &mut Io<'_>) -> Wants {
         loop {
-            match self.state {
-                State::Over => {
-                    input.clear();
-                    return Wants::Nothing;
-                }
-                State::Asking(_, key) => return Wants::Authenticate(key),
-                _ if io.output.unsent() >= self.limits.out_max => return Wants::Room,
-                _ => {}
-            }
-            let skipped = self.skip.min(input.len());
-            input.advance(skipped);
-            self.skip -= skipped;
-            if self.skip > 0 || !self.receive_one(input, io) {
-                return Wants::Bytes;
+            if let Some(wants) = self.receive_next(input, io) {
+                return wants;
             }
         }
+    }
+
+    /// Understands one frame; what else is wanted first where there is none to understand.
+    pub(crate) fn receive_next(&mut self, input: &mut BytesMut, io: &mut Io<'_>) -> Option<Wants> {
+        match self.state {
+            State::Over => {
+                input.clear();
+                return Some(Wants::Nothing);
+            }
+            State::Asking(_, key) => return Some(Wants::Authenticate(key)),
+            _ if io.output.unsent() >= self.limits.out_max => return Some(Wants::Room),
+            _ => {}
+        }
+        let skipped = self.skip.min(input.len());
+        input.advance(skipped);
+        self.skip -= skipped;
+        (self.skip > 0 || !self.receive_one(input, io)).then_some(Wants::Bytes)
     }
 
     /// Understands one frame; false when it isn't complete.

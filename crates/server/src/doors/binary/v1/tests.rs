@@ -14,8 +14,9 @@ use sluice_protocol::{
     PublishPayload, SubscribePayload, encode_frame, try_decode_frame,
 };
 
-use super::session::{Io, Limits, Session, Wants};
+use super::session::Session;
 use crate::doors::Output;
+use crate::doors::binary::common::{Io, Limits, Wants};
 
 const LIMITS: Limits =
     Limits { frame_max: 1_000_000, message_max: 100, in_flight_max: 100, out_max: 100_000 };

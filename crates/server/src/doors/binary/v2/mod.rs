@@ -1,0 +1,22 @@
+//! Version 2 of the binary protocol.
+//!
+//! ```text
+//! bytes --session--> publishes, consuming, settling --> requests
+//! bytes <--replies-- deliveries, receipts           <-- replies
+//! ```
+
+mod confirms;
+mod consumers;
+mod consuming;
+mod deliveries;
+mod pending;
+mod publishes;
+mod receipts;
+mod replies;
+mod session;
+mod settling;
+#[cfg(test)]
+mod tests;
+mod window;
+
+pub(crate) use session::{Limits, Session};

@@ -1,0 +1,489 @@
+//! One version 2 client as a state machine: bytes in, requests and bytes out; no socket, no clock.
+//!
+//! ```text
+//! connected --HELLO--> greeted --AUTH--> asking --right key--> ready --bad frame--> over
+//!     |                   ^                |
+//!     |                   '---wrong key----'
+//!     '--HELLO, no keys configured--> ready
+//! ```
+//!
+//! What the session answers itself (a refusal of a frame that can't be read) must not overtake a
+//! reply that is due, so it goes behind a fence. Receives that wait, for a RECEIVE or to push, have
+//! tags of their own: their answers come when they come.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Buf, BytesMut};
+use sluice_model::{Code, Command, Published, QueueName, Refusal, Request, Timestamp};
+use sluice_protocol::binary::frame::{
+    FrameDecodeError, HEADER_BYTES, Header, LENGTH_MAX, peek_header_of,
+};
+use sluice_protocol::binary::v1::put_nack;
+use sluice_protocol::binary::v2::{
+    ClientFrame, DecodeError, FrameType, Hello, PROTOCOL_VERSION, TAGS_MAX, TOKEN_BYTES, Welcome,
+    put_consuming, put_error, put_going, put_ok,
+};
+use sluice_protocol::json;
+use tracing::debug;
+
+use super::confirms::Confirms;
+use super::consumers::Consumers;
+use super::consuming::{Opening, Wait};
+use super::pending::{Kind, PUSH_TAGS, Pending, WAIT_TAGS};
+use super::settling::{Settle, put_settled};
+use super::window::Window;
+use crate::auth::KeyHash;
+use crate::doors::Output;
+use crate::doors::binary::common::{EARLY_LENGTH_MAX, Io, Tally, Wants};
+use crate::doors::binary::topics::Topics;
+use crate::log::Shown;
+
+/// So many requests that are silent when they succeed are followed by a fence, which tells that
+/// they have, so that what they stand for can be forgotten. A SETTLE counts for each lease.
+const FENCE_EVERY: usize = 4_096;
+/// What a request counts for at least towards that.
+pub(super) const SILENT_WEIGHT: usize = 16;
+const BROKER: &str = concat!("sluice ", env!("CARGO_PKG_VERSION"));
+
+/// The bounds of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) frame_max: usize,
+    pub(crate) message_max: usize,
+    pub(crate) batch_max: usize,
+    pub(crate) in_flight_max: usize,
+    pub(crate) out_max: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Connected,
+    Greeted,
+    /// An AUTH with this id waits to hear whether its key is right.
+    Asking(u64, KeyHash),
+    Ready,
+    Over,
+}
+
+/// An answer that the broker has no part in.
+#[derive(Debug)]
+pub(super) enum Local {
+    Ok,
+    Consuming(u64),
+    /// SETTLED of no lease: they were settled before.
+    Settled {
+        tokens: bool,
+    },
+    Refused(Refusal),
+}
+
+/// One client of version 2.
+pub(crate) struct Session {
+    pub(super) limits: Limits,
+    state: State,
+    /// No keys are configured: everyone is let in.
+    open: bool,
+    /// An AUTH was accepted.
+    authenticated: bool,
+    pub(super) draining: bool,
+    /// Bytes still to come of a frame that was refused by its length.
+    skip: usize,
+    /// The greatest length of a frame that the client takes.
+    pub(super) length_max: usize,
+    pub(super) now: Timestamp,
+    pub(super) pending: Pending,
+    pub(super) local: VecDeque<Local>,
+    pub(super) opening: VecDeque<Opening>,
+    pub(super) settles: VecDeque<Settle>,
+    silent: usize,
+    /// RECEIVEs that wait, by their tags.
+    pub(super) waits: BTreeMap<u64, Wait>,
+    pub(super) last_wait: u64,
+    pub(super) consumers: Consumers,
+    pub(super) window: Window,
+    pub(super) confirms: Confirms,
+    /// What became of the first messages of the PUBLISH that is being answered.
+    pub(super) parts: Vec<Result<Published, Refusal>>,
+    pub(super) topics: Topics,
+    pub(super) last_queue: Option<QueueName>,
+    pub(super) tally: Tally,
+}
+
+impl Session {
+    /// A session that waits for its HELLO.
+    pub(crate) fn new(limits: Limits, open: bool, tally: Tally) -> Self {
+        Self {
+            limits,
+            state: State::Connected,
+            open,
+            authenticated: false,
+            draining: false,
+            skip: 0,
+            length_max: LENGTH_MAX,
+            now: Timestamp::EPOCH,
+            pending: Pending::default(),
+            local: VecDeque::new(),
+            opening: VecDeque::new(),
+            settles: VecDeque::new(),
+            silent: 0,
+            waits: BTreeMap::new(),
+            last_wait: WAIT_TAGS,
+            consumers: Consumers::default(),
+            window: Window::new(limits.in_flight_max),
+            confirms: Confirms::default(),
+            parts: Vec::new(),
+            topics: Topics::default(),
+            last_queue: None,
+            tally,
+        }
+    }
+
+    /// Whether the client is let in.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    /// Whether it takes nothing more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// Whether every request has been answered, as far as is known.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.pending.is_empty() && self.waits.is_empty()
+    }
+
+    /// Whether the client holds deliveries that it may settle.
+    pub(crate) fn holds(&self) -> bool {
+        self.window.held() > 0
+    }
+
+    pub(crate) fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// What time it is for the broker.
+    pub(crate) fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
+    /// Refuses new work from now on; what is in flight is still settled.
+    pub(crate) fn drain(&mut self, io: &mut Io<'_>) {
+        self.draining = true;
+        self.withdraw_all(io.requests);
+        if self.is_ready() {
+            let text = "the broker drains";
+            io.output.write(|out| put_going(out, text));
+        }
+    }
+
+    /// Takes nothing more, and sees to it that the session becomes quiet.
+    pub(crate) fn finish(&mut self, requests: &mut VecDeque<Request>) {
+        if self.state != State::Over || !self.draining {
+            self.draining = true;
+            self.withdraw_all(requests);
+        }
+        self.state = State::Over;
+        if self.pending.ends_silent() {
+            let (kind, fence) = Kind::FENCE;
+            self.push(requests, 0, kind, fence);
+        }
+    }
+
+    /// Ends the receives that wait.
+    fn withdraw_all(&mut self, requests: &mut VecDeque<Request>) {
+        let waits = self.waits.keys().copied();
+        let pushes = self.consumers.fed().map(|number| PUSH_TAGS + number);
+        for receive in waits.chain(pushes).collect::<Vec<_>>() {
+            self.withdraw(requests, receive);
+        }
+    }
+
+    /// Ends the receive with this tag, if it waits.
+    pub(super) fn withdraw(&mut self, requests: &mut VecDeque<Request>, receive: u64) {
+        self.push(requests, 0, Kind::Own { silent: true }, Command::Withdraw { receive });
+    }
+
+    /// Understands frames from the front of `input` until something else is wanted.
+    pub(crate) fn receive(&mut self, input: &mut BytesMut, io: &mut Io<'_>) -> Wants {
+        let before = self.tally.frames;
+        let wants = loop {
+            match self.state {
+                State::Over => {
+                    input.clear();
+                    break Wants::Nothing;
+                }
+                State::Asking(_, key) => break Wants::Authenticate(key),
+                _ if io.output.unsent() >= self.limits.out_max => break Wants::Room,
+                _ => {}
+            }
+            let skipped = self.skip.min(input.len());
+            input.advance(skipped);
+            self.skip -= skipped;
+            if self.skip > 0 || !self.receive_one(input, io) {
+                break Wants::Bytes;
+            }
+        };
+        if self.tally.frames != before {
+            self.consumers.resume();
+        }
+        self.ask(io);
+        wants
+    }
+
+    /// Understands one frame; false when it isn't complete.
+    fn receive_one(&mut self, input: &mut BytesMut, io: &mut Io<'_>) -> bool {
+        let header: Header<FrameType> = match peek_header_of(input, self.frame_length_max()) {
+            Ok(Some(header)) => header,
+            Ok(None) => return false,
+            Err(error) => {
+                self.undecodable(error, io);
+                return true;
+            }
+        };
+        if header.payload_bytes > self.payload_max(header.msg_type) {
+            self.tally.frames += 1;
+            let text = format!("the {} frame is too long", header.msg_type);
+            self.refuse(header.correlation_id, Code::TooLarge, text, io);
+            self.skip = HEADER_BYTES + header.payload_bytes;
+            return true;
+        }
+        let whole = HEADER_BYTES + header.payload_bytes;
+        let Some(payload) = input.get(HEADER_BYTES..whole) else { return false };
+        self.tally.frames += 1;
+        if self.state == State::Ready && header.msg_type == FrameType::Publish {
+            let mut frame = input.split_to(whole);
+            frame.advance(HEADER_BYTES);
+            self.publish(header.correlation_id, &frame.freeze(), io);
+        } else {
+            self.understand(header.correlation_id, header.msg_type, payload, io);
+            input.advance(whole);
+        }
+        true
+    }
+
+    fn frame_length_max(&self) -> usize {
+        match self.state {
+            State::Ready => self.limits.frame_max,
+            _ => EARLY_LENGTH_MAX,
+        }
+    }
+
+    /// The longest payload that can be valid. A longer one is refused by its header and never
+    /// stored.
+    fn payload_max(&self, frame: FrameType) -> usize {
+        match frame {
+            FrameType::Publish => self.limits.frame_max,
+            FrameType::Settle | FrameType::Extend => 1_024 + TAGS_MAX as usize * TOKEN_BYTES,
+            FrameType::Control => 256 + json::BODY_BYTES_MAX,
+            FrameType::Subscribe => 1_024 + 2 * 255 * 256,
+            _ => EARLY_LENGTH_MAX,
+        }
+    }
+
+    fn undecodable(&mut self, error: FrameDecodeError, io: &mut Io<'_>) {
+        let early = self.state != State::Ready;
+        let (id, code, text) = match error {
+            FrameDecodeError::TooLong { length, .. }
+                if early && length <= self.limits.frame_max =>
+            {
+                self.tally.early_frames += 1;
+                (0, Code::TooLarge, "frame too large")
+            }
+            FrameDecodeError::UnknownType { correlation_id, .. } => {
+                self.tally.decode_errors += 1;
+                (correlation_id, Code::BadRequest, "unknown frame type")
+            }
+            FrameDecodeError::TooShort { .. }
+            | FrameDecodeError::TooLong { .. }
+            | FrameDecodeError::Payload(_) => {
+                self.tally.decode_errors += 1;
+                (0, Code::BadRequest, "invalid frame length")
+            }
+        };
+        self.refuse(id, code, text, io);
+        self.state = State::Over;
+    }
+
+    fn understand(&mut self, id: u64, frame: FrameType, payload: &[u8], io: &mut Io<'_>) {
+        match (self.state, frame) {
+            (_, FrameType::Hello) => return self.hello(id, payload, io),
+            (State::Ready, _) | (_, FrameType::Auth) => {}
+            _ => return self.refuse(id, Code::Unauthenticated, "unauthenticated", io),
+        }
+        let frame = match ClientFrame::read(frame, payload, self.limits.message_max) {
+            Ok(frame) => frame,
+            Err(error) => return self.malformed(id, &error, io),
+        };
+        match frame {
+            ClientFrame::Auth(key) => self.auth(id, key, io),
+            ClientFrame::Ping => self.push(io.requests, id, Kind::Ping, Command::Fence),
+            ClientFrame::Settle(settle) => self.settle(id, &settle, io),
+            ClientFrame::Extend(extend) => self.extend(id, &extend, io),
+            ClientFrame::Cancel(cancel) => self.cancel(id, cancel.consumer, io),
+            // What it would allow to be pushed never comes.
+            ClientFrame::Credit(_) if self.draining => {}
+            ClientFrame::Credit(credit) => self.credit(id, credit, io),
+            _ if self.draining => self.shutting_down(id, io),
+            ClientFrame::Subscribe(subscribe) => self.subscribe(id, &subscribe, io),
+            ClientFrame::Consume(consume) => self.consume(id, consume, io),
+            ClientFrame::Receive(receive) => self.receive_messages(id, receive, io),
+            ClientFrame::Control(control) => {
+                match json::request(control.verb, control.json.as_bytes()) {
+                    Ok(request) => {
+                        let command = Command::Queue(Box::new(request));
+                        self.push(io.requests, id, Kind::Control, command);
+                    }
+                    Err(refusal) => self.answer(id, Local::Refused(refusal), io),
+                }
+            }
+            // These are understood before.
+            ClientFrame::Hello(_) | ClientFrame::Publish(_) => {}
+        }
+    }
+
+    fn hello(&mut self, id: u64, payload: &[u8], io: &mut Io<'_>) {
+        if self.state != State::Connected {
+            return self.refuse(id, Code::BadRequest, "HELLO already performed", io);
+        }
+        if !payload.starts_with(&PROTOCOL_VERSION.to_be_bytes()) {
+            let (code, text) = (Code::Version.status(), "unsupported protocol version");
+            self.tally.refusals += 1;
+            return io.output.write(|out| put_nack(out, id, code, text));
+        }
+        let hello = match Hello::read(payload) {
+            Ok(hello) => hello,
+            Err(error) => return self.malformed(id, &error, io),
+        };
+        debug!(name = %Shown(hello.name), hello.frame_max, "HELLO of version 2");
+        self.length_max = hello.length_max();
+        self.state = if self.open { State::Ready } else { State::Greeted };
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let welcome = Welcome {
+            frame_max: number(self.limits.frame_max),
+            message_max: number(self.limits.message_max),
+            batch_max: u16::try_from(self.limits.batch_max).unwrap_or(u16::MAX),
+            in_flight_max: number(self.limits.in_flight_max),
+            auth: !self.open,
+            broker: BROKER,
+        };
+        let written = io.output.write(|out| welcome.put(out, id));
+        debug_assert_eq!(written, Ok(()));
+    }
+
+    fn auth(&mut self, id: u64, key: &str, io: &mut Io<'_>) {
+        if self.state == State::Connected {
+            return self.refuse(id, Code::BadRequest, "HELLO not performed", io);
+        }
+        if self.authenticated {
+            return self.refuse(id, Code::BadRequest, "already authenticated", io);
+        }
+        if self.open {
+            self.authenticated = true;
+            return self.answer(id, Local::Ok, io);
+        }
+        self.state = State::Asking(id, KeyHash::of(key));
+    }
+
+    /// Answers [`Wants::Authenticate`].
+    pub(crate) fn authenticated(&mut self, answer: Result<(), Refusal>, io: &mut Io<'_>) {
+        let State::Asking(id, _) = self.state else { return };
+        match answer {
+            Ok(()) => {
+                self.state = State::Ready;
+                self.authenticated = true;
+                self.answer(id, Local::Ok, io);
+                if self.draining {
+                    io.output.write(|out| put_going(out, "the broker drains"));
+                }
+            }
+            Err(refusal) => {
+                let over = refusal.code != Code::Unauthenticated;
+                self.state = if over { State::Over } else { State::Greeted };
+                self.answer(id, Local::Refused(refusal), io);
+            }
+        }
+    }
+
+    /// Asks the broker, and expects the answer in the order of the requests.
+    pub(super) fn push(
+        &mut self,
+        requests: &mut VecDeque<Request>,
+        id: u64,
+        kind: Kind,
+        command: Command,
+    ) {
+        let weight = match &command {
+            Command::SettleMany(many) => many.leases.len().max(SILENT_WEIGHT),
+            _ => SILENT_WEIGHT,
+        };
+        let tag = self.pending.push(id, kind);
+        requests.push_back(Request { tag, command });
+        self.silent = if kind.is_silent() { self.silent + weight } else { 0 };
+        if self.silent >= FENCE_EVERY {
+            let (kind, fence) = Kind::FENCE;
+            self.push(requests, 0, kind, fence);
+        }
+    }
+
+    pub(super) fn malformed(&mut self, id: u64, error: &DecodeError, io: &mut Io<'_>) {
+        self.refuse(id, error.code(), error.to_string(), io);
+    }
+
+    pub(super) fn shutting_down(&mut self, id: u64, io: &mut Io<'_>) {
+        self.refuse(id, Code::ShuttingDown, "shutting down", io);
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        id: u64,
+        code: Code,
+        text: impl Into<Cow<'static, str>>,
+        io: &mut Io<'_>,
+    ) {
+        self.answer(id, Local::Refused(Refusal::new(code, text)), io);
+    }
+
+    /// Answers without the broker, behind what it still has to answer.
+    pub(super) fn answer(&mut self, id: u64, answer: Local, io: &mut Io<'_>) {
+        if self.pending.is_empty() {
+            self.write_local(id, answer, io.output);
+        } else {
+            self.local.push_back(answer);
+            self.push(io.requests, id, Kind::Local, Command::Fence);
+        }
+    }
+
+    pub(super) fn write_local(&mut self, id: u64, answer: Local, output: &mut Output) {
+        match answer {
+            Local::Refused(refusal) => self.write_error(id, &refusal, output),
+            Local::Ok => self.write(output, |out| put_ok(out, id)),
+            Local::Consuming(number) => self.write(output, |out| put_consuming(out, id, number)),
+            Local::Settled { tokens } => {
+                let length_max = self.length_max;
+                self.write(output, |out| {
+                    put_settled(out, id, tokens, None, &[], length_max);
+                });
+            }
+        }
+    }
+
+    pub(super) fn write_error(&mut self, id: u64, refusal: &Refusal, output: &mut Output) {
+        self.tally.refusals += 1;
+        debug!(id, code = refusal.code.name(), text = &*refusal.message, "refused");
+        self.write(output, |out| put_error(out, id, refusal));
+    }
+
+    /// Writes behind the confirms that wait.
+    pub(super) fn write<T>(
+        &mut self,
+        output: &mut Output,
+        write: impl FnOnce(&mut BytesMut) -> T,
+    ) -> T {
+        output.write(|out| {
+            self.confirms.put(out);
+            write(out)
+        })
+    }
+}

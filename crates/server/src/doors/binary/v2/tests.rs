@@ -1,0 +1,1 @@
+//! The session by table: frames in, requests and frames out.
