@@ -39,8 +39,7 @@ use crate::token::Token;
 /// ```
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) handles: Arc<Handles>,
-    options: Arc<Options>,
+    handles: Arc<Handles>,
 }
 
 /// How messages are asked for.
@@ -94,8 +93,9 @@ impl Client {
             .map_err(|error| Error::io("no random bits", std::io::Error::other(error)))?;
         let mut draws = Draws::new(seed);
         let shared = Shared::new(Core::new(&options, draws.draw()));
-        let handles = Arc::new(Handles { shared: Arc::clone(&shared) });
-        let client = Self { handles, options: Arc::new(options.clone()) };
+        let (handed, retained) = (Arc::clone(&shared), options.clone());
+        let handles = Arc::new(Handles { shared: handed, options: retained });
+        let client = Self { handles };
         let (first, connected) = oneshot::channel();
         tokio::spawn(Driver { shared, server: server.into(), options, draws }.run(first));
         connected.await.unwrap_or(Err(Error::Closed))?;
@@ -193,7 +193,7 @@ impl Client {
     pub async fn flush(&self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.shared().change(|core| core.fence(Reply(Some(reply))));
-        let answer = timeout(self.options.request_timeout, answer).await;
+        let answer = timeout(self.handles.options.request_timeout, answer).await;
         answer.map_err(|_| Error::Timeout)?.unwrap_or(Err(Error::Closed)).map(|_| ())
     }
 
@@ -223,7 +223,7 @@ impl Client {
 
     /// Asks, again after 429 and 503, within the time for requests and `wait` on top of it.
     pub(crate) async fn ask_for(&self, ask: Ask, wait: Duration) -> Result<Answer, Error> {
-        let within = self.options.request_timeout.saturating_add(wait);
+        let within = self.handles.options.request_timeout.saturating_add(wait);
         let asking = self.retried(|| self.shared().ask(ask.clone()));
         timeout(within, asking).await.unwrap_or(Err(Error::Timeout))
     }
@@ -233,7 +233,7 @@ impl Client {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let (retry, since) = (&self.options.retry, Instant::now());
+        let (retry, since) = (&self.handles.options.retry, Instant::now());
         for tries in 1.. {
             let refused = match once().await {
                 Err(Error::Refused(refused)) if refused.is_for_now() => refused,

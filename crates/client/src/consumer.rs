@@ -60,6 +60,8 @@ pub struct Consumer {
     /// Messages at most once of the batch, whose credit is due when it is handed out.
     due: Option<(u64, u32)>,
     gaps: Arc<AtomicU64>,
+    /// Which connection is the present one.
+    epoch: Arc<AtomicU64>,
 }
 
 impl Client {
@@ -90,9 +92,10 @@ impl Client {
         let lease_ms = lease.map_or(0, millis);
         let spec = Spec { wanted, prefetch, lease_ms, to, gaps: Arc::clone(&gaps), ready };
         let key = self.shared().change(|core| core.consume(spec))?;
+        let epoch = Arc::clone(self.shared().core().epoch_seen());
         let (client, batch, due) = (self.clone(), Vec::new().into_iter(), None);
         // Dropped on the way, it is taken back.
-        let consumer = Consumer { client, key, from, batch, due, gaps };
+        let consumer = Consumer { client, key, from, batch, due, gaps, epoch };
         heard.await.unwrap_or(Err(Error::Closed))?;
         Ok(consumer)
     }
@@ -154,7 +157,7 @@ impl Consumer {
 
     /// Its lease went with its connection: it comes again by another one.
     fn is_void(&self, message: &Delivered) -> bool {
-        message.lease.is_some() && message.epoch != self.client.shared().core().epoch()
+        message.lease.is_some() && message.epoch != self.epoch.load(Ordering::Relaxed)
     }
 
     fn give_credit(&mut self) {

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::core::Core;
 use crate::core::requests::{Answer, Ask, Reply};
 use crate::error::Error;
+use crate::options::Options;
 
 /// The core, and who waits for it.
 pub(crate) struct Shared {
@@ -59,6 +60,7 @@ impl Shared {
 /// All handles of a client together: when the last one goes, the connection may end.
 pub(crate) struct Handles {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) options: Options,
 }
 
 impl Drop for Handles {

@@ -56,12 +56,9 @@ fn run_printed(place: &Place, refused: &Outcome, what: &str) -> Outcome {
 /// What a subscription still gets of `count` messages.
 fn received(place: &Place, topic: &str, count: usize) -> Vec<String> {
     let broker = place.broker();
-    let count = count.to_string();
-    let args = ["subscribe", topic, "--count", &count];
-    let printed = wait(place.client(&broker, &args).spawn().unwrap());
-    printed.assert(0, &[]);
+    let received = crate::setup::received(&broker, topic, count);
     broker.kill().unwrap();
-    printed.out.lines().map(str::to_owned).collect()
+    received
 }
 
 #[test]

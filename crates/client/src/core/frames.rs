@@ -5,7 +5,7 @@ use sluice_model::{Block, Code};
 use sluice_protocol::binary::v2::{EncodeError, PublishWriter, Welcome};
 
 use super::batch::{Entry, Head, Items, Trail};
-use crate::error::{PublishError, Refused};
+use crate::error::Refused;
 
 /// What the broker takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl From<Welcome<'_>> for Bounds {
 }
 
 /// A frame that was written, or messages that can't be.
-pub(super) type Framed = (Result<u64, PublishError>, Items);
+pub(super) type Framed = (Result<u64, Refused>, Items);
 
 /// Writes frames under ids that grow.
 pub(super) struct Framer<'a> {
@@ -69,7 +69,7 @@ impl Framer<'_> {
     }
 
     /// The front of a block; never nothing.
-    fn write_block(&mut self, head: &Head, rest: &mut Block) -> (Result<u64, PublishError>, Block) {
+    fn write_block(&mut self, head: &Head, rest: &mut Block) -> (Result<u64, Refused>, Block) {
         let room = self.bounds.frame_max.saturating_sub(OVERHEAD + head.destination.len());
         let count_max = u32::try_from(self.bounds.batch_max).unwrap_or(u32::MAX);
         let front = rest.split_to(count_max, room);
@@ -138,7 +138,7 @@ impl Framer<'_> {
         &mut self,
         head: &Head,
         fill: impl FnOnce(&mut PublishWriter<'_>) -> Result<bool, EncodeError>,
-    ) -> Result<bool, PublishError> {
+    ) -> Result<bool, Refused> {
         let unwritable = |error: EncodeError| rejected(Code::Invalid, &error.to_string());
         let id = *self.next_id + 1;
         let mut writer = PublishWriter::begin(self.out, id, &head.on_wire(), self.bounds.frame_max)
@@ -152,10 +152,10 @@ impl Framer<'_> {
     }
 }
 
-fn too_large() -> PublishError {
+fn too_large() -> Refused {
     rejected(Code::TooLarge, "the message, or the whole batch, is larger than the broker takes")
 }
 
-fn rejected(code: Code, text: &str) -> PublishError {
-    PublishError::Rejected(Refused::by(code, text))
+fn rejected(code: Code, text: &str) -> Refused {
+    Refused::by(code, text)
 }

@@ -22,6 +22,7 @@ pub(crate) mod requests;
 pub(crate) mod settlements;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -64,6 +65,8 @@ pub(crate) struct Core {
     phase: Phase,
     going: bool,
     epoch: u64,
+    /// The same, for whoever only looks.
+    epoch_seen: Arc<AtomicU64>,
     bounds: Bounds,
     next_id: u64,
     urgent: BytesMut,
@@ -94,6 +97,7 @@ impl Core {
             phase: Phase::Off,
             going: false,
             epoch: 0,
+            epoch_seen: Arc::default(),
             bounds: Bounds { frame_max, message_max: frame_max, batch_max: 1 },
             next_id: 0,
             urgent: BytesMut::new(),
@@ -112,7 +116,7 @@ impl Core {
 
     /// A connection is there: begins with HELLO.
     pub(crate) fn begin(&mut self) -> Result<(), Error> {
-        self.epoch += 1;
+        self.next_epoch();
         self.phase = Phase::Greeting;
         self.going = false;
         self.urgent.clear();
@@ -126,8 +130,13 @@ impl Core {
     }
 
     /// The connection that deliveries come by, and settle on, now.
-    pub(crate) const fn epoch(&self) -> u64 {
-        self.epoch
+    pub(crate) const fn epoch_seen(&self) -> &Arc<AtomicU64> {
+        &self.epoch_seen
+    }
+
+    fn next_epoch(&mut self) {
+        self.epoch += 1;
+        self.epoch_seen.store(self.epoch, Ordering::Relaxed);
     }
 
     /// Writes what is due. Nothing means that the writer is to wait.
@@ -266,7 +275,7 @@ impl Core {
     /// The connection is gone.
     pub(crate) fn disconnected(&mut self, why: &Error) {
         self.phase = Phase::Off;
-        self.epoch += 1;
+        self.next_epoch();
         self.probe = None;
         self.urgent.clear();
         self.publishes.disconnected(why);

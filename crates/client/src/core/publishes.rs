@@ -163,7 +163,7 @@ impl Publishes {
             let mut framer = Framer { out, bounds, next_id };
             for (id, items) in framer.write(&trail, items) {
                 match id {
-                    Err(error) => self.end(items, &Err(error)),
+                    Err(refused) => self.end(items, &Err(ended(&trail, refused))),
                     Ok(_) if trail.head.qos == Qos::AtMostOnce => {
                         self.end(items, &Ok(Receipt::default()));
                     }
@@ -236,7 +236,7 @@ impl Publishes {
                         }
                         continue;
                     }
-                    Err(for_good(refused))
+                    Err(ended(&trail, refused))
                 }
             };
             self.end(Items::Each(vec![entry]), &outcome);
@@ -254,7 +254,7 @@ impl Publishes {
         let (again, done) = split(&trail.head, items.into_entries(), |entry| {
             self.may_try_again(&trail, entry, &refused, now)
         });
-        self.end(Items::Each(done), &Err(for_good(refused.clone())));
+        self.end(Items::Each(done), &Err(ended(&trail, refused.clone())));
         if !again.is_empty() {
             self.try_later(trail, again, refused, now);
         }
@@ -277,7 +277,8 @@ impl Publishes {
         let pause = self.retry.backoff.delay(tries, self.draws.draw());
         // A time that no clock reaches is as good as an hour.
         let wait = refused.retry_after.unwrap_or_default().min(Duration::from_secs(3_600));
-        let trail = Trail { tries, refused_at: trail.refused_at.or(Some(now)), ..trail };
+        let again = trail.again || refused.is(Code::Indeterminate);
+        let trail = Trail { tries, refused_at: trail.refused_at.or(Some(now)), again, ..trail };
         self.laters += 1;
         let batch = Batch { trail, items: Items::Each(entries) };
         self.later.insert((now + wait + pause, self.laters), (batch, refused));
@@ -322,7 +323,7 @@ impl Publishes {
             self.end(items, &Err(outcome));
         }
         for (batch, refused) in mem::take(&mut self.later).into_values() {
-            self.end(batch.items, &Err(for_good(refused)));
+            self.end(batch.items, &Err(ended(&batch.trail, refused)));
         }
     }
 
@@ -347,8 +348,10 @@ fn split(
     if entries.iter().all(keep) { (entries, Vec::new()) } else { (Vec::new(), entries) }
 }
 
-fn for_good(refused: Refused) -> PublishError {
-    if refused.is(Code::Indeterminate) {
+/// What a refusal that is not tried again comes to. Where an earlier try may have been taken, a
+/// later refusal does not say that nothing was.
+fn ended(trail: &Trail, refused: Refused) -> PublishError {
+    if trail.again || refused.is(Code::Indeterminate) {
         PublishError::Indeterminate(refused.to_string())
     } else {
         PublishError::Rejected(refused)
