@@ -22,6 +22,12 @@ pub(crate) enum Shape {
 /// A part of a format.
 pub(crate) enum Part {
     Text(String),
+    Field(Field),
+}
+
+/// Something of a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Field {
     Payload,
     Topic,
     Id,
@@ -30,13 +36,13 @@ pub(crate) enum Part {
     Headers,
 }
 
-const FIELDS: [(&str, fn() -> Part); 6] = [
-    ("payload", || Part::Payload),
-    ("topic", || Part::Topic),
-    ("id", || Part::Id),
-    ("sender", || Part::Sender),
-    ("time", || Part::Time),
-    ("headers", || Part::Headers),
+const FIELDS: [(&str, Field); 6] = [
+    ("payload", Field::Payload),
+    ("topic", Field::Topic),
+    ("id", Field::Id),
+    ("sender", Field::Sender),
+    ("time", Field::Time),
+    ("headers", Field::Headers),
 ];
 
 impl Shape {
@@ -50,11 +56,11 @@ impl Shape {
             let (name, after) = after
                 .split_once('}')
                 .ok_or_else(|| Failure::usage("--format has a { without a }"))?;
-            let (_, part) = FIELDS.iter().find(|(field, _)| *field == name).ok_or_else(|| {
+            let (_, field) = FIELDS.iter().find(|(known, _)| *known == name).ok_or_else(|| {
                 let known = FIELDS.map(|(name, _)| name).join(", ");
                 Failure::usage(format!("--format has no field {name}; there are {known}"))
             })?;
-            parts.push(part());
+            parts.push(Part::Field(*field));
             rest = after;
         }
         parts.push(Part::Text(rest.to_owned()));
@@ -68,7 +74,10 @@ impl Shape {
             Self::Json => write!(out, "{}", to_json(message))?,
             Self::Format(parts) => {
                 for part in parts {
-                    part.write(out, message)?;
+                    match part {
+                        Part::Text(text) => out.write_all(text.as_bytes())?,
+                        Part::Field(field) => field.write(out, message)?,
+                    }
                 }
             }
         }
@@ -76,10 +85,9 @@ impl Shape {
     }
 }
 
-impl Part {
-    fn write(&self, out: &mut impl Write, message: &Delivery) -> io::Result<()> {
+impl Field {
+    fn write(self, out: &mut impl Write, message: &Delivery) -> io::Result<()> {
         match self {
-            Self::Text(text) => out.write_all(text.as_bytes()),
             Self::Payload => out.write_all(message.payload()),
             Self::Topic => out.write_all(message.topic().as_bytes()),
             Self::Id => match message.id() {

@@ -139,3 +139,41 @@ fn subscriptions_are_listed_and_deleted() {
     let listed = delete(&["subscription", "list", "--json"]);
     assert_eq!(listed.out, "{\"queues\":[]}\n");
 }
+
+#[test]
+fn a_publisher_lives_through_a_kill_and_no_line_is_missing() {
+    const LINES: usize = 20_000;
+    let place = Place::new();
+    let broker = place.broker();
+    let addr = broker.tcp_addr().to_string();
+    make(&place, &broker, "lines", "all");
+    let mut publisher = place.client(&broker, &["publish", "lines", "-", "--json"]);
+    let mut publisher = publisher.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut input = publisher.stdin.take().unwrap();
+    let line = |number: usize| format!("{number}\n");
+    let first: String = (0..LINES / 2).map(line).collect();
+    std::io::Write::write_all(&mut input, first.as_bytes()).unwrap();
+    broker.kill().unwrap();
+    let broker = place.launch().at(&addr).start().unwrap();
+    let second: String = (LINES / 2..LINES).map(line).collect();
+    std::io::Write::write_all(&mut input, second.as_bytes()).unwrap();
+    drop(input);
+    let told = wait(publisher);
+    told.assert(0, &[]);
+    let told: serde_json::Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(told["published"], LINES);
+
+    // At least once: all are there, whatever was sent twice.
+    let again = told["batches_sent_again"].as_u64().unwrap();
+    let args = ["subscription", "list", "--json"];
+    let listed: Outcome = place.client(&broker, &args).output().unwrap().into();
+    let listed: serde_json::Value = serde_json::from_str(&listed.out).unwrap();
+    let ready = listed["queues"][0]["counts"]["ready"].as_u64().unwrap();
+    assert!(ready == LINES as u64 || (ready > LINES as u64 && again > 0), "{ready} {again}");
+    let count = ready.to_string();
+    let args = ["subscribe", "lines", "--durable", "all", "--count", &count];
+    let printed: Outcome = place.client(&broker, &args).output().unwrap().into();
+    let seen: std::collections::BTreeSet<usize> =
+        printed.out.lines().map(|line| line.parse().unwrap()).collect();
+    assert_eq!(seen.len(), LINES);
+}

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::setup::{Outcome, Place, subscribe, wait};
+use crate::setup::{Outcome, Place, subscribe};
 
 const DAMAGED: &[u8] = b"this message is going to be damaged";
 

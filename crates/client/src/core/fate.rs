@@ -116,17 +116,17 @@ mod tests {
     #[test]
     fn the_first_outcome_of_a_message_stays() {
         let fate = Fate::default();
-        let mut context = Context::from_waker(Waker::noop());
+        let context = Context::from_waker(Waker::noop());
         let mut place = None;
-        assert_eq!(fate.poll(1, &mut place, &mut context), Poll::Pending);
-        assert_eq!(fate.poll(1, &mut place, &mut context), Poll::Pending);
+        assert_eq!(fate.poll(1, &mut place, &context), Poll::Pending);
+        assert_eq!(fate.poll(1, &mut place, &context), Poll::Pending);
         assert_eq!(fate.lock().waiting.len(), 1);
         let lost = PublishError::Indeterminate("lost".to_owned());
         fate.tell([(1, Err(lost.clone()))]);
         fate.tell_all(Ok(Receipt::default()));
-        assert_eq!(fate.poll(1, &mut place, &mut context), Poll::Ready(Err(lost)));
+        assert_eq!(fate.poll(1, &mut place, &context), Poll::Ready(Err(lost)));
         for index in [0, 2] {
-            let outcome = fate.poll(index, &mut None, &mut context);
+            let outcome = fate.poll(index, &mut None, &context);
             assert_eq!(outcome, Poll::Ready(Ok(Receipt::default())));
         }
     }
