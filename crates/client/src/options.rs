@@ -1,5 +1,7 @@
 //! How a client behaves: who it is, how long it waits, how much it lets wait.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -117,6 +119,24 @@ const fn full_jitter(min: Duration, max: Duration) -> Backoff {
 }
 
 impl Options {
+    /// With the key that the variable `SLUICE_API_KEY` holds, if it is set.
+    #[must_use]
+    pub fn with_key_of_environment(self) -> Self {
+        match std::env::var("SLUICE_API_KEY") {
+            Ok(key) => Self { key: Some(key.into()), ..self },
+            Err(_) => self,
+        }
+    }
+
+    /// With the key that a file holds; white space around it is left out.
+    ///
+    /// # Errors
+    /// The file can't be read, or is no text.
+    pub fn with_key_file(self, path: impl AsRef<Path>) -> io::Result<Self> {
+        let key = std::fs::read_to_string(path)?;
+        Ok(Self { key: Some(key.trim().into()), ..self })
+    }
+
     /// Checks the values.
     ///
     /// # Errors

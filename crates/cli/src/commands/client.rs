@@ -22,13 +22,19 @@ pub(crate) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> 
 }
 
 /// What a command wants of its connection by default: a broker that is started again is waited for.
+/// The key comes from a file or the environment, never from the arguments.
 pub(crate) fn options(args: &ServerArgs) -> Result<Options, Failure> {
-    Ok(Options {
-        key: api_key(args)?.map(Into::into),
+    let options = Options {
         name: format!("sluice {}", env!("CARGO_PKG_VERSION")),
         give_up_after: Some(GIVE_UP_AFTER),
         ..Options::default()
-    })
+    };
+    match &args.key_file {
+        None => Ok(options.with_key_of_environment()),
+        Some(path) => options
+            .with_key_file(path)
+            .map_err(|error| Failure::Other(format!("can't read {}: {error}", path.display()))),
+    }
 }
 
 /// Connects as the arguments say.
@@ -39,19 +45,6 @@ pub(crate) async fn connect(args: &ServerArgs) -> Result<Client, Failure> {
 /// Connects as the arguments and options say.
 pub(crate) async fn connect_with(args: &ServerArgs, options: Options) -> Result<Client, Failure> {
     Ok(Client::connect(&args.server, options).await?)
-}
-
-/// The API key to show, from a file or the environment; never from the arguments.
-fn api_key(args: &ServerArgs) -> Result<Option<String>, Failure> {
-    match &args.key_file {
-        None => Ok(std::env::var("SLUICE_API_KEY").ok()),
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::Other(format!("can't read {}: {error}", path.display()))
-            })?;
-            Ok(Some(text.trim().to_owned()))
-        }
-    }
 }
 
 /// What helps against an error.

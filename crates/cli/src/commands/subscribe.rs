@@ -11,8 +11,10 @@ use crate::commands::client;
 use crate::commands::message::Shape;
 use crate::failure::Failure;
 
-/// Messages that are on their way at once, and printed before they are acknowledged.
-const BATCH: u64 = 512;
+/// Messages that are on their way at once.
+const PREFETCH: u64 = 4_096;
+/// Messages that are printed before they are acknowledged.
+const BATCH: usize = 512;
 
 pub(crate) fn run(args: &SubscribeArgs) -> Result<(), Failure> {
     let shape = match &args.format {
@@ -29,7 +31,7 @@ async fn subscribe(args: &SubscribeArgs, shape: &Shape) -> Result<(), Failure> {
     let options = Options { give_up_after, ..client::options(&args.server)? };
     let client = client::connect_with(&args.server, options).await?;
     let wanted = args.count.unwrap_or(u64::MAX);
-    let prefetch = u32::try_from(wanted.clamp(1, BATCH)).unwrap_or(u32::MAX);
+    let prefetch = u32::try_from(wanted.clamp(1, PREFETCH)).unwrap_or(u32::MAX);
     let subscribe = Subscribe {
         name: args.durable.clone().unwrap_or_default(),
         consume: Consume { prefetch, lease: None },
@@ -78,7 +80,7 @@ impl Printer<'_> {
             }
             printed.push(message);
             self.left -= 1;
-            let more = self.left > 0 && (printed.len() as u64) < BATCH;
+            let more = self.left > 0 && printed.len() < BATCH;
             next = if more { messages.try_next() } else { None };
         }
         match self.out.flush() {
