@@ -342,3 +342,36 @@ fn the_oldest_that_may_go_goes_wherever_it_came_back_from() {
     assert_eq!(rig.taken(client, "mail"), ["f", "g", "h"]);
     assert_eq!(rig.stats(client, "mail").dropped, 4);
 }
+
+#[test]
+fn a_receive_that_is_withdrawn_is_answered_at_once_and_others_wait_on() {
+    let (mut rig, client) = rig();
+    begin(&mut rig, client, wait("mail", 60_000));
+    let first = rig.tag;
+    begin(&mut rig, client, wait("mail", 60_000));
+    begin(&mut rig, client, Command::Withdraw { receive: first + 100 });
+    assert_eq!(rig.run(client, Command::Withdraw { receive: first }), Ran::Done);
+    let told = rig.told(client).expect("the answer");
+    assert_eq!((told.tag, told.said), (first, Said::Answer(Answer::Empty { next: None })));
+    begin(&mut rig, client, Command::Withdraw { receive: first });
+    let publisher = rig.open(peer(2));
+    rig.put(publisher, "mail", "a", Extras::default()).unwrap();
+    let told = rig.told(client).expect("the other one gets it");
+    assert!(told.tag == first + 1 && matches!(told.said, Said::Got(_)), "{told:?}");
+}
+
+#[test]
+fn receives_that_wait_keep_no_room_from_a_message_as_large_as_the_bound() {
+    let mut config = config();
+    config.session_out_max = 1_000;
+    let mut rig = Rig::new(config);
+    let client = rig.open(peer(1));
+    rig.declare(client, "mail", &[]);
+    rig.declare(client, "idle", &[]);
+    (0..8).for_each(|_| begin(&mut rig, client, wait("idle", 60_000)));
+    let other = rig.open(peer(2));
+    rig.put(other, "mail", &"x".repeat(2_000), Extras::default()).unwrap();
+    assert_eq!(rig.run(client, wait("mail", 60_000)), Ran::Done);
+    let told = rig.told(client).expect("the message");
+    assert!(matches!(told.said, Said::Got(_)), "{told:?}");
+}

@@ -13,7 +13,7 @@ use crate::running::{config, config_with_keys, start};
 /// The longest that a connection may outlive its key.
 const REVOKED_WITHIN: Duration = Duration::from_secs(1);
 
-fn key(id: &str, secrets: &[&str], grants: &[&str]) -> ApiKey {
+pub(crate) fn key(id: &str, secrets: &[&str], grants: &[&str]) -> ApiKey {
     let hashes = secrets.iter().map(|secret| KeyHash::of(secret)).collect();
     ApiKey { id: id.into(), hashes, grants: Grants::parse(grants.iter().copied()).unwrap() }
 }

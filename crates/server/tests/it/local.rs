@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::client::{Client, ack, frame, poll, publish};
 use crate::running::{PATIENCE, Running, config, config_with_keys, start_on};
 
-fn broker(data: &Path) -> Broker {
+pub(crate) fn broker(data: &Path) -> Broker {
     let mut local = LocalConfig::default();
     local.wal.segment_bytes = 4 << 20;
     local.wal.record_max = 2 << 20;

@@ -4,7 +4,6 @@
 mod access;
 mod admin;
 mod client;
-mod client2;
 mod doors;
 mod fake;
 mod hostile;

@@ -80,6 +80,8 @@ struct Connection<'a> {
     place: Option<PlaceBy<Principal>>,
     requests: VecDeque<Request>,
     replies: Vec<Reply>,
+    /// Weight of replies that have left, of which the broker hears with the next requests.
+    untold: usize,
     notices: Notices,
     /// Why it ends once the client has settled what it holds.
     parting: Option<Ended>,
@@ -127,6 +129,7 @@ pub(crate) async fn serve(
         place: None,
         requests: VecDeque::new(),
         replies: Vec::new(),
+        untold: 0,
         notices,
         parting: None,
         leaving: None,
@@ -199,6 +202,11 @@ impl Connection<'_> {
             if all_taken && (!self.requests.is_empty() || self.ask()) {
                 continue;
             }
+            // Nothing else would tell the broker that there is room for what somebody waits for.
+            if all_taken && self.untold > 0 && self.door.awaits() {
+                self.submit();
+                continue;
+            }
             self.release();
             let (event, waited) = noting_wait(self.event(!no_room)).await;
             led &= !waited;
@@ -247,6 +255,7 @@ impl Connection<'_> {
             let client = Client { principal: self.principal.clone(), peer: self.peer.ip };
             self.shared.broker.open(client)
         });
+        self.untold = 0;
         session.submit(&mut self.requests);
     }
 
@@ -272,6 +281,7 @@ impl Connection<'_> {
             && weight > 0
         {
             link.written(weight);
+            self.untold += weight;
         }
         let progress = flushed?;
         if self.wire.output.unsent() == 0 {

@@ -11,14 +11,14 @@ use super::{v1, v2};
 /// The session of the version that a client speaks.
 pub(crate) enum Door {
     /// Also before the version is known: whatever opens no connection is refused by version 1.
-    V1(v1::Session, v2::Limits),
+    V1(Box<v1::Session>, v2::Limits),
     V2(Box<v2::Session>),
 }
 
 impl Door {
     /// A session that waits for a HELLO. `open`: no keys are configured.
     pub(crate) fn new(v1: Limits, v2: v2::Limits, open: bool) -> Self {
-        Self::V1(v1::Session::new(v1, open), v2)
+        Self::V1(Box::new(v1::Session::new(v1, open)), v2)
     }
 
     /// Understands frames from the front of `input` until something else is wanted.
@@ -89,6 +89,14 @@ impl Door {
         match self {
             Self::V1(..) => false,
             Self::V2(session) => session.holds(),
+        }
+    }
+
+    /// Whether the broker owes it answers to receives that wait.
+    pub(crate) fn awaits(&self) -> bool {
+        match self {
+            Self::V1(..) => false,
+            Self::V2(session) => session.awaits(),
         }
     }
 

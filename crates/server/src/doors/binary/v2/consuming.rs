@@ -8,9 +8,10 @@ use sluice_model::{
 };
 use sluice_protocol::binary::v2::{self, CREDIT_MAX, ConsumeRef, Credit, ReceiveRef, SubscribeRef};
 
+use super::answers::Local;
 use super::consumers::{Appetite, CONSUMERS_MAX, Consumer};
 use super::pending::{Kind, PUSH_TAGS};
-use super::session::{Local, Session};
+use super::session::Session;
 use crate::doors::binary::common::Io;
 
 /// Most RECEIVEs of one connection that wait.

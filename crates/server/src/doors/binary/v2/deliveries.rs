@@ -288,6 +288,7 @@ impl Session {
 }
 
 /// Messages at most once.
+#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for each message")]
 pub(super) enum Resident {
     One(Delivery),
     Many(Box<BlockDelivery>),

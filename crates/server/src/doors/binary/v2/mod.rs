@@ -5,10 +5,12 @@
 //! bytes <--replies-- deliveries, receipts           <-- replies
 //! ```
 
+mod answers;
 mod confirms;
 mod consumers;
 mod consuming;
 mod deliveries;
+mod opening;
 mod pending;
 mod publishes;
 mod receipts;

@@ -11,7 +11,6 @@
 //! reply that is due, so it goes behind a fence. Receives that wait, for a RECEIVE or to push, have
 //! tags of their own: their answers come when they come.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, BytesMut};
@@ -19,32 +18,27 @@ use sluice_model::{Code, Command, Published, QueueName, Refusal, Request, Timest
 use sluice_protocol::binary::frame::{
     FrameDecodeError, HEADER_BYTES, Header, LENGTH_MAX, peek_header_of,
 };
-use sluice_protocol::binary::v1::put_nack;
-use sluice_protocol::binary::v2::{
-    ClientFrame, DecodeError, FrameType, Hello, PROTOCOL_VERSION, TAGS_MAX, TOKEN_BYTES, Welcome,
-    put_consuming, put_error, put_going, put_ok,
-};
+use sluice_protocol::binary::v2::{ClientFrame, FrameType, TAGS_MAX, TOKEN_BYTES, put_going};
 use sluice_protocol::json;
-use tracing::debug;
 
+use super::answers::Local;
 use super::confirms::Confirms;
 use super::consumers::Consumers;
 use super::consuming::{Opening, Wait};
 use super::pending::{Kind, PUSH_TAGS, Pending, WAIT_TAGS};
-use super::settling::{Settle, put_settled};
+use super::settling::Settle;
 use super::window::Window;
 use crate::auth::KeyHash;
-use crate::doors::Output;
 use crate::doors::binary::common::{EARLY_LENGTH_MAX, Io, Tally, Wants};
 use crate::doors::binary::topics::Topics;
-use crate::log::Shown;
 
 /// So many requests that are silent when they succeed are followed by a fence, which tells that
 /// they have, so that what they stand for can be forgotten. A SETTLE counts for each lease.
 const FENCE_EVERY: usize = 4_096;
 /// What a request counts for at least towards that.
 pub(super) const SILENT_WEIGHT: usize = 16;
-const BROKER: &str = concat!("sluice ", env!("CARGO_PKG_VERSION"));
+
+pub(super) const GOING: &str = "the broker drains";
 
 /// The bounds of a session.
 #[derive(Clone, Copy, Debug)]
@@ -56,8 +50,9 @@ pub(crate) struct Limits {
     pub(crate) out_max: usize,
 }
 
+/// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Connected,
     Greeted,
     /// An AUTH with this id waits to hear whether its key is right.
@@ -66,26 +61,14 @@ enum State {
     Over,
 }
 
-/// An answer that the broker has no part in.
-#[derive(Debug)]
-pub(super) enum Local {
-    Ok,
-    Consuming(u64),
-    /// SETTLED of no lease: they were settled before.
-    Settled {
-        tokens: bool,
-    },
-    Refused(Refusal),
-}
-
 /// One client of version 2.
 pub(crate) struct Session {
     pub(super) limits: Limits,
-    state: State,
+    pub(super) state: State,
     /// No keys are configured: everyone is let in.
-    open: bool,
+    pub(super) open: bool,
     /// An AUTH was accepted.
-    authenticated: bool,
+    pub(super) authenticated: bool,
     pub(super) draining: bool,
     /// Bytes still to come of a frame that was refused by its length.
     skip: usize,
@@ -159,6 +142,11 @@ impl Session {
         self.window.held() > 0
     }
 
+    /// Whether the broker owes it answers to receives that wait.
+    pub(crate) fn awaits(&self) -> bool {
+        !self.waits.is_empty() || self.consumers.fed().next().is_some()
+    }
+
     pub(crate) fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
     }
@@ -173,8 +161,7 @@ impl Session {
         self.draining = true;
         self.withdraw_all(io.requests);
         if self.is_ready() {
-            let text = "the broker drains";
-            io.output.write(|out| put_going(out, text));
+            io.output.write(|out| put_going(out, GOING));
         }
     }
 
@@ -343,69 +330,6 @@ impl Session {
         }
     }
 
-    fn hello(&mut self, id: u64, payload: &[u8], io: &mut Io<'_>) {
-        if self.state != State::Connected {
-            return self.refuse(id, Code::BadRequest, "HELLO already performed", io);
-        }
-        if !payload.starts_with(&PROTOCOL_VERSION.to_be_bytes()) {
-            let (code, text) = (Code::Version.status(), "unsupported protocol version");
-            self.tally.refusals += 1;
-            return io.output.write(|out| put_nack(out, id, code, text));
-        }
-        let hello = match Hello::read(payload) {
-            Ok(hello) => hello,
-            Err(error) => return self.malformed(id, &error, io),
-        };
-        debug!(name = %Shown(hello.name), hello.frame_max, "HELLO of version 2");
-        self.length_max = hello.length_max();
-        self.state = if self.open { State::Ready } else { State::Greeted };
-        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
-        let welcome = Welcome {
-            frame_max: number(self.limits.frame_max),
-            message_max: number(self.limits.message_max),
-            batch_max: u16::try_from(self.limits.batch_max).unwrap_or(u16::MAX),
-            in_flight_max: number(self.limits.in_flight_max),
-            auth: !self.open,
-            broker: BROKER,
-        };
-        let written = io.output.write(|out| welcome.put(out, id));
-        debug_assert_eq!(written, Ok(()));
-    }
-
-    fn auth(&mut self, id: u64, key: &str, io: &mut Io<'_>) {
-        if self.state == State::Connected {
-            return self.refuse(id, Code::BadRequest, "HELLO not performed", io);
-        }
-        if self.authenticated {
-            return self.refuse(id, Code::BadRequest, "already authenticated", io);
-        }
-        if self.open {
-            self.authenticated = true;
-            return self.answer(id, Local::Ok, io);
-        }
-        self.state = State::Asking(id, KeyHash::of(key));
-    }
-
-    /// Answers [`Wants::Authenticate`].
-    pub(crate) fn authenticated(&mut self, answer: Result<(), Refusal>, io: &mut Io<'_>) {
-        let State::Asking(id, _) = self.state else { return };
-        match answer {
-            Ok(()) => {
-                self.state = State::Ready;
-                self.authenticated = true;
-                self.answer(id, Local::Ok, io);
-                if self.draining {
-                    io.output.write(|out| put_going(out, "the broker drains"));
-                }
-            }
-            Err(refusal) => {
-                let over = refusal.code != Code::Unauthenticated;
-                self.state = if over { State::Over } else { State::Greeted };
-                self.answer(id, Local::Refused(refusal), io);
-            }
-        }
-    }
-
     /// Asks the broker, and expects the answer in the order of the requests.
     pub(super) fn push(
         &mut self,
@@ -425,65 +349,5 @@ impl Session {
             let (kind, fence) = Kind::FENCE;
             self.push(requests, 0, kind, fence);
         }
-    }
-
-    pub(super) fn malformed(&mut self, id: u64, error: &DecodeError, io: &mut Io<'_>) {
-        self.refuse(id, error.code(), error.to_string(), io);
-    }
-
-    pub(super) fn shutting_down(&mut self, id: u64, io: &mut Io<'_>) {
-        self.refuse(id, Code::ShuttingDown, "shutting down", io);
-    }
-
-    pub(super) fn refuse(
-        &mut self,
-        id: u64,
-        code: Code,
-        text: impl Into<Cow<'static, str>>,
-        io: &mut Io<'_>,
-    ) {
-        self.answer(id, Local::Refused(Refusal::new(code, text)), io);
-    }
-
-    /// Answers without the broker, behind what it still has to answer.
-    pub(super) fn answer(&mut self, id: u64, answer: Local, io: &mut Io<'_>) {
-        if self.pending.is_empty() {
-            self.write_local(id, answer, io.output);
-        } else {
-            self.local.push_back(answer);
-            self.push(io.requests, id, Kind::Local, Command::Fence);
-        }
-    }
-
-    pub(super) fn write_local(&mut self, id: u64, answer: Local, output: &mut Output) {
-        match answer {
-            Local::Refused(refusal) => self.write_error(id, &refusal, output),
-            Local::Ok => self.write(output, |out| put_ok(out, id)),
-            Local::Consuming(number) => self.write(output, |out| put_consuming(out, id, number)),
-            Local::Settled { tokens } => {
-                let length_max = self.length_max;
-                self.write(output, |out| {
-                    put_settled(out, id, tokens, None, &[], length_max);
-                });
-            }
-        }
-    }
-
-    pub(super) fn write_error(&mut self, id: u64, refusal: &Refusal, output: &mut Output) {
-        self.tally.refusals += 1;
-        debug!(id, code = refusal.code.name(), text = &*refusal.message, "refused");
-        self.write(output, |out| put_error(out, id, refusal));
-    }
-
-    /// Writes behind the confirms that wait.
-    pub(super) fn write<T>(
-        &mut self,
-        output: &mut Output,
-        write: impl FnOnce(&mut BytesMut) -> T,
-    ) -> T {
-        output.write(|out| {
-            self.confirms.put(out);
-            write(out)
-        })
     }
 }

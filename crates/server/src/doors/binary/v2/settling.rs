@@ -10,8 +10,9 @@ use sluice_model::{
 };
 use sluice_protocol::binary::v2::{ExtendRef, Leases, SettleRef, SettledWriter};
 
+use super::answers::Local;
 use super::pending::Kind;
-use super::session::{Local, Session};
+use super::session::Session;
 use super::window::Run;
 use crate::doors::Output;
 use crate::doors::binary::common::Io;

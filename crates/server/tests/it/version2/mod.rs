@@ -1,22 +1,28 @@
 //! Version 2 from the socket to the log and back, with the broker that is shipped.
 
+mod client;
+mod consuming;
+mod opening;
+mod publishing;
+
 use bytes::{Bytes, BytesMut};
 use sluice_model::{Level, Qos};
-use sluice_protocol::binary::v2::{Cancel, PublishHead, ServerFrame, SettleHead, Source};
+use sluice_protocol::binary::v2::{Cancel, PublishHead, ServerFrame, SettleHead};
 
-use crate::client2::{Client, Got, messages, put_publish};
+use client::{Client, Got, messages, put_publish};
+
 use crate::local::{start, stop};
 
-fn payloads(got: &[Got]) -> Vec<Bytes> {
+pub(crate) fn payloads(got: &[Got]) -> Vec<Bytes> {
     got.iter().map(|got| got.payload.clone()).collect()
 }
 
-fn acknowledged() -> SettleHead<'static> {
+pub(crate) fn acknowledged() -> SettleHead<'static> {
     SettleHead { report: true, ..SettleHead::ACK }
 }
 
 /// Hears that all of a SETTLE is done.
-async fn hears_settled(client: &mut Client, id: u64) {
+pub(crate) async fn hears_settled(client: &mut Client, id: u64) {
     let heard = client.hears().await;
     let ServerFrame::Settled(settled) = heard.read() else { panic!("{:?}", heard.read()) };
     assert_eq!((settled.count(), heard.id()), (0, id));
@@ -92,15 +98,5 @@ async fn ten_thousand_frames_in_one_pipeline_are_confirmed_by_a_few() {
         consumer.settles(1, SettleHead::ACK, &[(first, tag)]).await;
     }
     consumer.fences().await;
-    stop(server).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_queue_by_name_is_received_from_and_extended() {
-    let data = tempfile::tempdir().unwrap();
-    let server = start(data.path()).await;
-    let mut client = Client::greeted(server.addr).await;
-    client.receives(5, Source::Queue("jobs"), 10, 0).await;
-    client.hears_error(5, 404, "there is no such queue").await;
     stop(server).await;
 }

@@ -6,8 +6,9 @@ use bytes::{Bytes, BytesMut};
 use sluice_model::{Extras, LeaseId, Qos};
 use sluice_protocol::binary::frame::{Frame, LENGTH_MAX, decode_frame_of};
 use sluice_protocol::binary::v2::{
-    ConsumeRef, Credit, Deliver, FrameType, Hello, LeaseSet, PublishHead, PublishWriter,
-    ReceiveRef, ServerFrame, SettleHead, Source, SubscribeRef, TagRange, put_auth, put_ping,
+    ConsumeRef, ControlRef, Credit, Deliver, FrameType, Hello, LeaseSet, PublishHead,
+    PublishWriter, ReceiveRef, ServerFrame, SettleHead, Source, SubscribeRef, TagRange, put_auth,
+    put_ping,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -178,6 +179,24 @@ impl Client {
         let ranges: Vec<_> =
             ranges.iter().map(|(first, last)| TagRange { first: *first, last: *last }).collect();
         self.says(|out| head.put(out, id, LeaseSet::Tags(&ranges)).unwrap()).await;
+    }
+
+    /// Asks for something of a queue, and hears the result.
+    pub(crate) async fn controls(&mut self, verb: &str, json: &str) -> String {
+        self.says(|out| ControlRef { verb, json }.put(out, 6).unwrap()).await;
+        let heard = self.hears().await;
+        assert_eq!(heard.id(), 6);
+        match heard.read() {
+            ServerFrame::Result(json) => json.to_owned(),
+            other => panic!("no RESULT: {other:?}"),
+        }
+    }
+
+    /// Finds that there is nothing to receive now.
+    pub(crate) async fn finds_nothing(&mut self, from: Source<'_>) {
+        self.receives(98, from, 1, 0).await;
+        let heard = self.hears().await;
+        assert!(matches!(heard.read(), ServerFrame::Empty(_)), "{:?}", heard.read());
     }
 
     /// The messages of the next DELIVER frames, so many at least.
