@@ -140,6 +140,14 @@ fn subscriptions_are_listed_and_deleted() {
     assert_eq!(listed.out, "{\"queues\":[]}\n");
 }
 
+/// How many messages wait for the only subscription.
+fn ready(place: &Place, broker: &Broker) -> u64 {
+    let args = ["subscription", "list", "--json"];
+    let listed: Outcome = place.client(broker, &args).output().unwrap().into();
+    let listed: serde_json::Value = serde_json::from_str(&listed.out).unwrap();
+    listed["queues"][0]["counts"]["ready"].as_u64().unwrap()
+}
+
 #[test]
 fn a_publisher_lives_through_a_kill_and_no_line_is_missing() {
     const LINES: usize = 20_000;
@@ -153,6 +161,7 @@ fn a_publisher_lives_through_a_kill_and_no_line_is_missing() {
     let line = |number: usize| format!("{number}\n");
     let first: String = (0..LINES / 2).map(line).collect();
     std::io::Write::write_all(&mut input, first.as_bytes()).unwrap();
+    while ready(&place, &broker) == 0 {}
     broker.kill().unwrap();
     let broker = place.launch().at(&addr).start().unwrap();
     let second: String = (LINES / 2..LINES).map(line).collect();
@@ -165,10 +174,7 @@ fn a_publisher_lives_through_a_kill_and_no_line_is_missing() {
 
     // At least once: all are there, whatever was sent twice.
     let again = told["batches_sent_again"].as_u64().unwrap();
-    let args = ["subscription", "list", "--json"];
-    let listed: Outcome = place.client(&broker, &args).output().unwrap().into();
-    let listed: serde_json::Value = serde_json::from_str(&listed.out).unwrap();
-    let ready = listed["queues"][0]["counts"]["ready"].as_u64().unwrap();
+    let ready = ready(&place, &broker);
     assert!(ready == LINES as u64 || (ready > LINES as u64 && again > 0), "{ready} {again}");
     let count = ready.to_string();
     let args = ["subscribe", "lines", "--durable", "all", "--count", &count];
