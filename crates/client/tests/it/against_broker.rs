@@ -285,3 +285,16 @@ async fn at_most_once_goes_from_memory_to_memory() {
     assert_eq!((news.gaps(), client.counters().quiet_errors), (0, 0));
     real.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receive_may_wait_for_longer_than_the_broker_may_be_silent() {
+    let (_data, real) = start().await;
+    let silence_max = Duration::from_millis(600);
+    let client = real.client_with(Options { silence_max, ..options() }).await;
+    declared(&client, "jobs", &[]).await;
+    let receive = Receive { wait: Duration::from_millis(1_500), ..Receive::default() };
+    assert!(client.receive("jobs", receive).await.unwrap().is_empty());
+    // It answered on the first connection.
+    assert_eq!(real.counters.snapshot().accepted, 1);
+    real.stop().await;
+}

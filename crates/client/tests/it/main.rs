@@ -4,6 +4,7 @@
 
 mod against_broker;
 mod consuming;
+mod cuts;
 mod fake;
 mod greeting;
 mod publishing;

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluice_broker::Broker;
 use sluice_broker::local::{Entropy, LocalBackend, LocalConfig};
 use sluice_client::{Client, Options, Timestamp};
-use sluice_server::{Config, Server};
+use sluice_server::{Config, Counters, Server};
 use sluice_wal::FileDisk;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use crate::fake::{PATIENCE, options};
 /// A broker that serves.
 pub(crate) struct Real {
     pub(crate) addr: SocketAddr,
+    pub(crate) counters: Arc<Counters>,
     broker: Broker,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), sluice_server::ServerError>>,
@@ -45,13 +47,13 @@ impl Real {
         let broker = broker(data);
         let config = Config { tcp_addr, ..Config::default() };
         let server = Server::bind(config, broker.clone()).await.unwrap();
-        let addr = server.tcp_addr();
+        let (addr, counters) = (server.tcp_addr(), server.counters());
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async {
             // A dropped sender stops the server as well.
             let _ = stopped.await;
         }));
-        Self { addr, broker, stop, task }
+        Self { addr, counters, broker, stop, task }
     }
 
     /// Drains and ends.
