@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! wanted --SUBSCRIBE, CONSUME--> asked --CONSUMING--> live --CANCEL--> leaving --OK--> gone
-//!    ^                             |--refused for now--> wanted, later
-//!    |                             '--refused----------> gone
-//!    '--------------connection lost--------------- (asked, live)
+//!    ^                             |--- for now ---.   |
+//!    |--------- later -----------------------------+---|--- ERROR ---> gone
+//!    '--------- connection lost -------------------'---'
 //! ```
 //!
 //! The broker may push as many messages as `credit` says. Each that is settled or dropped is owed
@@ -78,7 +78,8 @@ pub(crate) struct Consumers {
     all: HashMap<u64, Consumer>,
     keys: u64,
     by_wire: HashMap<u64, u64>,
-    /// SUBSCRIBE, CONSUME and CANCEL that are not answered, by their ids.
+    /// CANCEL that is not answered, and SUBSCRIBE and CONSUME of consumers that there are: an ERROR
+    /// with their ids may come at any time.
     asked: HashMap<u64, u64>,
     names: Names,
     /// Something is to be written.
@@ -200,7 +201,7 @@ impl Consumers {
     /// CONSUMING for `id`.
     pub(crate) fn consuming(&mut self, id: u64, wire: u64) -> Result<(), Error> {
         let none = || Error::protocol("a CONSUMING that nobody asked for");
-        let key = self.asked.remove(&id).ok_or_else(none)?;
+        let key = *self.asked.get(&id).ok_or_else(none)?;
         let consumer = self.all.get_mut(&key).ok_or_else(none)?;
         if !matches!(consumer.phase, Phase::Asked) || self.by_wire.insert(wire, key).is_some() {
             return Err(none());
@@ -224,6 +225,7 @@ impl Consumers {
         let (key, wire) = gone.ok_or_else(|| Error::protocol("an OK for no CANCEL"))?;
         self.all.remove(&key);
         self.by_wire.remove(&wire);
+        self.asked.retain(|_, asked| *asked != key);
         Ok(())
     }
 
@@ -231,6 +233,9 @@ impl Consumers {
     pub(crate) fn refused(&mut self, id: u64, refused: &Refused, now: Instant) -> bool {
         let Some(key) = self.asked.remove(&id) else { return false };
         let Some(consumer) = self.all.get_mut(&key) else { return true };
+        if let Phase::Live { wire } | Phase::Leaving { wire } = consumer.phase {
+            self.by_wire.remove(&wire);
+        }
         // Only a consumer that was there before is asked for again: whoever makes one is told.
         let again = refused.is_for_now() && consumer.ready.is_none();
         if again && consumer.tries < self.retry.tries_max && !consumer.dropped {
@@ -238,12 +243,9 @@ impl Consumers {
             let pause = self.retry.backoff.delay(consumer.tries, self.draws.draw());
             let wait = refused.retry_after.unwrap_or_default().min(Duration::from_secs(3_600));
             consumer.phase = Phase::Wanted { after: Some(now + wait + pause) };
-            return true;
+        } else {
+            self.end(key, &refused.clone().into());
         }
-        if let Phase::Leaving { wire } = consumer.phase {
-            self.by_wire.remove(&wire);
-        }
-        self.end(key, &refused.clone().into());
         true
     }
 

@@ -298,3 +298,21 @@ async fn a_receive_may_wait_for_longer_than_the_broker_may_be_silent() {
     assert_eq!(real.counters.snapshot().accepted, 1);
     real.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_hears_that_its_queue_is_deleted() {
+    let (_data, real) = start().await;
+    let client = real.client().await;
+    let queue = declared(&client, "jobs", &[]).await;
+    let mut jobs = client.consume("jobs", Consume::default()).await.unwrap();
+    let other = client.consume("jobs", Consume::default()).await.unwrap();
+    drop(other);
+    client.delete(&queue, true).await.unwrap();
+    let ended = timeout(PATIENCE, jobs.next()).await.unwrap();
+    assert!(matches!(ended, Err(Error::Refused(refused)) if refused.is(Code::NotFound)));
+    assert!(jobs.next().await.unwrap().is_none());
+    // The connection goes on.
+    declared(&client, "jobs", &[]).await;
+    assert_eq!(real.counters.snapshot().accepted, 1);
+    real.stop().await;
+}
