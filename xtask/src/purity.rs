@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::run::{cargo, cargo_output, root};
 
 /// The arrows between our crates: who may use whom.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("sluice-model", &[]),
     ("sluice-flow", &[]),
     ("sluice-wal", &[]),
@@ -16,9 +16,13 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("sluice-protocol", &["model"]),
     ("sluice-broker", &["engine", "wal", "flow", "model"]),
     ("sluice-server", &["broker", "protocol", "flow", "model"]),
+    ("sluice-client", &["protocol", "flow", "model"]),
     ("sluice-bench", &["protocol", "model"]),
     ("sluice-sim", &["broker", "engine", "wal", "flow", "model", "protocol", "server"]),
-    ("sluice-cli", &["server", "broker", "engine", "wal", "flow", "model", "bench"]),
+    (
+        "sluice-cli",
+        &["server", "broker", "engine", "wal", "flow", "model", "bench", "client", "protocol"],
+    ),
     ("xtask", &["bench", "sim"]),
 ];
 

@@ -1,8 +1,14 @@
 //! What can be typed.
 
+mod client;
+mod queue;
+
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
+
+pub(crate) use client::*;
+pub(crate) use queue::*;
 
 use crate::settings::{Flags, Sources};
 
@@ -26,6 +32,12 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Print messages as they arrive
     Subscribe(SubscribeArgs),
+    /// List and delete durable subscriptions
+    Subscription(SubscriptionArgs),
+    /// Put messages into queues, take them out, look after queues
+    Queue(QueueArgs),
+    /// Ask a broker whether it serves; exit code 0 if it does
+    Health(HealthArgs),
     /// Look at a log that no broker has open, or repair it
     Log(LogArgs),
     /// Copy the log of a running broker, or with --offline of one that does not run
@@ -69,56 +81,6 @@ impl SettingsArgs {
     pub(crate) fn sources(&self) -> Sources {
         Sources::new(self.config.clone(), self.flags.clone())
     }
-}
-
-/// Where the broker is and who asks.
-#[derive(Debug, Parser)]
-pub(crate) struct ServerArgs {
-    /// The broker
-    #[arg(long, env = "SLUICE_SERVER", default_value = "127.0.0.1:5555", value_name = "HOST:PORT")]
-    pub(crate) server: String,
-    /// A file that holds the API key; else the variable SLUICE_API_KEY
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key_file: Option<PathBuf>,
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct PublishArgs {
-    /// Where to
-    pub(crate) topic: String,
-    /// The message; `-` or nothing takes one message a line from standard input
-    pub(crate) payload: Option<String>,
-    /// 1 at least once, 0 at most once
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
-    pub(crate) qos: u8,
-    /// Print the outcome as JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Show no progress bar
-    #[arg(long)]
-    pub(crate) no_progress: bool,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
-}
-
-#[derive(Debug, Parser)]
-pub(crate) struct SubscribeArgs {
-    /// A topic, or a pattern: * for one token, > for the rest
-    pub(crate) topic: String,
-    /// 1 at least once, 0 at most once
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=1))]
-    pub(crate) qos: u8,
-    /// Stop after so many messages
-    #[arg(long, value_name = "N")]
-    pub(crate) count: Option<u64>,
-    /// Print one JSON object a message
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Fail when the connection is lost instead of connecting again
-    #[arg(long)]
-    pub(crate) no_reconnect: bool,
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Parser)]

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use sluice_bench::v1::ClientError;
 use sluice_broker::BrokerError;
 use sluice_broker::local::{RestoreError, StartError};
+use sluice_client::{Error, PublishError};
 use sluice_server::ServerError;
 use sluice_wal::{BackupError, WalError};
 use thiserror::Error;
 
+use crate::commands::client::{hint, refused_hint};
 use crate::keys::KeyFileError;
 use crate::settings::Problem;
 
@@ -32,7 +33,15 @@ pub(crate) enum Failure {
     Disk(String),
     /// The broker could not be talked to, or refused.
     #[error("{0}{hint}", hint = hint(.0))]
-    Client(#[from] ClientError),
+    Client(#[from] Error),
+    /// A message was not taken, or nobody knows.
+    #[error("{error} ({done} were confirmed before){hint}", hint = publish_hint(.error))]
+    Publish {
+        /// So many were safe before it.
+        done: u64,
+        /// What became of it.
+        error: PublishError,
+    },
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -41,7 +50,7 @@ pub(crate) enum Failure {
 impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Client(_) | Self::Other(_) => 1,
+            Self::Client(_) | Self::Publish { .. } | Self::Other(_) => 1,
             Self::Unsafe(_) | Self::Usage(_) => 2,
             Self::Corrupt(_) => 3,
             Self::Disk(_) => 4,
@@ -66,18 +75,10 @@ impl Failure {
     }
 }
 
-fn hint(error: &ClientError) -> &'static str {
+fn publish_hint(error: &PublishError) -> &'static str {
     match error {
-        ClientError::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            "\nis the broker running? start it with: sluice serve"
-        }
-        ClientError::Refused(nack) if nack.code == 401 => {
-            "\ngive the key with --key-file or SLUICE_API_KEY"
-        }
-        ClientError::Refused(nack) if nack.code == 403 => {
-            "\nsluice key list shows what the key may do"
-        }
-        _ => "",
+        PublishError::Rejected(refused) => refused_hint(refused),
+        PublishError::Indeterminate(_) => "\nwith --dedupe-id it can be published again safely",
     }
 }
 

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Args, Command, ConfigCommand, KeyCommand, LogCommand};
+use crate::args::{Args, Command, ConfigCommand, KeyCommand, LogCommand, SubscriptionCommand};
 use crate::failure::Failure;
 
 #[global_allocator]
@@ -27,8 +27,14 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = match args.command {
         Command::Serve(args) => commands::serve::run(&args),
-        Command::Publish(args) => commands::publish::run(&args),
+        Command::Publish(args) => commands::publish::publish(&args),
         Command::Subscribe(args) => commands::subscribe::run(&args),
+        Command::Subscription(args) => match args.command {
+            SubscriptionCommand::List(args) => commands::subscription::list(&args),
+            SubscriptionCommand::Delete(args) => commands::subscription::delete(&args),
+        },
+        Command::Queue(args) => commands::queue::run(&args.command),
+        Command::Health(args) => commands::health::run(&args),
         Command::Backup(args) => commands::backup::run(&args),
         Command::Restore(args) => commands::restore::run(&args),
         Command::Log(args) => match args.command {

@@ -1,150 +1,123 @@
 //! `sluice subscribe`: prints messages as they arrive, and acknowledges what was printed.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use serde_json::json;
-use sluice_bench::v1::{Client, ClientError, Delivered};
+use sluice_client::{Consume, Consumer, Delivery, Options, Subscribe};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::SubscribeArgs;
-use crate::commands::{api_key, connect};
+use crate::commands::client;
+use crate::commands::message::Shape;
 use crate::failure::Failure;
 
-/// Messages asked for at once.
+/// Messages that are on their way at once.
+const PREFETCH: u64 = 4_096;
+/// Messages that are printed before they are acknowledged.
 const BATCH: usize = 512;
-/// Pause after a batch that was empty: version 1 can't be told to wait. It doubles up to the
-/// longest.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
-const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// Pause before connecting again. It doubles up to the longest.
-const RECONNECT_MIN: Duration = Duration::from_millis(50);
-const RECONNECT_MAX: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(args: &SubscribeArgs) -> Result<(), Failure> {
-    let interrupted = watch_for_interrupt()?;
-    let key = api_key(&args.server)?;
-    let mut printer = Printer { args, out: BufWriter::new(io::stdout().lock()), printed: 0 };
-    let mut client = Some(connect(&args.server, key.as_deref())?);
-    let mut pause = RECONNECT_MIN;
-    while !interrupted.load(Ordering::Relaxed) {
-        let error = match client.take() {
-            Some(client) => match consume(client, &mut printer, &interrupted, &mut pause) {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
-            },
-            None => match connect(&args.server, key.as_deref()) {
-                Ok(connected) => {
-                    client = Some(connected);
-                    continue;
-                }
-                Err(error) => error.into(),
-            },
-        };
-        let lost = matches!(error, Failure::Client(ClientError::Io(_) | ClientError::Closed));
-        if !lost || args.no_reconnect {
-            return Err(error);
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(RECONNECT_MAX);
-    }
-    Ok(())
+    let shape = match &args.format {
+        Some(format) => Shape::format(format)?,
+        None if args.json => Shape::Json,
+        None => Shape::Payload,
+    };
+    client::block_on(subscribe(args, &shape))
 }
 
-/// Takes batches from one connection until enough was printed or the user wants no more.
-fn consume(
-    mut client: Client,
-    printer: &mut Printer<'_>,
-    interrupted: &AtomicBool,
-    reconnect: &mut Duration,
-) -> Result<(), Failure> {
-    let args = printer.args;
-    let subscription = client.subscribe(&args.topic, args.qos)?;
-    let mut pause = PAUSE_MIN;
-    while !interrupted.load(Ordering::Relaxed) && !printer.is_done() {
-        let batch = client.take(subscription, printer.wanted())?;
-        *reconnect = RECONNECT_MIN;
-        if batch.is_empty() {
-            thread::sleep(pause);
-            pause = (pause * 2).min(PAUSE_MAX);
-            continue;
-        }
-        pause = PAUSE_MIN;
-        for message in &batch {
-            printer.print(message).map_err(Failure::other)?;
-        }
-        // Acknowledged only once it is out: a crash in between repeats it.
-        printer.out.flush().map_err(Failure::other)?;
-        if args.qos == 1 {
-            for message in &batch {
-                client.ack(subscription, message.tag)?;
-            }
+async fn subscribe(args: &SubscribeArgs, shape: &Shape) -> Result<(), Failure> {
+    let mut interrupts = Interrupts::new().map_err(Failure::other)?;
+    let give_up_after = args.no_reconnect.then_some(Duration::ZERO);
+    let options = Options { give_up_after, ..client::options(&args.server)? };
+    let client = client::connect_with(&args.server, options).await?;
+    let wanted = args.count.unwrap_or(u64::MAX);
+    let prefetch = u32::try_from(wanted.clamp(1, PREFETCH)).unwrap_or(u32::MAX);
+    let subscribe = Subscribe {
+        name: args.durable.clone().unwrap_or_default(),
+        consume: Consume { prefetch, lease: None },
+        ..Subscribe::default()
+    };
+    let mut messages = client.subscribe(&args.topic, subscribe).await?;
+    let mut printer = Printer { shape, out: BufWriter::new(io::stdout()), left: wanted, gaps: 0 };
+    while printer.left > 0 {
+        let next = tokio::select! {
+            next = messages.next() => next?,
+            () = interrupts.next() => None,
+        };
+        let Some(next) = next else { break };
+        if !printer.print(next, &mut messages).map_err(Failure::other)? {
+            break;
         }
     }
-    client.fence()?;
-    client.close();
-    Ok(())
+    // What was fetched and not printed goes back; what was printed is settled for good.
+    drop(messages);
+    let closing = client.close();
+    tokio::select! {
+        closed = closing => Ok(closed?),
+        // Whoever asks twice does not want to wait.
+        () = interrupts.next() => Err(Failure::Other("interrupted".to_owned())),
+    }
 }
 
 struct Printer<'a> {
-    args: &'a SubscribeArgs,
-    out: BufWriter<io::StdoutLock<'a>>,
-    printed: u64,
+    shape: &'a Shape,
+    out: BufWriter<io::Stdout>,
+    left: u64,
+    gaps: u64,
 }
 
 impl Printer<'_> {
-    /// How many messages to ask for next.
-    fn wanted(&self) -> usize {
-        let left = self.args.count.map_or(u64::MAX, |count| count.saturating_sub(self.printed));
-        usize::try_from(left).unwrap_or(usize::MAX).min(BATCH)
-    }
-
-    fn is_done(&self) -> bool {
-        self.wanted() == 0
-    }
-
-    fn print(&mut self, message: &Delivered) -> io::Result<()> {
-        self.printed += 1;
-        if !self.args.json {
-            self.out.write_all(&message.message)?;
-            return self.out.write_all(b"\n");
+    /// Prints a message and those that have come too, and then acknowledges them. False when
+    /// nobody reads any more.
+    fn print(&mut self, first: Delivery, messages: &mut Consumer) -> io::Result<bool> {
+        self.tell_gaps(messages);
+        let mut printed = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match self.shape.write(&mut self.out, &message) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
+                written => written?,
+            }
+            printed.push(message);
+            self.left -= 1;
+            let more = self.left > 0 && printed.len() < BATCH;
+            next = if more { messages.try_next() } else { None };
         }
-        let payload = match std::str::from_utf8(&message.message) {
-            Ok(text) => json!(text),
-            Err(_) => json!({ "base64": BASE64_STANDARD.encode(&message.message) }),
-        };
-        let line = json!({ "topic": message.topic, "payload": payload, "tag": message.tag });
-        writeln!(self.out, "{line}")
+        match self.out.flush() {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(false),
+            flushed => flushed?,
+        }
+        // Acknowledged only once it is out: a crash in between repeats it.
+        for message in printed {
+            // A lease that is lost means that it comes again.
+            let _ = message.ack();
+        }
+        Ok(true)
+    }
+
+    #[expect(clippy::print_stderr, reason = "standard output is for messages")]
+    fn tell_gaps(&mut self, messages: &Consumer) {
+        let gaps = messages.gaps();
+        if gaps > self.gaps {
+            eprintln!("sluice: {} messages were lost: they came too fast", gaps - self.gaps);
+            self.gaps = gaps;
+        }
     }
 }
 
-/// A flag that the first SIGINT or SIGTERM sets.
-fn watch_for_interrupt() -> Result<Arc<AtomicBool>, Failure> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::other)?;
-    let (interrupt, terminate) = runtime
-        .block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            Ok::<_, io::Error>((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
-        })
-        .map_err(Failure::other)?;
-    let set = Arc::clone(&flag);
-    thread::spawn(move || {
-        let (mut interrupt, mut terminate) = (interrupt, terminate);
-        runtime.block_on(async {
-            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-            set.store(true, Ordering::Relaxed);
-            // Whoever asks twice does not want to wait.
-            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-            std::process::exit(1);
-        });
-    });
-    Ok(flag)
+/// SIGINT and SIGTERM.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn new() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.interrupt.recv() => {} _ = self.terminate.recv() => {} }
+    }
 }

@@ -159,11 +159,7 @@ fn stopped_broker(place: &Place) {
 /// What a subscription on a restored directory still gets.
 fn received(place: &Place, dir: &str, count: usize) -> Vec<String> {
     let broker = broker_on(place, dir);
-    let count = count.to_string();
-    let args = ["subscribe", TOPIC, "--count", &count];
-    let printed: Outcome = place.client(&broker, &args).output().unwrap().into();
-    printed.assert(0, &[]);
-    printed.out.lines().map(str::to_owned).collect()
+    crate::setup::received(&broker, TOPIC, count)
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod lifecycle;
 mod messages;
 mod offline;
 mod overload;
+mod queues;
 mod refusals;
 mod reload;
 mod repair;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::setup::{Outcome, Place, subscribe, wait};
+use crate::setup::{Outcome, Place, subscribe};
 
 const DAMAGED: &[u8] = b"this message is going to be damaged";
 
@@ -56,12 +56,9 @@ fn run_printed(place: &Place, refused: &Outcome, what: &str) -> Outcome {
 /// What a subscription still gets of `count` messages.
 fn received(place: &Place, topic: &str, count: usize) -> Vec<String> {
     let broker = place.broker();
-    let count = count.to_string();
-    let args = ["subscribe", topic, "--count", &count];
-    let printed = wait(place.client(&broker, &args).spawn().unwrap());
-    printed.assert(0, &[]);
+    let received = crate::setup::received(&broker, topic, count);
     broker.kill().unwrap();
-    printed.out.lines().map(str::to_owned).collect()
+    received
 }
 
 #[test]

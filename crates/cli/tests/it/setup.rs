@@ -91,6 +91,21 @@ pub(crate) fn subscribe(broker: &Broker, topic: &str) -> Client {
     client
 }
 
+/// What a subscription without a name still gets, of so many messages.
+pub(crate) fn received(broker: &Broker, topic: &str, count: usize) -> Vec<String> {
+    let mut client = Client::connect(broker.tcp_addr(), None).unwrap();
+    let subscription = client.subscribe(topic, 1).unwrap();
+    let mut received = Vec::new();
+    while received.len() < count {
+        for message in client.take(subscription, count - received.len()).unwrap() {
+            received.push(String::from_utf8(message.message.to_vec()).unwrap());
+            client.ack(subscription, message.tag).unwrap();
+        }
+    }
+    client.fence().unwrap();
+    received
+}
+
 /// How a command ended and what it said.
 #[derive(Debug)]
 pub(crate) struct Outcome {

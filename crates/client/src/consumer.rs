@@ -1,0 +1,182 @@
+//! Consumers: messages that the broker pushes, as many as there is credit for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use std::vec;
+
+use sluice_model::Qos;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::client::{Client, millis};
+use crate::core::consumers::{Push, Spec, Wanted};
+use crate::core::delivered::Delivered;
+use crate::delivery::Delivery;
+use crate::error::Error;
+
+/// How messages are pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consume {
+    /// Most messages that are on their way or not settled; 1 to 1 000 000.
+    pub prefetch: u32,
+    /// Time to settle each; none for the queue's.
+    pub lease: Option<Duration>,
+}
+
+impl Default for Consume {
+    fn default() -> Self {
+        Self { prefetch: 256, lease: None }
+    }
+}
+
+/// Which subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subscribe {
+    /// The durable subscription of that name, made if it is not there and shared with whoever has
+    /// it. Empty for one at most once, which goes with its connection.
+    pub name: String,
+    /// What its queue is to be like, by the names of settings.
+    pub settings: Vec<(String, String)>,
+    /// How messages are pushed.
+    pub consume: Consume,
+}
+
+impl Subscribe {
+    /// At least once, under a name.
+    pub fn durable(name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..Self::default() }
+    }
+}
+
+/// Messages of a queue or a subscription, as they are pushed.
+///
+/// After a lost connection it goes on by itself on the next one. Dropped, it gives back what it
+/// holds and has not handed out.
+pub struct Consumer {
+    client: Client,
+    key: u64,
+    from: mpsc::UnboundedReceiver<Push>,
+    batch: vec::IntoIter<Delivered>,
+    /// Messages at most once of the batch, whose credit is due when it is handed out.
+    due: Option<(u64, u32)>,
+    gaps: Arc<AtomicU64>,
+    /// Which connection is the present one.
+    epoch: Arc<AtomicU64>,
+}
+
+impl Client {
+    /// Has the messages of a queue pushed.
+    ///
+    /// # Errors
+    /// The broker refuses, or the connection was lost for too long.
+    pub async fn consume(&self, queue: &str, consume: Consume) -> Result<Consumer, Error> {
+        let wanted = Wanted::Queue(queue.into());
+        self.retried(|| self.consumer(wanted.clone(), consume)).await
+    }
+
+    /// Has pushed what is published to a topic or pattern: `*` is one token, a last `>` the rest.
+    ///
+    /// # Errors
+    /// The broker refuses, or the connection was lost for too long.
+    pub async fn subscribe(&self, pattern: &str, subscribe: Subscribe) -> Result<Consumer, Error> {
+        let Subscribe { name, settings, consume } = subscribe;
+        let wanted = Wanted::Pattern { pattern: pattern.into(), name: name.into(), settings };
+        self.retried(|| self.consumer(wanted.clone(), consume)).await
+    }
+
+    async fn consumer(&self, wanted: Wanted, consume: Consume) -> Result<Consumer, Error> {
+        let (to, from) = mpsc::unbounded_channel();
+        let (ready, heard) = oneshot::channel();
+        let gaps = Arc::<AtomicU64>::default();
+        let Consume { prefetch, lease } = consume;
+        let lease_ms = lease.map_or(0, millis);
+        let spec = Spec { wanted, prefetch, lease_ms, to, gaps: Arc::clone(&gaps), ready };
+        let key = self.shared().change(|core| core.consume(spec))?;
+        let epoch = Arc::clone(self.shared().core().epoch_seen());
+        let (client, batch, due) = (self.clone(), Vec::new().into_iter(), None);
+        // Dropped on the way, it is taken back.
+        let consumer = Consumer { client, key, from, batch, due, gaps, epoch };
+        heard.await.unwrap_or(Err(Error::Closed))?;
+        Ok(consumer)
+    }
+}
+
+impl Consumer {
+    /// The next message. None when the client was closed.
+    ///
+    /// # Errors
+    /// The broker took the consumer away, or the connection was lost for good; nothing comes after
+    /// that.
+    pub async fn next(&mut self) -> Result<Option<Delivery>, Error> {
+        loop {
+            if let Some(message) = self.batch.next() {
+                if self.is_void(&message) {
+                    continue;
+                }
+                return Ok(Some(Delivery::new(self.client.clone(), message)));
+            }
+            self.give_credit();
+            match self.from.recv().await {
+                Some(Ok(batch)) => self.begin(batch),
+                Some(Err(Error::Closed)) | None => return Ok(None),
+                Some(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// The next message, if it has come already.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        loop {
+            if let Some(message) = self.batch.next() {
+                if self.is_void(&message) {
+                    continue;
+                }
+                return Some(Delivery::new(self.client.clone(), message));
+            }
+            self.give_credit();
+            match self.from.try_recv() {
+                Ok(Ok(batch)) => self.begin(batch),
+                Ok(Err(_)) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// How many messages at most once the broker could not push, because this consumer was slow.
+    pub fn gaps(&self) -> u64 {
+        self.gaps.load(Ordering::Relaxed)
+    }
+
+    fn begin(&mut self, batch: Vec<Delivered>) {
+        if let Some(first) = batch.first()
+            && first.qos == Qos::AtMostOnce
+        {
+            self.due = Some((first.epoch, batch.len() as u32));
+        }
+        self.batch = batch.into_iter();
+    }
+
+    /// Its lease went with its connection: it comes again by another one.
+    fn is_void(&self, message: &Delivered) -> bool {
+        message.lease.is_some() && message.epoch != self.epoch.load(Ordering::Relaxed)
+    }
+
+    fn give_credit(&mut self) {
+        if let Some((epoch, messages)) = self.due.take() {
+            self.client.shared().change(|core| core.owe(epoch, Some(self.key), messages));
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.from.close();
+        let mut back: Vec<Delivered> = self.batch.by_ref().collect();
+        while let Ok(Ok(batch)) = self.from.try_recv() {
+            back.extend(batch);
+        }
+        self.client.shared().change(|core| {
+            core.give_back(back);
+            core.consumers.remove(self.key);
+        });
+    }
+}

@@ -1,0 +1,338 @@
+//! Consumers: what is pushed, under which credit, and again after each new connection.
+//!
+//! ```text
+//! wanted --SUBSCRIBE, CONSUME--> asked --CONSUMING--> live --CANCEL--> leaving --OK--> gone
+//!    ^                             |--- for now ---.   |
+//!    |--------- later -----------------------------+---|--- ERROR ---> gone
+//!    '--------- connection lost -------------------'---'
+//! ```
+//!
+//! The broker may push as many messages as `credit` says. Each that is settled or dropped is owed
+//! back, and given back when half of all that may be on its way is owed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use sluice_model::Qos;
+use sluice_protocol::binary::v2::{
+    CREDIT_MAX, Cancel, ConsumeRef, Credit, EncodeError, SubscribeRef,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::delivered::{Delivered, Names};
+use super::draws::Draws;
+use crate::error::{Error, Refused};
+use crate::options::Retry;
+
+/// What is consumed.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    Queue(Box<str>),
+    Pattern { pattern: Box<str>, name: Box<str>, settings: Vec<(String, String)> },
+}
+
+/// What goes to a consumer: messages of one frame, or why there will be no more.
+pub(crate) type Push = Result<Vec<Delivered>, Error>;
+
+/// A consumer as its user asks for it.
+pub(crate) struct Spec {
+    pub(crate) wanted: Wanted,
+    pub(crate) prefetch: u32,
+    pub(crate) lease_ms: u32,
+    pub(crate) to: mpsc::UnboundedSender<Push>,
+    /// Messages that were lost before they could be pushed.
+    pub(crate) gaps: Arc<AtomicU64>,
+    pub(crate) ready: oneshot::Sender<Result<(), Error>>,
+}
+
+/// Where a consumer is in its life on this connection.
+enum Phase {
+    Wanted { after: Option<Instant> },
+    Asked,
+    Live { wire: u64 },
+    Leaving { wire: u64 },
+}
+
+struct Consumer {
+    wanted: Wanted,
+    prefetch: u32,
+    lease_ms: u32,
+    to: mpsc::UnboundedSender<Push>,
+    gaps: Arc<AtomicU64>,
+    /// Until the first CONSUMING.
+    ready: Option<oneshot::Sender<Result<(), Error>>>,
+    phase: Phase,
+    credit: u32,
+    owed: u32,
+    tries: u32,
+    dropped: bool,
+}
+
+/// All consumers of a client.
+pub(crate) struct Consumers {
+    retry: Retry,
+    draws: Draws,
+    all: HashMap<u64, Consumer>,
+    keys: u64,
+    by_wire: HashMap<u64, u64>,
+    /// CANCEL that is not answered, and SUBSCRIBE and CONSUME of consumers that there are: an ERROR
+    /// with their ids may come at any time.
+    asked: HashMap<u64, u64>,
+    names: Names,
+    /// Something is to be written.
+    changed: bool,
+}
+
+impl Consumers {
+    pub(crate) fn new(retry: Retry, seed: u64) -> Self {
+        Self {
+            retry,
+            draws: Draws::new(seed),
+            all: HashMap::new(),
+            keys: 0,
+            by_wire: HashMap::new(),
+            asked: HashMap::new(),
+            names: Names::default(),
+            changed: false,
+        }
+    }
+
+    /// A new consumer's key.
+    pub(crate) fn add(&mut self, spec: Spec) -> u64 {
+        let Spec { wanted, prefetch, lease_ms, to, gaps, ready } = spec;
+        let prefetch = prefetch.clamp(1, CREDIT_MAX);
+        let (ready, phase) = (Some(ready), Phase::Wanted { after: None });
+        let (credit, owed, tries, dropped) = (0, 0, 0, false);
+        self.keys += 1;
+        self.changed = true;
+        self.all.insert(
+            self.keys,
+            Consumer {
+                wanted,
+                prefetch,
+                lease_ms,
+                to,
+                gaps,
+                ready,
+                phase,
+                credit,
+                owed,
+                tries,
+                dropped,
+            },
+        );
+        self.keys
+    }
+
+    /// Its user wants no more.
+    pub(crate) fn remove(&mut self, key: u64) {
+        let Some(consumer) = self.all.get_mut(&key) else { return };
+        consumer.dropped = true;
+        self.changed = true;
+        if matches!(consumer.phase, Phase::Wanted { .. }) {
+            self.all.remove(&key);
+        }
+    }
+
+    /// So many of its messages were settled or dropped.
+    pub(crate) fn owe(&mut self, key: u64, messages: u32) {
+        if let Some(consumer) = self.all.get_mut(&key) {
+            consumer.owed = consumer.owed.saturating_add(messages);
+            self.changed |= consumer.is_due();
+        }
+    }
+
+    /// When a refused consumer is to be asked for again.
+    pub(crate) fn next_time(&self) -> Option<Instant> {
+        let after = |consumer: &Consumer| match consumer.phase {
+            Phase::Wanted { after } => after,
+            _ => None,
+        };
+        self.all.values().filter_map(after).min()
+    }
+
+    /// Writes what consumers need. `accepting`: new ones too.
+    pub(crate) fn take(
+        &mut self,
+        out: &mut BytesMut,
+        next_id: &mut u64,
+        now: Instant,
+        accepting: bool,
+    ) {
+        if !self.changed && self.next_time().is_none_or(|at| at > now) {
+            return;
+        }
+        self.changed = false;
+        let mut failed = Vec::new();
+        for (&key, consumer) in &mut self.all {
+            match consumer.phase {
+                Phase::Live { wire } if consumer.dropped => {
+                    *next_id += 1;
+                    Cancel { consumer: wire }.put(out, *next_id);
+                    consumer.phase = Phase::Leaving { wire };
+                    self.asked.insert(*next_id, key);
+                }
+                Phase::Live { wire } if consumer.is_due() => {
+                    *next_id += 1;
+                    let messages = std::mem::take(&mut consumer.owed);
+                    consumer.credit += messages;
+                    Credit { consumer: wire, messages }.put(out, *next_id);
+                }
+                Phase::Wanted { after } if accepting && after.is_none_or(|at| at <= now) => {
+                    *next_id += 1;
+                    match consumer.ask(out, *next_id) {
+                        Ok(()) => {
+                            self.asked.insert(*next_id, key);
+                        }
+                        Err(error) => failed.push((key, error)),
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (key, error) in failed {
+            self.end(key, &error.into());
+        }
+    }
+
+    /// CONSUMING for `id`.
+    pub(crate) fn consuming(&mut self, id: u64, wire: u64) -> Result<(), Error> {
+        let none = || Error::protocol("a CONSUMING that nobody asked for");
+        let key = *self.asked.get(&id).ok_or_else(none)?;
+        let consumer = self.all.get_mut(&key).ok_or_else(none)?;
+        if !matches!(consumer.phase, Phase::Asked) || self.by_wire.insert(wire, key).is_some() {
+            return Err(none());
+        }
+        consumer.phase = Phase::Live { wire };
+        consumer.tries = 0;
+        self.changed |= consumer.dropped;
+        if let Some(ready) = consumer.ready.take() {
+            let _ = ready.send(Ok(()));
+        }
+        Ok(())
+    }
+
+    /// OK for `id`, which is then that of a CANCEL.
+    pub(crate) fn cancelled(&mut self, id: u64) -> Result<(), Error> {
+        let key = self.asked.remove(&id);
+        let gone = key.and_then(|key| match self.all.get(&key)?.phase {
+            Phase::Leaving { wire } => Some((key, wire)),
+            _ => None,
+        });
+        let (key, wire) = gone.ok_or_else(|| Error::protocol("an OK for no CANCEL"))?;
+        self.all.remove(&key);
+        self.by_wire.remove(&wire);
+        self.asked.retain(|_, asked| *asked != key);
+        Ok(())
+    }
+
+    /// False where `id` is something else's.
+    pub(crate) fn refused(&mut self, id: u64, refused: &Refused, now: Instant) -> bool {
+        let Some(key) = self.asked.remove(&id) else { return false };
+        let Some(consumer) = self.all.get_mut(&key) else { return true };
+        if let Phase::Live { wire } | Phase::Leaving { wire } = consumer.phase {
+            self.by_wire.remove(&wire);
+        }
+        // Only a consumer that was there before is asked for again: whoever makes one is told.
+        let again = refused.is_for_now() && consumer.ready.is_none();
+        if again && consumer.tries < self.retry.tries_max && !consumer.dropped {
+            consumer.tries += 1;
+            let pause = self.retry.backoff.delay(consumer.tries, self.draws.draw());
+            let wait = refused.retry_after.unwrap_or_default().min(Duration::from_secs(3_600));
+            consumer.phase = Phase::Wanted { after: Some(now + wait + pause) };
+        } else {
+            self.end(key, &refused.clone().into());
+        }
+        true
+    }
+
+    /// Which consumer a push is for, and the names of the frame before.
+    pub(crate) fn pushed(&mut self, wire: u64, count: u32) -> Result<(u64, &mut Names), Error> {
+        let none = || Error::protocol("a DELIVER for no consumer");
+        let key = *self.by_wire.get(&wire).ok_or_else(none)?;
+        let consumer = self.all.get_mut(&key).ok_or_else(none)?;
+        let more = || Error::protocol("more messages than there was credit for");
+        consumer.credit = consumer.credit.checked_sub(count).ok_or_else(more)?;
+        Ok((key, &mut self.names))
+    }
+
+    /// Hands a frame's messages to a consumer. What nobody takes comes back.
+    pub(crate) fn hand(&mut self, key: u64, messages: Vec<Delivered>) -> Vec<Delivered> {
+        let Some(consumer) = self.all.get(&key).filter(|consumer| !consumer.dropped) else {
+            return messages;
+        };
+        match consumer.to.send(Ok(messages)) {
+            Err(mpsc::error::SendError(Ok(messages))) => messages,
+            _ => Vec::new(),
+        }
+    }
+
+    /// GAP.
+    pub(crate) fn gap(&self, wire: u64, messages: u64) -> Result<(), Error> {
+        let consumer = self.by_wire.get(&wire).and_then(|key| self.all.get(key));
+        let consumer = consumer.ok_or_else(|| Error::protocol("a GAP for no consumer"))?;
+        consumer.gaps.fetch_add(messages, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// All are asked for again on the next connection.
+    pub(crate) fn disconnected(&mut self) {
+        self.asked.clear();
+        self.by_wire.clear();
+        self.all.retain(|_, consumer| !consumer.dropped);
+        for consumer in self.all.values_mut() {
+            consumer.phase = Phase::Wanted { after: None };
+            (consumer.credit, consumer.owed) = (0, 0);
+        }
+        self.changed = true;
+    }
+
+    /// There will be no further connection.
+    pub(crate) fn closed(&mut self, why: &Error) {
+        let keys: Vec<u64> = self.all.keys().copied().collect();
+        keys.into_iter().for_each(|key| self.end(key, why));
+    }
+
+    fn end(&mut self, key: u64, why: &Error) {
+        let Some(consumer) = self.all.remove(&key) else { return };
+        match consumer.ready {
+            Some(ready) => {
+                let _ = ready.send(Err(why.clone()));
+            }
+            None => {
+                let _ = consumer.to.send(Err(why.clone()));
+            }
+        }
+    }
+}
+
+impl Consumer {
+    /// Enough is owed to be worth a frame.
+    const fn is_due(&self) -> bool {
+        self.owed > 0 && self.owed >= self.prefetch.div_ceil(2)
+    }
+
+    /// Asks the broker for it with all the credit it may have.
+    fn ask(&mut self, out: &mut BytesMut, id: u64) -> Result<(), EncodeError> {
+        let (credit, lease_ms) = (self.prefetch, self.lease_ms);
+        match &self.wanted {
+            Wanted::Queue(queue) => ConsumeRef { queue, credit, lease_ms }.put(out, id)?,
+            Wanted::Pattern { pattern, name, settings } => {
+                let qos = if name.is_empty() { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+                let (push, none) = (true, Default::default());
+                let subscribe =
+                    SubscribeRef { qos, push, name, pattern, credit, lease_ms, settings: none };
+                let settings: Vec<_> =
+                    settings.iter().map(|(name, value)| (&**name, &**value)).collect();
+                subscribe.put(out, id, &settings)?;
+            }
+        }
+        self.phase = Phase::Asked;
+        self.credit = credit;
+        self.owed = 0;
+        Ok(())
+    }
+}

@@ -1,0 +1,52 @@
+//! An async client for version 2 of Sluice's binary protocol.
+//!
+//! One connection, many handles, made again when it is lost. Publishes are pipelined and packed
+//! into frames; each ends as taken, rejected or indeterminate, never silently. Messages are pushed
+//! under credit to consumers or fetched, and settled in ranges.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use sluice_client::{Client, Consume, Options};
+//!
+//! let client = Client::connect("127.0.0.1:5555", Options::default()).await?;
+//! client.to_queue("mail").publish("to: you").await.await?;
+//!
+//! let mut mail = client.consume("mail", Consume::default()).await?;
+//! while let Some(delivery) = mail.next().await? {
+//!     println!("{:?}", delivery.payload());
+//!     delivery.ack()?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is refused with 429 or 503 is tried again after the time that the broker names, as
+//! [`Retry`] says. After a lost connection, publishes with a dedupe id are sent again by
+//! themselves; see [`Options::resend_unconfirmed`] for the others. Consumers go on, and leases of
+//! the lost connection are void.
+
+mod client;
+mod consumer;
+mod control;
+mod core;
+mod delivery;
+mod driver;
+mod error;
+mod options;
+mod publisher;
+mod shared;
+mod token;
+
+pub use client::{Client, Counters, Receive, Settle};
+pub use consumer::{Consume, Consumer, Subscribe};
+pub use core::fate::Receipt;
+pub use delivery::Delivery;
+pub use error::{Error, PublishError, Refused};
+pub use options::{Options, OptionsError, Retry};
+pub use publisher::{Confirm, ConfirmBatch, Publish, Publisher};
+pub use sluice_model::{
+    Extras, Filter, Lane, Level, Message, MessageId, Outcome, Purge, Qos, QueueName, QueueSettings,
+    Redrive, SubscriptionName, Timestamp,
+};
+pub use sluice_protocol::json;
+pub use token::{Token, TokenError};

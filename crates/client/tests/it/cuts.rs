@@ -1,0 +1,167 @@
+//! Connections that are cut at any byte: what was told about each message is true.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use sluice_client::{
+    Client, Extras, Message, Options, PublishError, QueueName, QueueSettings, Receive,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::fake::{PATIENCE, options};
+use crate::real::start;
+
+/// Messages that are on their way at once.
+const WAVE: usize = 25;
+
+/// A payload that says which message it is.
+fn payload(number: u32) -> Bytes {
+    format!("{number:040}").into()
+}
+
+/// A way to the broker that breaks after so many bytes, again and again, `cuts` times.
+async fn cutter(broker: SocketAddr, cuts: u32, seed: u64) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    let task = tokio::spawn(async move {
+        let mut state = seed;
+        for cut in 0.. {
+            let (client, _) = listener.accept().await.unwrap();
+            let server = TcpStream::connect(broker).await.unwrap();
+            // The multiplier of a well-known generator of random numbers.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let there = if cut < cuts { 60 + (state >> 33) % 3_000 } else { u64::MAX };
+            let back = if cut < cuts { 60 + (state >> 45) % 400 } else { u64::MAX };
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
+            // Both ends go when either has passed on all it may.
+            tokio::select! {
+                () = pass(from_client, to_server, there) => {}
+                () = pass(from_server, to_client, back) => {}
+            }
+        }
+    });
+    (addr, task)
+}
+
+async fn pass(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    bytes: u64,
+) {
+    let (mut buffer, mut left) = (vec![0; 4096], bytes);
+    while left > 0 {
+        let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
+        let passed = (read as u64).min(left);
+        left -= passed;
+        if to.write_all(&buffer[..passed as usize]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// How often each message is in the queue.
+async fn found(client: &Client, queue: &QueueName) -> BTreeMap<u32, u32> {
+    let mut found = BTreeMap::new();
+    loop {
+        let receive = Receive { max: 1_000, ..Receive::default() };
+        let received = client.receive(queue.as_str(), receive).await.unwrap();
+        if received.is_empty() {
+            return found;
+        }
+        for delivery in received {
+            let number = std::str::from_utf8(delivery.payload()).unwrap().parse().unwrap();
+            *found.entry(number).or_default() += 1;
+        }
+    }
+}
+
+async fn published(
+    client: &Client,
+    queue: &QueueName,
+    messages: u32,
+    message: impl Fn(u32) -> Message,
+) -> Vec<Result<(), PublishError>> {
+    let to = client.to_queue(queue.as_str());
+    let numbers: Vec<u32> = (0..messages).collect();
+    let mut outcomes = Vec::new();
+    for wave in numbers.chunks(WAVE) {
+        let mut confirms = Vec::new();
+        for number in wave {
+            confirms.push(to.publish(message(*number)).await);
+        }
+        for confirm in confirms {
+            outcomes.push(timeout(PATIENCE, confirm).await.unwrap().map(|_| ()));
+        }
+    }
+    outcomes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_dedupe_ids_each_message_is_there_once_whatever_is_cut() {
+    const MESSAGES: u32 = 600;
+    for seed in 0..4 {
+        let (_data, real) = start().await;
+        let direct = real.client().await;
+        let queue = QueueName::new("jobs").unwrap();
+        direct.declare(&queue, QueueSettings::default()).await.unwrap();
+        let (addr, cutting) = cutter(real.addr, 12, seed).await;
+        let client = connect(&addr, options()).await;
+        let message = |number: u32| {
+            let dedupe_id = Some(number.to_string());
+            let extras = Extras { dedupe_id, ..Extras::default() };
+            Message { payload: payload(number), extras: Some(Box::new(extras)) }
+        };
+        let outcomes = published(&client, &queue, MESSAGES, message).await;
+        assert!(outcomes.iter().all(Result::is_ok), "seed {seed}: {outcomes:?}");
+        let found = found(&direct, &queue).await;
+        assert_eq!(found, (0..MESSAGES).map(|number| (number, 1)).collect(), "seed {seed}");
+        assert!(real.counters.snapshot().accepted > 8, "nothing was cut");
+        cutting.abort();
+        drop(direct);
+        real.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_told_of_each_message_is_true_whatever_is_cut() {
+    const MESSAGES: u32 = 600;
+    for (seed, resend) in [(5, false), (6, false), (7, true), (8, true)] {
+        let (_data, real) = start().await;
+        let direct = real.client().await;
+        let queue = QueueName::new("jobs").unwrap();
+        direct.declare(&queue, QueueSettings::default()).await.unwrap();
+        let (addr, cutting) = cutter(real.addr, 12, seed).await;
+        let options = Options { resend_unconfirmed: resend, ..options() };
+        let client = connect(&addr, options).await;
+        let message = |number: u32| Message::plain(payload(number));
+        let outcomes = published(&client, &queue, MESSAGES, message).await;
+        let found = found(&direct, &queue).await;
+        for (number, outcome) in (0..).zip(outcomes) {
+            let times = found.get(&number).copied().unwrap_or_default();
+            match outcome {
+                Ok(()) if resend => assert!(times >= 1, "seed {seed}: {number} is missing"),
+                Ok(()) => assert_eq!(times, 1, "seed {seed}: {number}"),
+                Err(PublishError::Indeterminate(_)) if !resend => assert!(times <= 1),
+                Err(error) => panic!("seed {seed}: {number}: {error}"),
+            }
+        }
+        assert!(real.counters.snapshot().accepted > 8, "nothing was cut");
+        cutting.abort();
+        drop(direct);
+        real.stop().await;
+    }
+}
+
+/// The first connection may be cut before it is greeted.
+async fn connect(addr: &str, options: Options) -> Client {
+    loop {
+        if let Ok(client) = Client::connect(addr, options.clone()).await {
+            return client;
+        }
+    }
+}
