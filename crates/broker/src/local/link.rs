@@ -144,6 +144,9 @@ impl<D: Disk> LocalLink<D> {
 
 impl<D: Disk> Link for LocalLink<D> {
     fn submit(&mut self, requests: &mut VecDeque<Request>) {
+        // Whoever submits looks for replies next. To wake it meanwhile would have its task run once
+        // more for nothing, and another worker woken to take it.
+        self.mailbox.forget_waker();
         let written = std::mem::take(&mut self.given_back);
         let input = Input::Requests { session: self.session, written, requests };
         self.shared.turn(Some(self.session), input);

@@ -46,6 +46,11 @@ impl Mailbox {
         }
     }
 
+    /// Wakes nobody until somebody waits again.
+    pub(crate) fn forget_waker(&self) {
+        self.inner.lock().waker = None;
+    }
+
     /// Takes all replies.
     pub(crate) fn take(&self) -> Vec<Parcel> {
         std::mem::take(&mut self.inner.lock().parcels)

@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use bytes::BytesMut;
@@ -148,9 +148,9 @@ impl Wire {
     }
 }
 
-/// Waits for `work`, and says whether it had to be waited for.
-pub(crate) async fn noting_wait<T>(work: impl Future<Output = T>) -> (T, bool) {
-    let mut work = pin!(work);
+/// Waits for `work`, which the caller has pinned so that no second copy of it is kept, and says
+/// whether it had to be waited for.
+pub(crate) async fn noting_wait<T>(mut work: Pin<&mut impl Future<Output = T>>) -> (T, bool) {
     let mut waited = false;
     let result = poll_fn(|context| {
         let polled = work.as_mut().poll(context);

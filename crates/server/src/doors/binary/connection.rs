@@ -10,7 +10,9 @@
 mod admission;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 
 use sluice_broker::{ClosedBy, Session as BrokerSession};
 use sluice_model::{Client, Principal, Reply, Request};
@@ -208,7 +210,7 @@ impl Connection<'_> {
                 continue;
             }
             self.release();
-            let (event, waited) = noting_wait(self.event(!no_room)).await;
+            let (event, waited) = noting_wait(pin!(self.event(!no_room))).await;
             led &= !waited;
             match event? {
                 Event::Readable => self.read().await?,
@@ -315,9 +317,14 @@ impl Connection<'_> {
         tokio::select! {
             biased;
             () = until(deadline), if deadline.is_some() => Ok(Event::Timeout),
-            readable = wire.stream.readable(), if reads => readable.map(|()| Event::Readable),
+            // Polled and not awaited: the futures for it would be kept by every idle connection.
+            readable = poll_fn(|context| wire.stream.poll_read_ready(context)), if reads => {
+                readable.map(|()| Event::Readable)
+            }
             () = replies => Ok(Event::Replies),
-            writable = wire.stream.writable(), if writes => writable.map(|()| Event::Writable),
+            writable = poll_fn(|context| wire.stream.poll_write_ready(context)), if writes => {
+                writable.map(|()| Event::Writable)
+            }
             () = notices.news(*keys_seen, drain) => Ok(Event::News),
         }
     }
