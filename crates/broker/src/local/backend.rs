@@ -1,16 +1,7 @@
 //! The local broker with its threads.
 //!
-//! Whoever brings requests takes the core, runs a turn, and leads a commit itself if none is
-//! running: a lone request crosses no thread. What arrives during the commit shares the next one,
-//! which the committer thread leads, so that a busy log is driven by one thread and nobody who
-//! waits for a reply runs the commits of others.
-//!
-//! ```text
-//!            nobody leads            commit done, more waits
-//!   idle -----------------> leading ------------------------> handed over (committer thread)
-//!    ^                         |                                        |
-//!    '------- nothing waits ---'<---------------- nothing waits --------'
-//! ```
+//! Whoever brings requests takes the core, runs a turn, and leads a commit itself if nobody does;
+//! `lead.rs` says how that goes on.
 //!
 //! A panic between taking and giving back the lead leaves a state that nobody knows; the process
 //! aborts and recovers instead.
@@ -30,6 +21,7 @@ use crate::backend::{Backend, Capabilities, Link};
 use crate::local::backup::BackupDesk;
 use crate::local::driver::{Driver, Input};
 use crate::local::housekeeping::{Access, Housekeeper, NextStep};
+use crate::local::lead::{self, Lead, Led};
 use crate::local::link::LocalLink;
 use crate::local::mailbox::Mailbox;
 use crate::local::recovery::{Entropy, LocalConfig, StartError, start_by};
@@ -63,17 +55,11 @@ pub(crate) struct Shared<D: Disk> {
     backups: Arc<BackupDesk<D>>,
 }
 
-struct Core<D: Disk> {
+pub(crate) struct Core<D: Disk> {
     driver: Driver<D>,
-    /// Somebody leads: takes commits, runs them and feeds their outcome back.
-    led: bool,
-    /// The committer is to lead.
-    handed_over: bool,
-    /// When the committer wakes by itself.
-    wakes_at: Option<Timestamp>,
+    lead: Lead,
     /// While the housekeeper rests: how many bytes appended call for it.
     housekeeper_at: Option<u64>,
-    stopping: bool,
     mailboxes: BTreeMap<SessionId, Arc<Mailbox>>,
     failure: Option<BrokerError>,
     failure_wakers: Vec<Waker>,
@@ -124,11 +110,8 @@ impl<D: Disk> LocalBackend<D> {
         let reader = started.driver.reader();
         let core = Core {
             driver: started.driver,
-            led: false,
-            handed_over: false,
-            wakes_at: None,
+            lead: Lead::default(),
             housekeeper_at: None,
-            stopping: false,
             mailboxes: BTreeMap::new(),
             failure: None,
             failure_wakers: Vec::new(),
@@ -151,7 +134,10 @@ impl<D: Disk> LocalBackend<D> {
         let threads = [
             spawn("committer", {
                 let shared = Arc::clone(&shared);
-                Box::new(move || shared.run_committer())
+                Box::new(move || {
+                    let _guard = AbortOnUnwind;
+                    shared.run_committer(shared.core.lock());
+                })
             }),
             spawn("housekeeper", {
                 let shared = Arc::clone(&shared);
@@ -179,11 +165,9 @@ impl<D: Disk> Shared<D> {
         let mut core = self.core.lock();
         let now = self.clock.now();
         core.turn(now, input);
-        if !core.led {
-            self.lead(core, session);
-        } else {
-            drop(core);
-        }
+        // Its replies shall be out before others' are seen to.
+        let more = |core: &Core<D>| session.is_some_and(|id| core.driver.is_holding(id));
+        self.lead(core, more);
         std::mem::forget(guard);
     }
 
@@ -210,42 +194,6 @@ impl<D: Disk> Shared<D> {
         self.core.lock().mailboxes.remove(&session);
     }
 
-    /// Commits until this session's replies are out or nothing is left; leaves the rest to the
-    /// committer.
-    fn lead<'a>(&'a self, mut core: MutexGuard<'a, Core<D>>, session: Option<SessionId>) {
-        core.led = true;
-        // A delivery that waited for a commit brings a grant, which is written in a second one.
-        for _ in 0..2 {
-            if !self.commit_once(&mut core) {
-                break;
-            }
-            if !session.is_some_and(|session| core.driver.is_holding(session)) {
-                break;
-            }
-        }
-        if core.driver.has_work(self.clock.now()) {
-            core.handed_over = true;
-            self.committer.notify_one();
-        } else {
-            core.led = false;
-            self.wake_for_deadline(&mut core);
-        }
-    }
-
-    /// Runs one commit without the lock, and the turn after it. False if there was none.
-    fn commit_once(&self, core: &mut MutexGuard<'_, Core<D>>) -> bool {
-        self.look(core);
-        let Some(commit) = core.driver.take_commit(self.clock.now()) else { return false };
-        let done = MutexGuard::unlocked(core, || commit.run());
-        let now = self.clock.now();
-        core.turn(now, Input::Committed(done));
-        // At 400 MB a second a checkpoint is due long before the housekeeper has rested.
-        if core.housekeeper_at.is_some_and(|at| core.driver.appended_bytes() >= at) {
-            self.call_housekeeper(core);
-        }
-        true
-    }
-
     /// Has the disk looked at if a publish has come to wait for a checkpoint, and has that made.
     fn look(&self, core: &mut MutexGuard<'_, Core<D>>) {
         let Some(look) = core.driver.take_look() else { return };
@@ -262,58 +210,11 @@ impl<D: Disk> Shared<D> {
         }
     }
 
-    /// Sees to it that the committer wakes in time for the next deadline.
-    fn wake_for_deadline(&self, core: &mut Core<D>) {
-        let next = core.driver.deadline();
-        let sooner = match (next, core.wakes_at) {
-            (Some(next), Some(wakes_at)) => next < wakes_at,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if sooner {
-            self.committer.notify_one();
-        }
-    }
-
-    fn run_committer(&self) {
-        let _guard = AbortOnUnwind;
-        let mut core = self.core.lock();
-        while !core.stopping || core.handed_over {
-            if core.handed_over {
-                while self.commit_once(&mut core) {}
-                core.handed_over = false;
-                core.led = false;
-            }
-            let now = self.clock.now();
-            match core.driver.deadline() {
-                Some(deadline) if deadline <= now => {
-                    core.turn(now, Input::Tick);
-                    if !core.led {
-                        core.led = true;
-                        core.handed_over = true;
-                        continue;
-                    }
-                    // Whoever leads now looks at the deadline again when it is done.
-                    core.wakes_at = None;
-                    self.committer.wait(&mut core);
-                }
-                Some(deadline) => {
-                    core.wakes_at = Some(deadline);
-                    self.committer.wait_for(&mut core, deadline.since(now));
-                }
-                None => {
-                    core.wakes_at = None;
-                    self.committer.wait(&mut core);
-                }
-            }
-        }
-    }
-
     fn run_housekeeper(&self, mut housekeeper: Housekeeper<D>) {
         let _guard = AbortOnUnwind;
         let mut access = SharedAccess { shared: self, longest: Duration::ZERO };
         let (mut told, mut appended_before) = (0, 0);
-        while !self.core.lock().stopping {
+        while !self.core.lock().lead.is_stopping() {
             let began = Instant::now();
             let rest = match housekeeper.step(&mut access) {
                 Ok(_) if housekeeper.is_copying() => {
@@ -344,7 +245,7 @@ impl<D: Disk> Shared<D> {
             }
             // Who has come to wait meanwhile has called it in vain.
             let called = rest >= REST && core.driver.replay.is_waited_for();
-            if !core.stopping && !rest.is_zero() && !called {
+            if !core.lead.is_stopping() && !rest.is_zero() && !called {
                 core.housekeeper_at = Some(housekeeper.checkpoint_at(&core.driver));
                 self.housekeeper.wait_for(&mut core, rest);
                 core.housekeeper_at = None;
@@ -356,6 +257,59 @@ impl<D: Disk> Shared<D> {
         {
             tracing::warn!(%error, "no checkpoint at the end; the next start replays more");
         }
+    }
+}
+
+impl<D: Disk> Led for Shared<D> {
+    type Core = Core<D>;
+    type Guard<'a> = MutexGuard<'a, Core<D>>;
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn commit_once(&self, core: &mut Self::Guard<'_>) -> bool {
+        self.look(core);
+        let Some(commit) = core.driver.take_commit(self.clock.now()) else { return false };
+        let done = MutexGuard::unlocked(core, || commit.run());
+        let now = self.clock.now();
+        core.turn(now, Input::Committed(done));
+        // At 400 MB a second a checkpoint is due long before the housekeeper has rested.
+        if core.housekeeper_at.is_some_and(|at| core.driver.appended_bytes() >= at) {
+            self.call_housekeeper(core);
+        }
+        true
+    }
+
+    fn wake_committer(&self) {
+        self.committer.notify_one();
+    }
+
+    fn wait(&self, core: &mut Self::Guard<'_>, at_most: Option<Duration>) {
+        match at_most {
+            Some(at_most) => {
+                self.committer.wait_for(core, at_most);
+            }
+            None => self.committer.wait(core),
+        }
+    }
+}
+
+impl<D: Disk> lead::Core for Core<D> {
+    fn lead(&mut self) -> &mut Lead {
+        &mut self.lead
+    }
+
+    fn has_work(&self, now: Timestamp) -> bool {
+        self.driver.has_work(now)
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.driver.deadline()
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.turn(now, Input::Tick);
     }
 }
 
@@ -416,9 +370,7 @@ impl<D: Disk> Access<D> for SharedAccess<'_, D> {
         core.wake();
         self.longest = self.longest.max(began.elapsed());
         // Moved bodies and asked-for syncs have to be committed by somebody.
-        if !core.led {
-            self.shared.lead(core, None);
-        }
+        self.shared.lead(core, |_| false);
         result
     }
 }
@@ -473,7 +425,7 @@ impl<D: Disk> Backend for LocalBackend<D> {
     fn stop(&self) -> Result<(), BrokerError> {
         {
             let mut core = self.shared.core.lock();
-            core.stopping = true;
+            core.lead.stop();
             self.shared.committer.notify_all();
             self.shared.housekeeper.notify_all();
         }

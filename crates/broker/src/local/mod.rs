@@ -6,6 +6,7 @@ mod clearing;
 mod driver;
 mod housekeeping;
 mod journal;
+mod lead;
 mod link;
 mod look;
 mod mailbox;
