@@ -69,6 +69,10 @@ pub trait Link: Send {
     /// one commit.
     fn submit(&mut self, requests: &mut VecDeque<Request>);
 
+    /// Says whether the client is thought to have sent more than was handed in. If so, the thread
+    /// that submits is better used to take that in than to wait for the disk.
+    fn expect_more(&mut self, _more: bool) {}
+
     /// Appends the replies that may leave by now.
     fn take_replies(&mut self, into: &mut Vec<Reply>);
 

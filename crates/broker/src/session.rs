@@ -47,6 +47,14 @@ impl Session {
         }
     }
 
+    /// Says whether the client is thought to have sent more than was handed in: whoever submits
+    /// then carries out no commit where another thread can.
+    pub fn expect_more(&mut self, more: bool) {
+        if let Some(link) = &mut self.link {
+            link.expect_more(more);
+        }
+    }
+
     fn refuse_publishes(&self, requests: &mut VecDeque<Request>) {
         let publishes = requests.iter_mut().filter(|request| {
             matches!(

@@ -160,14 +160,26 @@ impl<D: Disk> LocalBackend<D> {
 
 impl<D: Disk> Shared<D> {
     /// Runs a turn, and leads a commit if there is something to commit and nobody leads.
-    pub(crate) fn turn(&self, session: Option<SessionId>, input: Input<'_, D>) {
+    pub(crate) fn turn(&self, input: Input<'_, D>) {
         let guard = AbortOnUnwind;
         let mut core = self.core.lock();
-        let now = self.clock.now();
-        core.turn(now, input);
-        // Its replies shall be out before others' are seen to.
-        let more = |core: &Core<D>| session.is_some_and(|id| core.driver.is_holding(id));
-        self.lead(core, more);
+        core.turn(self.clock.now(), input);
+        self.lead(core, |_| false);
+        std::mem::forget(guard);
+    }
+
+    /// The same for a session, whose replies shall be out before others' are seen to. If it is
+    /// `busy`, the thread has better to do than to lead.
+    pub(crate) fn turn_for(&self, session: SessionId, input: Input<'_, D>, busy: bool) {
+        let guard = AbortOnUnwind;
+        let mut core = self.core.lock();
+        core.turn(self.clock.now(), input);
+        // To hand over what is only written would cost more than it saves.
+        if busy && !core.driver.next_is_cheap(self.clock.now()) {
+            self.let_lead(core);
+        } else {
+            self.lead(core, |core| core.driver.is_holding(session));
+        }
         std::mem::forget(guard);
     }
 
@@ -302,6 +314,10 @@ impl<D: Disk> lead::Core for Core<D> {
 
     fn has_work(&self, now: Timestamp) -> bool {
         self.driver.has_work(now)
+    }
+
+    fn next_is_cheap(&self, now: Timestamp) -> bool {
+        self.driver.next_is_cheap(now)
     }
 
     fn deadline(&self) -> Option<Timestamp> {

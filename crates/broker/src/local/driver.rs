@@ -474,6 +474,11 @@ impl<D: Disk> Driver<D> {
         self.replay.is_unsure() || self.has_commit(now)
     }
 
+    /// Whether what there is to commit is only written, so that no disk is waited for.
+    pub fn next_is_cheap(&self, now: Timestamp) -> bool {
+        self.has_commit(now) && !self.wants_sync(now) && !self.mark_is_due(now)
+    }
+
     fn has_commit(&self, now: Timestamp) -> bool {
         !self.committing
             && self.failure.is_none()

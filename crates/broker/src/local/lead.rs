@@ -20,6 +20,10 @@ use std::time::Duration;
 
 use sluice_model::Timestamp;
 
+/// Commits of others that a leader carries out after its own before it wakes the committer for
+/// them: to hand over costs more than a write that no sync follows.
+const CHEAP_MAX: u32 = 4;
+
 /// Where the lead is. It lies in the core, under its lock.
 #[derive(Debug, Default)]
 pub(crate) struct Lead {
@@ -50,6 +54,8 @@ pub(crate) trait Core {
     fn lead(&mut self) -> &mut Lead;
     /// Whether there is something to commit.
     fn has_work(&self, now: Timestamp) -> bool;
+    /// Whether what there is to commit waits for no disk.
+    fn next_is_cheap(&self, now: Timestamp) -> bool;
     /// When a tick is due though nothing came in.
     fn deadline(&self) -> Option<Timestamp>;
     /// Does what is due.
@@ -81,11 +87,26 @@ pub(crate) trait Led {
             return;
         }
         // A delivery that waited for a commit brings a grant, which is written in a second one.
-        for _ in 0..2 {
-            if !self.commit_once(&mut core) || !more(&core) {
+        let mut commits = 0;
+        while self.commit_once(&mut core) {
+            commits += 1;
+            let own = commits < 2 && more(&core);
+            if !own && (commits >= CHEAP_MAX || !core.next_is_cheap(self.now())) {
                 break;
             }
         }
+        self.hand_over(core);
+    }
+
+    /// Has the committer lead after a turn, unless somebody does.
+    fn let_lead(&self, mut core: Self::Guard<'_>) {
+        if !std::mem::replace(&mut core.lead().led, true) {
+            self.hand_over(core);
+        }
+    }
+
+    /// Gives up the lead: to the committer, if there is something to commit.
+    fn hand_over(&self, mut core: Self::Guard<'_>) {
         if core.has_work(self.now()) {
             core.lead().handed_over = true;
             self.wake_committer();

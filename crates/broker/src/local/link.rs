@@ -22,6 +22,8 @@ pub(crate) struct LocalLink<D: Disk> {
     shared: Arc<Shared<D>>,
     session: SessionId,
     mailbox: Arc<Mailbox>,
+    /// The client has more to hand in.
+    expects_more: bool,
     /// Weight of replies that have left since the engine was last told.
     given_back: usize,
     /// Weight of all replies taken and of all that have left.
@@ -35,7 +37,16 @@ impl<D: Disk> LocalLink<D> {
     /// A link for a session that was opened, with its mailbox.
     pub(crate) fn new(shared: Arc<Shared<D>>, session: SessionId, mailbox: Arc<Mailbox>) -> Self {
         let unwritten = VecDeque::new();
-        Self { shared, session, mailbox, given_back: 0, taken: 0, written: 0, unwritten }
+        Self {
+            shared,
+            session,
+            mailbox,
+            expects_more: false,
+            given_back: 0,
+            taken: 0,
+            written: 0,
+            unwritten,
+        }
     }
 
     /// Appends the replies in a parcel.
@@ -136,7 +147,7 @@ impl<D: Disk> LocalLink<D> {
         let again = read(present.0, present.1);
         if again.is_none() {
             tracing::error!(queue = lease.queue.0, seq = lease.seq.0, "a body can't be read back");
-            self.shared.turn(None, Input::Corrupt(lease));
+            self.shared.turn(Input::Corrupt(lease));
         }
         again
     }
@@ -149,7 +160,11 @@ impl<D: Disk> Link for LocalLink<D> {
         self.mailbox.forget_waker();
         let written = std::mem::take(&mut self.given_back);
         let input = Input::Requests { session: self.session, written, requests };
-        self.shared.turn(Some(self.session), input);
+        self.shared.turn_for(self.session, input, self.expects_more);
+    }
+
+    fn expect_more(&mut self, more: bool) {
+        self.expects_more = more;
     }
 
     fn take_replies(&mut self, into: &mut Vec<Reply>) {
@@ -176,6 +191,6 @@ impl<D: Disk> Link for LocalLink<D> {
             ClosedBy::Broker => EndedBy::Broker,
         };
         self.shared.forget_mailbox(self.session);
-        self.shared.turn(None, Input::Close { session: self.session, by, unsent });
+        self.shared.turn(Input::Close { session: self.session, by, unsent });
     }
 }

@@ -60,24 +60,29 @@ pub(crate) struct Wire {
     pub(crate) stream: TcpStream,
     pub(crate) input: BytesMut,
     pub(crate) output: Output,
+    /// Bytes that the last read brought.
+    pub(crate) last_read: usize,
     lean: bool,
 }
 
 impl Wire {
     /// One of a `lean` connection is read in small parts only.
     pub(crate) fn new(stream: TcpStream, lean: bool) -> Self {
-        Self { stream, input: BytesMut::new(), output: Output::default(), lean }
+        Self { stream, input: BytesMut::new(), output: Output::default(), last_read: 0, lean }
     }
 
     /// Reads once, without waiting. An `early` read stays small.
     pub(crate) async fn fill(&mut self, pool: &BufferPool, early: bool) -> io::Result<Fill> {
         self.make_space(pool, early || self.lean);
-        let Self { stream, input, .. } = self;
+        let Self { stream, input, last_read, .. } = self;
         let mut read = pin!(stream.read_buf(input));
         let polled = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
         match polled {
             Poll::Ready(Ok(0)) => Ok(Fill::End),
-            Poll::Ready(Ok(_)) => Ok(Fill::Bytes),
+            Poll::Ready(Ok(read)) => {
+                *last_read = read;
+                Ok(Fill::Bytes)
+            }
             Poll::Ready(Err(error)) => Err(error),
             Poll::Pending => Ok(Fill::Nothing),
         }

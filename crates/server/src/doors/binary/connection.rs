@@ -29,6 +29,8 @@ use crate::places::PlaceBy;
 
 /// Requests or replies that an idle connection keeps room for.
 const KEPT_MAX: usize = 64;
+/// A read that brought so much is taken for the beginning of more.
+const MORE_FOLLOWS: usize = 64 << 10;
 /// A broker that wakes a connection so often without a reply has failed: it is ready for ever.
 const EMPTY_WAKES_MAX: usize = 64;
 /// Reads of what a client had sent before it learns of a drain.
@@ -258,6 +260,7 @@ impl Connection<'_> {
             self.shared.broker.open(client)
         });
         self.untold = 0;
+        session.expect_more(self.wire.last_read >= MORE_FOLLOWS);
         session.submit(&mut self.requests);
     }
 
