@@ -280,7 +280,7 @@ impl<D: Disk> Led for Shared<D> {
         self.clock.now()
     }
 
-    fn commit_once(&self, core: &mut Self::Guard<'_>) -> bool {
+    fn commit_once<'a>(&'a self, core: &mut Self::Guard<'a>) -> bool {
         self.look(core);
         let Some(commit) = core.driver.take_commit(self.clock.now()) else { return false };
         let done = MutexGuard::unlocked(core, || commit.run());
@@ -297,10 +297,10 @@ impl<D: Disk> Led for Shared<D> {
         self.committer.notify_one();
     }
 
-    fn wait(&self, core: &mut Self::Guard<'_>, at_most: Option<Duration>) {
-        match at_most {
-            Some(at_most) => {
-                self.committer.wait_for(core, at_most);
+    fn wait<'a>(&'a self, core: &mut Self::Guard<'a>, until: Option<Timestamp>) {
+        match until {
+            Some(until) => {
+                self.committer.wait_for(core, until.since(self.clock.now()));
             }
             None => self.committer.wait(core),
         }
@@ -450,12 +450,15 @@ impl<D: Disk> Backend for LocalBackend<D> {
             let _ = thread.join();
         }
         let mut core = self.shared.core.lock();
+        // A session may lead still.
+        self.shared.take_over(&mut core);
         core.driver.sync_all();
         while self.shared.commit_once(&mut core) {}
         let now = self.shared.clock.now();
         if let Some(commit) = core.driver.take_close_mark(now) {
             core.turn(now, Input::Committed(commit.run()));
         }
+        self.shared.give_back(&mut core);
         tell_bounds(&core.stats());
         match &core.failure {
             Some(failure) => Err(failure.clone()),

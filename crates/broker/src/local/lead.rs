@@ -13,10 +13,10 @@
 //! ```
 //!
 //! The committer also wakes for the core's next deadline, which whoever gives back the lead has
-//! to tell it if it came nearer. The test runs this very code under every order of its threads.
+//! to tell it if it came nearer. Whoever stops it takes the lead itself in the end, so that nothing
+//! is left. The tests run this very code with its threads in every order.
 
 use std::ops::DerefMut;
-use std::time::Duration;
 
 use sluice_model::Timestamp;
 
@@ -74,15 +74,15 @@ pub(crate) trait Led {
     /// The time.
     fn now(&self) -> Timestamp;
     /// Runs one commit without the lock, and the turn after it. False if there was none.
-    fn commit_once(&self, core: &mut Self::Guard<'_>) -> bool;
-    /// Ends the committer's wait.
+    fn commit_once<'a>(&'a self, core: &mut Self::Guard<'a>) -> bool;
+    /// Ends the committer's wait, or, once it has ended, that of whoever takes over.
     fn wake_committer(&self);
-    /// The committer's wait, without the lock, for no longer than that.
-    fn wait(&self, core: &mut Self::Guard<'_>, at_most: Option<Duration>);
+    /// That wait, without the lock, no longer than until then.
+    fn wait<'a>(&'a self, core: &mut Self::Guard<'a>, until: Option<Timestamp>);
 
     /// Leads after a turn, unless somebody does: commits until what `more` asks for is done or
     /// nothing is left, and leaves the rest to the committer.
-    fn lead(&self, mut core: Self::Guard<'_>, more: impl Fn(&Self::Core) -> bool) {
+    fn lead<'a>(&'a self, mut core: Self::Guard<'a>, more: impl Fn(&Self::Core) -> bool) {
         if std::mem::replace(&mut core.lead().led, true) {
             return;
         }
@@ -107,13 +107,31 @@ pub(crate) trait Led {
 
     /// Gives up the lead: to the committer, if there is something to commit.
     fn hand_over(&self, mut core: Self::Guard<'_>) {
-        if core.has_work(self.now()) {
+        if core.lead().stopping {
+            // The committer may have ended. Whoever stops it commits the rest.
+            self.give_back(&mut core);
+        } else if core.has_work(self.now()) {
             core.lead().handed_over = true;
             self.wake_committer();
         } else {
             core.lead().led = false;
             self.wake_for_deadline(&mut core);
         }
+    }
+
+    /// Takes the lead when nobody has it. Only for whoever has stopped the committer and seen it
+    /// end.
+    fn take_over<'a>(&'a self, core: &mut Self::Guard<'a>) {
+        while core.lead().led {
+            self.wait(core, None);
+        }
+        core.lead().led = true;
+    }
+
+    /// Gives back the lead after the committer was stopped.
+    fn give_back(&self, core: &mut Self::Core) {
+        core.lead().led = false;
+        self.wake_committer();
     }
 
     /// Sees to it that the committer wakes in time for the next deadline.
@@ -129,12 +147,14 @@ pub(crate) trait Led {
     }
 
     /// The committer: leads when the lead was handed over, and when something is due.
-    fn run_committer(&self, mut core: Self::Guard<'_>) {
+    fn run_committer<'a>(&'a self, mut core: Self::Guard<'a>) {
         while !core.lead().stopping || core.lead().handed_over {
             if core.lead().handed_over {
                 while self.commit_once(&mut core) {}
                 core.lead().handed_over = false;
                 core.lead().led = false;
+                // It may have been told to end meanwhile.
+                continue;
             }
             let now = self.now();
             match core.deadline() {
@@ -151,7 +171,7 @@ pub(crate) trait Led {
                 }
                 Some(deadline) => {
                     core.lead().wakes_at = Some(deadline);
-                    self.wait(&mut core, Some(deadline.since(now)));
+                    self.wait(&mut core, Some(deadline));
                 }
                 None => {
                     core.lead().wakes_at = None;
@@ -161,3 +181,6 @@ pub(crate) trait Led {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
