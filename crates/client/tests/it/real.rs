@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluice_broker::Broker;
 use sluice_broker::local::{Entropy, LocalBackend, LocalConfig};
+use sluice_chaos::{Plan, Proxy, Tally};
 use sluice_client::{Client, Options, Timestamp};
 use sluice_server::{Config, Counters, Server};
 use sluice_wal::FileDisk;
@@ -77,4 +78,21 @@ pub(crate) async fn start() -> (TempDir, Real) {
     let data = tempfile::tempdir().unwrap();
     let real = Real::start(data.path()).await;
     (data, real)
+}
+
+/// A way to the broker that does harm. It lasts until it is aborted.
+pub(crate) async fn proxy(broker: SocketAddr, plan: Plan) -> (String, JoinHandle<Tally>) {
+    let proxy = Proxy::bind("127.0.0.1:0", &broker.to_string(), plan).await.unwrap();
+    let addr = proxy.addr().to_string();
+    let task = tokio::spawn(async { proxy.run(None, std::future::pending()).await.unwrap() });
+    (addr, task)
+}
+
+/// A client of a way that does harm: its first connections may be lost before they are greeted.
+pub(crate) async fn connect(addr: &str, options: Options) -> Client {
+    loop {
+        if let Ok(client) = Client::connect(addr, options.clone()).await {
+            return client;
+        }
+    }
 }
