@@ -80,12 +80,33 @@ pub(crate) async fn start() -> (TempDir, Real) {
     (data, real)
 }
 
-/// A way to the broker that does harm. It lasts until it is aborted.
-pub(crate) async fn proxy(broker: SocketAddr, plan: Plan) -> (String, JoinHandle<Tally>) {
+/// A way to the broker that does harm.
+pub(crate) struct Way {
+    task: JoinHandle<Tally>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Way {
+    /// Closes what is open.
+    pub(crate) async fn stop(self) -> Tally {
+        drop(self.stop);
+        timeout(PATIENCE, self.task).await.unwrap().unwrap()
+    }
+}
+
+/// A way to the broker that does harm, and where it begins.
+pub(crate) async fn proxy(broker: SocketAddr, plan: Plan) -> (String, Way) {
     let proxy = Proxy::bind("127.0.0.1:0", &broker.to_string(), plan).await.unwrap();
     let addr = proxy.addr().to_string();
-    let task = tokio::spawn(async { proxy.run(None, std::future::pending()).await.unwrap() });
-    (addr, task)
+    let (stop, stopped) = oneshot::channel();
+    let task = tokio::spawn(async {
+        let stopped = async {
+            // A dropped sender stops it as well.
+            let _ = stopped.await;
+        };
+        proxy.run(None, stopped).await.unwrap()
+    });
+    (addr, Way { task, stop })
 }
 
 /// A client of a way that does harm: its first connections may be lost before they are greeted.
