@@ -1,4 +1,5 @@
-//! Connections that are cut at any byte: what was told about each message is true.
+//! Connections that are cut, half-closed or robbed of answers at any byte: what was told about each
+//! message is true.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,9 +22,10 @@ fn payload(number: u32) -> Bytes {
     format!("{number:040}").into()
 }
 
-/// A way to the broker that breaks after so many bytes, again and again, `cuts` times.
+/// A way to the broker that breaks after a few bytes, again and again, `cuts` times.
 async fn cutter(broker: SocketAddr, cuts: u64, seed: u64) -> (String, Way) {
-    let plan = Plan { seed, cut: Some(3_000), faulty: Some(cuts), ..Plan::default() };
+    let (cut, faulty) = (Some(3_000), Some(cuts));
+    let plan = Plan { seed, cut, half_close: cut, drop_answers: cut, faulty, ..Plan::default() };
     proxy(broker, plan).await
 }
 
@@ -83,7 +85,8 @@ async fn with_dedupe_ids_each_message_is_there_once_whatever_is_cut() {
         assert!(outcomes.iter().all(Result::is_ok), "seed {seed}: {outcomes:?}");
         let found = found(&direct, &queue).await;
         assert_eq!(found, (0..MESSAGES).map(|number| (number, 1)).collect(), "seed {seed}");
-        assert_eq!(cutting.stop().await.cut, 12);
+        let tally = cutting.stop().await;
+        assert_eq!(tally.cut + tally.half_closed, 12, "seed {seed}: {tally:?}");
         drop(direct);
         real.stop().await;
     }
@@ -112,7 +115,8 @@ async fn what_is_told_of_each_message_is_true_whatever_is_cut() {
                 Err(error) => panic!("seed {seed}: {number}: {error}"),
             }
         }
-        assert_eq!(cutting.stop().await.cut, 12);
+        let tally = cutting.stop().await;
+        assert_eq!(tally.cut + tally.half_closed, 12, "seed {seed}: {tally:?}");
         drop(direct);
         real.stop().await;
     }

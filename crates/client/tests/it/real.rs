@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sluice_broker::Broker;
 use sluice_broker::local::{Entropy, LocalBackend, LocalConfig};
@@ -31,6 +31,8 @@ fn broker(data: &Path) -> Broker {
     let mut local = LocalConfig::default();
     local.wal.segment_bytes = 4 << 20;
     local.wal.record_max = 2 << 20;
+    // What a lost connection held comes again soon.
+    local.engine.lost_grace = Duration::from_millis(20);
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let wall = Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap());
     let entropy = Entropy { log_id: 1, seed: 1 };
