@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::run::{cargo, cargo_output, root};
 
 /// The arrows between our crates: who may use whom.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("sluice-model", &[]),
     ("sluice-flow", &[]),
     ("sluice-wal", &[]),
@@ -18,10 +18,14 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("sluice-server", &["broker", "protocol", "flow", "model"]),
     ("sluice-client", &["protocol", "flow", "model"]),
     ("sluice-bench", &["protocol", "model"]),
+    ("sluice-chaos", &[]),
     ("sluice-sim", &["broker", "engine", "wal", "flow", "model", "protocol", "server"]),
     (
         "sluice-cli",
-        &["server", "broker", "engine", "wal", "flow", "model", "bench", "client", "protocol"],
+        &[
+            "server", "broker", "engine", "wal", "flow", "model", "bench", "chaos", "client",
+            "protocol",
+        ],
     ),
     ("xtask", &["bench", "sim"]),
 ];

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod chaos;
 mod client;
 mod queue;
 
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
 
+pub(crate) use chaos::*;
 pub(crate) use client::*;
 pub(crate) use queue::*;
 
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Make a data directory of a backup, after checking all of it
     Restore(RestoreArgs),
+    /// Stand between clients and a broker and do harm, or damage a copy of a log
+    Chaos(ChaosArgs),
     /// Check and show the broker's settings
     Config(ConfigArgs),
     /// Print what makes a shell complete commands

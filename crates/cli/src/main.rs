@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             LogCommand::Verify(args) => commands::log::verify(&args),
             LogCommand::Repair(args) => commands::repair::repair(&args),
         },
+        Command::Chaos(args) => commands::chaos::run(&args),
         Command::Config(args) => match args.command {
             ConfigCommand::Check(args) => commands::config::check(&args),
             ConfigCommand::Show(args) => commands::config::show(&args),

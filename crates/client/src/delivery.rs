@@ -125,7 +125,8 @@ impl Delivery {
     /// It has been dealt with, and this is on the broker's disk before it is answered.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`], or the broker's refusal.
+    /// [`Error::LeaseLost`]: the message comes again. [`Error::Lost`]: the connection was lost
+    /// before the answer, so it comes again or it does not. Or the broker's refusal.
     pub async fn ack_confirmed(self) -> Result<(), Error> {
         self.settle_confirmed(How::ack()).await
     }
@@ -141,7 +142,7 @@ impl Delivery {
     /// Gives it back, and this is on the broker's disk before it is answered.
     ///
     /// # Errors
-    /// [`Error::LeaseLost`], or the broker's refusal.
+    /// As [`Delivery::ack_confirmed`].
     pub async fn nack_confirmed(self, outcome: Outcome) -> Result<(), Error> {
         self.settle_confirmed(outcome.into()).await
     }

@@ -52,7 +52,8 @@ pub(crate) fn verify(args: &LookArgs) -> Result<(), Failure> {
     }
 }
 
-fn look(data_dir: &Path) -> Result<Inspection, Failure> {
+/// What lies in a directory that no broker has open.
+pub(crate) fn look(data_dir: &Path) -> Result<Inspection, Failure> {
     let found = inspect_log(FileDisk::new(data_dir))?;
     if let Some(pid) = found.holder {
         let error = WalError::Locked { holder: Some(pid) };
@@ -76,7 +77,8 @@ fn range(segment: &SegmentSummary) -> String {
     }
 }
 
-fn summary(found: &Inspection) -> String {
+/// How far a log goes and how it ends.
+pub(crate) fn summary(found: &Inspection) -> String {
     let end = match (found.clean, found.torn_bytes) {
         (true, _) => "closed in order".to_owned(),
         (false, 0) => format!("not closed in order, {} records not proven safe", found.unproven),

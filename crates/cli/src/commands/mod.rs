@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod backup;
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod generate;
@@ -24,7 +25,8 @@ use crate::failure::Failure;
 
 /// Writes to standard output. A reader that has seen enough is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().write_all(text.as_bytes()) {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::other(error)),
         _ => Ok(()),
     }

@@ -1,6 +1,7 @@
 //! Where a broker keeps its messages, for commands that are not it: its settings, found as `serve`
 //! finds them, with the data directory that was named.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::args::DataDirArgs;
@@ -39,5 +40,22 @@ pub(crate) fn check_directory(path: &Path) -> Result<(), Failure> {
     match path.is_dir() {
         true => Ok(()),
         false => Err(Failure::Other(format!("there is no directory {}", path.display()))),
+    }
+}
+
+/// What a command makes goes where nothing is; `what` it makes.
+pub(crate) fn check_new(path: &Path, what: &str) -> Result<(), Failure> {
+    let shown = path.display();
+    match std::fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let hint = format!("{what} needs a new or an empty directory");
+            Err(Failure::usage(format!("{shown} is not empty; {hint}")))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            Err(Failure::usage(format!("{shown} is no directory")))
+        }
+        Err(error) => Err(Failure::Other(format!("can't look into {shown}: {error}"))),
     }
 }

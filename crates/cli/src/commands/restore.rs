@@ -11,8 +11,8 @@ use sluice_wal::FileDisk;
 use crate::args::RestoreArgs;
 use crate::commands::backup::progress_bar;
 use crate::commands::place::check_directory;
-use crate::commands::print;
 use crate::commands::repair::quoted;
+use crate::commands::{place, print};
 use crate::failure::Failure;
 
 /// Checks a backup, and makes a data directory of it unless only the first was asked for.
@@ -107,18 +107,7 @@ impl Target {
         else {
             return Err(Failure::usage(format!("{shown} can't be made a data directory")));
         };
-        match std::fs::read_dir(&path).map(|mut entries| entries.next().is_none()) {
-            Ok(true) => {}
-            Ok(false) => {
-                let hint = "a restore needs a new or an empty directory";
-                return Err(Failure::usage(format!("{shown} is not empty; {hint}")));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-                return Err(Failure::usage(format!("{shown} is no directory")));
-            }
-            Err(error) => return Err(Failure::Other(format!("can't look into {shown}: {error}"))),
-        }
+        place::check_new(dir, "a restore")?;
         Ok(Self { parent: parent.to_owned(), name: name.to_owned(), path: path.clone() })
     }
 

@@ -45,7 +45,7 @@ pub(crate) use self::flags::Flags;
 pub(crate) use self::merge::Origins;
 pub(crate) use self::problem::Problem;
 pub(crate) use self::show::{json, text};
-pub(crate) use self::units::{read_time, show_time};
+pub(crate) use self::units::{read_bytes, read_time, show_time};
 pub(crate) use self::value::LogFormat;
 use crate::failure::Failure;
 use crate::machine::half_of_memory;

@@ -145,14 +145,16 @@ impl Settlements {
         true
     }
 
-    /// The connection is gone, and its tags with it.
+    /// The connection is gone, and its tags with it. What the broker may have been asked is in
+    /// doubt; of what was not sent it is known that the messages come again.
     pub(crate) fn disconnected(&mut self) {
         self.acks.clear();
         self.quiet.clear();
-        let waiting = mem::take(&mut self.told).into_iter().flat_map(|(_, told)| told);
-        let flying = mem::take(&mut self.flying).into_values().flat_map(|flying| flying.told);
-        for (_, told) in waiting.chain(flying) {
+        for (_, told) in mem::take(&mut self.told).into_iter().flat_map(|(_, told)| told) {
             let _ = told.send(Err(Error::LeaseLost));
+        }
+        for (_, told) in mem::take(&mut self.flying).into_values().flat_map(|flying| flying.told) {
+            let _ = told.send(Err(Error::Lost));
         }
     }
 }

@@ -100,6 +100,21 @@ async fn a_confirmed_ack_hears_what_became_of_it() {
 }
 
 #[tokio::test]
+async fn a_confirmed_ack_without_an_answer_is_in_doubt() {
+    let fake = Fake::new().await;
+    let (client, mut broker) = fake.client(options()).await;
+    let mut jobs = consumer(&client, &mut broker, 8).await;
+    broker.delivers(7, true, 1, &["a"]).await;
+    let delivery = next(&mut jobs).await;
+    let acking = tokio::spawn(delivery.ack_confirmed());
+    broker.hears(FrameType::Settle).await;
+    // It may be on the broker's disk: nobody is told that the message comes again.
+    drop(broker);
+    let told = timeout(PATIENCE, acking).await.unwrap().unwrap();
+    assert!(matches!(told, Err(Error::Lost)), "{told:?}");
+}
+
+#[tokio::test]
 async fn after_a_lost_connection_leases_are_void_and_the_consumer_goes_on() {
     let fake = Fake::new().await;
     let (client, mut broker) = fake.client(options()).await;

@@ -1,19 +1,18 @@
-//! Connections that are cut at any byte: what was told about each message is true.
+//! Connections that are cut, half-closed or robbed of answers at any byte: what was told about each
+//! message is true.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use sluice_chaos::Plan;
 use sluice_client::{
     Client, Extras, Message, Options, PublishError, QueueName, QueueSettings, Receive,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::fake::{PATIENCE, options};
-use crate::real::start;
+use crate::real::{Way, connect, proxy, start};
 
 /// Messages that are on their way at once.
 const WAVE: usize = 25;
@@ -23,45 +22,11 @@ fn payload(number: u32) -> Bytes {
     format!("{number:040}").into()
 }
 
-/// A way to the broker that breaks after so many bytes, again and again, `cuts` times.
-async fn cutter(broker: SocketAddr, cuts: u32, seed: u64) -> (String, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap().to_string();
-    let task = tokio::spawn(async move {
-        let mut state = seed;
-        for cut in 0.. {
-            let (client, _) = listener.accept().await.unwrap();
-            let server = TcpStream::connect(broker).await.unwrap();
-            // The multiplier of a well-known generator of random numbers.
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let there = if cut < cuts { 60 + (state >> 33) % 3_000 } else { u64::MAX };
-            let back = if cut < cuts { 60 + (state >> 45) % 400 } else { u64::MAX };
-            let (from_client, to_client) = client.into_split();
-            let (from_server, to_server) = server.into_split();
-            // Both ends go when either has passed on all it may.
-            tokio::select! {
-                () = pass(from_client, to_server, there) => {}
-                () = pass(from_server, to_client, back) => {}
-            }
-        }
-    });
-    (addr, task)
-}
-
-async fn pass(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    bytes: u64,
-) {
-    let (mut buffer, mut left) = (vec![0; 4096], bytes);
-    while left > 0 {
-        let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
-        let passed = (read as u64).min(left);
-        left -= passed;
-        if to.write_all(&buffer[..passed as usize]).await.is_err() {
-            return;
-        }
-    }
+/// A way to the broker that breaks after a few bytes, again and again, `cuts` times.
+async fn cutter(broker: SocketAddr, cuts: u64, seed: u64) -> (String, Way) {
+    let (cut, faulty) = (Some(3_000), Some(cuts));
+    let plan = Plan { seed, cut, half_close: cut, drop_answers: cut, faulty, ..Plan::default() };
+    proxy(broker, plan).await
 }
 
 /// How often each message is in the queue.
@@ -120,8 +85,8 @@ async fn with_dedupe_ids_each_message_is_there_once_whatever_is_cut() {
         assert!(outcomes.iter().all(Result::is_ok), "seed {seed}: {outcomes:?}");
         let found = found(&direct, &queue).await;
         assert_eq!(found, (0..MESSAGES).map(|number| (number, 1)).collect(), "seed {seed}");
-        assert!(real.counters.snapshot().accepted > 8, "nothing was cut");
-        cutting.abort();
+        let tally = cutting.stop().await;
+        assert_eq!(tally.cut + tally.half_closed, 12, "seed {seed}: {tally:?}");
         drop(direct);
         real.stop().await;
     }
@@ -150,18 +115,9 @@ async fn what_is_told_of_each_message_is_true_whatever_is_cut() {
                 Err(error) => panic!("seed {seed}: {number}: {error}"),
             }
         }
-        assert!(real.counters.snapshot().accepted > 8, "nothing was cut");
-        cutting.abort();
+        let tally = cutting.stop().await;
+        assert_eq!(tally.cut + tally.half_closed, 12, "seed {seed}: {tally:?}");
         drop(direct);
         real.stop().await;
-    }
-}
-
-/// The first connection may be cut before it is greeted.
-async fn connect(addr: &str, options: Options) -> Client {
-    loop {
-        if let Ok(client) = Client::connect(addr, options.clone()).await {
-            return client;
-        }
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says by it what must hold")]
 
 mod against_broker;
+mod chaos;
 mod consuming;
 mod cuts;
 mod fake;
