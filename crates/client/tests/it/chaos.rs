@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use sluice_chaos::{Plan, Tally};
 use sluice_client::{
-    Client, Consume, Consumer, Delivery, Error, Extras, Message, MessageId, Options, PublishError,
-    Publisher, QueueName, QueueSettings, Receive,
+    Client, Consume, Consumer, Delivery, Error, Extras, Message, MessageId, Options, Publisher,
+    QueueName, QueueSettings, Receive,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
