@@ -159,7 +159,7 @@ pub enum FrameKind {
     /// Says that the log was closed in order; all before it is safe.
     CloseMark,
     /// Stands for records that a repair gave up or a backup left out; has a count and holds none.
-    /// Where it takes the place of what was there, it is filled with [`FILLER`].
+    /// Where it takes the place of what was there, it is filled with a byte that is never zero.
     Lost,
 }
 
