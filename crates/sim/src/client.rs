@@ -1,15 +1,20 @@
 //! Publishers and consumers: what they have asked and not been told yet.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_model::{
-    Command, Confirm, Destination, LeaseId, Message, Outcome, Publish, Qos, Receive, Request,
-    SessionId, Source, Subscribe, SubscriptionId, SubscriptionName, Topic, TopicPattern,
+    BlockBuilder, Command, Confirm, Destination, LeaseId, Message, Outcome, Publish, PublishBlock,
+    Qos, Receive, Request, SessionId, SettleMany, Settlement, Source, Subscribe, SubscriptionId,
+    SubscriptionName, Topic, TopicPattern,
 };
 
 use crate::oracle::Name;
 use crate::roles::Role;
+
+/// As long as a session waits for what is to be pushed.
+pub(crate) const PUSH_WAIT: Duration = Duration::from_secs(3_600);
 
 /// What a request was for.
 #[derive(Clone, Debug)]
@@ -20,9 +25,26 @@ pub(crate) enum Asked {
     Subscribe,
     Receive,
     Ack(Name),
+    AckMany(Vec<Name>),
     /// By a lease of a life before this one.
     OldAck(Name),
     Nack,
+    Block(Sent),
+    /// A receive of so many more.
+    Many {
+        left: u32,
+        waits: bool,
+    },
+}
+
+/// A block that was handed in.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) names: Vec<Name>,
+    pub(crate) whole: bool,
+    /// The session of the subscriber at most once, if there was one, when the broker ran it; none
+    /// if it has not.
+    pub(crate) reached: Option<Option<SessionId>>,
 }
 
 /// A client of one session.
@@ -40,6 +62,19 @@ pub(crate) struct Client {
     /// Messages that it holds, with their leases.
     pub(crate) held: Vec<(Name, LeaseId)>,
     pub(crate) subscription: Option<SubscriptionId>,
+    /// The receive that waits for what is to be pushed, and how much more may be.
+    pub(crate) push: Option<u64>,
+    pub(crate) credit: u32,
+    /// The broker has run its subscribe.
+    pub(crate) listens: bool,
+    /// What reached its subscription, what of it came, and how much it was told that it lost.
+    pub(crate) reached: BTreeSet<Name>,
+    pub(crate) copied: BTreeSet<Name>,
+    pub(crate) lost: u64,
+    /// A receive has found nothing.
+    pub(crate) is_drained: bool,
+    /// Something was published of which nobody was told whether it was taken.
+    pub(crate) is_unsure: bool,
 }
 
 impl Client {
@@ -54,6 +89,14 @@ impl Client {
             acked: Vec::new(),
             held: Vec::new(),
             subscription: None,
+            push: None,
+            credit: 0,
+            listens: false,
+            reached: BTreeSet::new(),
+            copied: BTreeSet::new(),
+            lost: 0,
+            is_drained: false,
+            is_unsure: false,
         }
     }
 
@@ -76,10 +119,8 @@ impl Client {
         qos: Qos,
         confirm: Confirm,
     ) {
-        let mut payload = format!("{}-{}|", name.0, name.1).into_bytes();
-        payload.resize(payload.len() + padding, b'.');
         let topic = Topic::new(topic).expect("the topics of the workload are valid");
-        let message = Message::plain(Bytes::from(payload));
+        let message = Message::plain(Bytes::from(payload(name, padding)));
         if confirm == Confirm::Refusal {
             self.published.push(name);
         }
@@ -101,6 +142,82 @@ impl Client {
             Command::Receive(Receive::one(Source::Subscription(subscription))),
             Asked::Receive,
         );
+    }
+
+    pub(crate) fn publish_block(
+        &mut self,
+        topic: &str,
+        names: Vec<Name>,
+        padding: usize,
+        qos: Qos,
+        whole: bool,
+    ) {
+        let mut builder = BlockBuilder::default();
+        names.iter().for_each(|name| builder.push(&payload(*name, padding)));
+        let to = Destination::Topic(Topic::new(topic).expect("the workload's topics are valid"));
+        let (messages, confirm) = (builder.finish(), Confirm::Always);
+        let block = PublishBlock { to, qos, level: None, messages, whole, confirm };
+        let sent = Sent { names, whole, reached: None };
+        self.ask(Command::PublishBlock(Box::new(block)), Asked::Block(sent));
+    }
+
+    /// The broker has run what is not among the requests any more.
+    pub(crate) fn reach(&mut self, listener: Option<SessionId>) {
+        let waiting: BTreeSet<u64> = self.requests.iter().map(|request| request.tag).collect();
+        for (tag, asked) in &mut self.asked {
+            if let (Asked::Block(sent), false) = (asked, waiting.contains(tag)) {
+                sent.reached.get_or_insert(listener);
+            }
+        }
+    }
+
+    /// A receive is not answered yet.
+    pub(crate) fn is_receiving(&self) -> bool {
+        self.asked.values().any(|asked| matches!(asked, Asked::Receive | Asked::Many { .. }))
+    }
+
+    /// Many messages, if there are some now.
+    pub(crate) fn receive_many(&mut self, subscription: SubscriptionId, max: u32) {
+        let receive = Receive { max, ..Receive::one(Source::Subscription(subscription)) };
+        self.ask(Command::Receive(receive), Asked::Many { left: max, waits: false });
+    }
+
+    /// A receive that waits for as much as there is credit for.
+    pub(crate) fn push(&mut self, subscription: SubscriptionId) {
+        let (max, wait) = (self.credit.max(2), Some(PUSH_WAIT));
+        let receive = Receive { max, wait, ..Receive::one(Source::Subscription(subscription)) };
+        self.ask(Command::Receive(receive), Asked::Many { left: max, waits: true });
+        self.push = Some(self.last_tag);
+    }
+
+    pub(crate) fn withdraw(&mut self) {
+        let Some(receive) = self.push else { return };
+        self.last_tag += 1;
+        let command = Command::Withdraw { receive };
+        self.requests.push_back(Request { tag: self.last_tag, command });
+    }
+
+    /// A receive of many brought so many messages, or ended. Gives how many were pushed.
+    pub(crate) fn took(&mut self, tag: u64, messages: usize, goes_on: bool) -> Result<u64, String> {
+        let Some(Asked::Many { left, waits }) = self.asked.get_mut(&tag) else { return Ok(0) };
+        let count = u32::try_from(messages).unwrap_or(u32::MAX);
+        *left = left.checked_sub(count).ok_or("more came than was asked for")?;
+        let waits = *waits;
+        if !goes_on {
+            self.asked.remove(&tag);
+            self.push.take_if(|push| *push == tag);
+        }
+        if !waits {
+            return Ok(0);
+        }
+        self.credit = self.credit.saturating_sub(count);
+        Ok(count.into())
+    }
+
+    pub(crate) fn ack_many(&mut self, held: Vec<(Name, LeaseId)>) {
+        let (names, leases) = held.into_iter().unzip();
+        let many = SettleMany { leases, how: Settlement::Ack, confirm: Confirm::Always };
+        self.ask(Command::SettleMany(Box::new(many)), Asked::AckMany(names));
     }
 
     pub(crate) fn ack(&mut self, name: Name, lease: LeaseId, confirm: Confirm) {
@@ -136,6 +253,13 @@ impl Client {
             }
         }
     }
+}
+
+/// What a message carries: its name, and as much as it takes to be so long.
+pub(crate) fn payload(name: Name, padding: usize) -> Vec<u8> {
+    let mut payload = format!("{}-{}|", name.0, name.1).into_bytes();
+    payload.resize(payload.len() + padding, b'.');
+    payload
 }
 
 /// Reads a message's name back from its payload.

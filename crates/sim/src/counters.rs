@@ -86,6 +86,36 @@ pub struct Counters {
     pub queue_empties: u64,
     /// First deliveries compared with a purge.
     pub queue_left: u64,
+    /// Blocks that were stored whole.
+    pub blocks_whole: u64,
+    /// Blocks that were parted, because some of them found no room.
+    pub blocks_parted: u64,
+    /// First deliveries compared with the one before or after of the same block.
+    pub block_ordered: u64,
+    /// Messages that came in blocks.
+    pub block_copies: u64,
+    /// Messages that subscribers at most once were told that they lost.
+    pub lost: u64,
+    /// Times that all that reached such a subscriber was counted: it came or was lost.
+    pub accounts: u64,
+    /// Of these, with something lost.
+    pub accounts_lost: u64,
+    /// Times that many leases were settled or extended at once.
+    pub settled_many: u64,
+    /// Of these leases, refused.
+    pub settled_refused: u64,
+    /// Of these, extended.
+    pub extended: u64,
+    /// Receives that waited for what was to be pushed.
+    pub pushes: u64,
+    /// Messages that came by them.
+    pub pushed: u64,
+    /// Of these receives, withdrawn.
+    pub withdrawn: u64,
+    /// Of these, waited for the client to take what was on its way to it.
+    pub push_starved: u64,
+    /// Bodies that were read with others at once.
+    pub read_together: u64,
     /// Backups that were asked for.
     pub backups_begun: u64,
     /// Of these, became whole.
@@ -212,6 +242,21 @@ fields! {
     queue_ordered,
     queue_empties,
     queue_left,
+    blocks_whole,
+    blocks_parted,
+    block_ordered,
+    block_copies,
+    lost,
+    accounts,
+    accounts_lost,
+    settled_many,
+    settled_refused,
+    extended,
+    pushes,
+    pushed,
+    withdrawn,
+    push_starved,
+    read_together,
     backups_begun,
     backups_completed,
     backups_failed,

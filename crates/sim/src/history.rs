@@ -18,6 +18,7 @@
 //! *Surely there*: its publish is confirmed, it has no delay, and it was never leased, which its
 //! own first delivery proves. All rules hold across crashes.
 
+mod blocks;
 mod restored;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use sluice_model::{Generation, MessageId, Seq, Timestamp};
 
 use crate::oracle::Name;
+use crate::worker::Draft;
+
+pub(crate) use blocks::Many;
 
 /// What was asked, and when.
 #[derive(Clone, Debug)]
@@ -37,9 +41,20 @@ pub(crate) struct Op {
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     Declare,
-    Publish(Vec<crate::worker::Draft>),
+    Publish(Vec<Draft>),
+    /// To be stored whole, or each by itself.
+    Block {
+        drafts: Vec<Draft>,
+        whole: bool,
+    },
     Receive {
         bound: bool,
+    },
+    /// A receive that waits until it is answered or withdrawn.
+    Push,
+    SettleMany {
+        leases: Vec<(Name, Generation)>,
+        how: Many,
     },
     Ack(Name),
     /// By a lease of a life before this one.
@@ -109,9 +124,14 @@ struct Message {
     priority: u8,
     delayed: bool,
     batch: u64,
+    block: Option<u64>,
+    /// It was refused for sure.
+    refused: bool,
     handed: Vec<Handed>,
     /// Its end was confirmed.
     over: Option<u64>,
+    /// The lease by which it was, if it was settled with others.
+    over_by: Option<Generation>,
     /// An end was asked for, whatever came of it.
     may_be_over: bool,
     rejected: Option<Span>,
@@ -130,6 +150,8 @@ pub(crate) struct Compared {
     pub(crate) purges: u64,
     /// Messages that came back by a redrive that went on after a crash.
     pub(crate) resumed: u64,
+    /// First deliveries compared with the one before or after of the same block.
+    pub(crate) in_block: u64,
 }
 
 /// All that happened to the queue.
@@ -139,6 +161,8 @@ pub(crate) struct History {
     messages: BTreeMap<Name, Message>,
     generations: BTreeSet<Generation>,
     batches: u64,
+    blocks: u64,
+    in_blocks: BTreeMap<u64, blocks::InBlock>,
     empties: Vec<Span>,
     purges: Vec<Span>,
     redrives: Vec<Redrive>,
@@ -167,22 +191,10 @@ impl History {
         if let What::Publish(drafts) = &what {
             self.batches += 1;
             for draft in drafts {
-                self.messages.entry(draft.name).or_insert(Message {
-                    asked,
-                    confirmed: None,
-                    id: None,
-                    priority: draft.priority,
-                    delayed: draft.delay.is_some(),
-                    batch: self.batches,
-                    handed: Vec::new(),
-                    over: None,
-                    may_be_over: false,
-                    rejected: None,
-                    seq: None,
-                    unread: false,
-                });
+                self.register(draft, asked, None);
             }
         }
+        self.ask_many(&what, asked);
         if let What::Ack(name) | What::Remove(name) = &what
             && let Some(message) = self.messages.get_mut(name)
         {
@@ -197,6 +209,26 @@ impl History {
             self.redrives.push(Redrive { span, paced, run: self.run });
         }
         Op { asked, what }
+    }
+
+    fn register(&mut self, draft: &Draft, asked: u64, block: Option<u64>) {
+        self.messages.entry(draft.name).or_insert(Message {
+            asked,
+            confirmed: None,
+            id: None,
+            priority: draft.priority,
+            delayed: draft.delay.is_some(),
+            batch: self.batches,
+            block,
+            refused: false,
+            handed: Vec::new(),
+            over: None,
+            over_by: None,
+            may_be_over: false,
+            rejected: None,
+            seq: None,
+            unread: false,
+        });
     }
 
     /// What is asked of a lease from now on, or has befallen its connection, may have ended it.
@@ -287,6 +319,9 @@ impl History {
         }
         let message = self.messages.get_mut(&name).ok_or("it was never published")?;
         same_id(message, name, id)?;
+        if message.refused {
+            return Err(format!("{name:?} was refused and came"));
+        }
         if message.over.is_some_and(|over| over < asked) {
             return Err(format!("{name:?} came after its end was confirmed"));
         }
@@ -314,6 +349,7 @@ impl History {
         let handed = Handed { span, generation, deadline, may_be_over: false, bound_to };
         message.handed.push(handed);
         if fresh {
+            self.came_in_block(name, generation)?;
             self.came_first(name, span)?;
         }
         Ok(())

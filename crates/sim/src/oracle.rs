@@ -5,6 +5,7 @@
 //! again (their ack was confirmed). A fleeting message, published at most once, is owed to nobody,
 //! but it must not outlive the run of the broker that took it.
 
+mod blocks;
 mod restored;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +75,8 @@ pub(crate) struct Oracle {
     /// Messages handed to the broker, confirmed or not.
     published: BTreeMap<Name, Published>,
     generations: BTreeSet<Generation>,
+    /// Messages that were stored with others, all or none, with the others.
+    whole: BTreeMap<Name, Vec<Name>>,
     /// What consumers at most once got.
     copies: BTreeSet<(usize, Name)>,
     /// The last that they got of each publisher, fleeting ones and others apart.
@@ -128,8 +131,10 @@ impl Oracle {
         if !fleeting {
             // What was shown is there for good, whoever was told.
             promise.owed.insert(name);
+            self.owe_whole(name);
         }
         let overtaken = settled.is_some();
+        let promise = &mut self.promises[subscription];
         let shared = promise.last_consumer.replace(consumer).is_some_and(|last| last != consumer);
         Ok(Seen { compared, shared, fleeting, overtaken })
     }

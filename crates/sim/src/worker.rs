@@ -4,16 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use sluice_model::{
-    Command, Confirm, Destination, Extras, Lane, LeaseId, Level, Message, Outcome, Publish,
-    PublishBatch, Purge, Qos, QueueName, QueueRequest, QueueSettings, Receive, Redrive, Request,
-    SessionId, Source,
+    BlockBuilder, Command, Confirm, Destination, Extras, Lane, LeaseId, Level, Message, Outcome,
+    Publish, PublishBatch, PublishBlock, Purge, Qos, QueueName, QueueRequest, QueueSettings,
+    Receive, Redrive, Request, SessionId, SettleMany, Settlement, Source,
 };
 
+use crate::client::{PUSH_WAIT, payload};
 use crate::history::Op;
 use crate::oracle::Name;
 
 /// The queue that all of them work on.
 const QUEUE: &str = "jobs";
+/// Settled leases that a client remembers.
+const SPENT_MAX: usize = 20;
 
 /// A message as it is handed in.
 #[derive(Clone, Debug)]
@@ -45,6 +48,12 @@ pub(crate) struct Worker {
     /// Weight of replies taken and not reported as written.
     pub(crate) written: usize,
     pub(crate) held: Vec<Held>,
+    /// Leases that were settled: using one again is refused, or changes nothing.
+    pub(crate) spent: Vec<Held>,
+    /// The receive that waits for what is to be pushed, how much more may be, and how much was.
+    pub(crate) push: Option<u64>,
+    pub(crate) credit: u32,
+    pub(crate) pushed: u64,
     /// Publishes with a dedupe id that were never answered.
     pub(crate) again: Vec<Draft>,
     last_tag: u64,
@@ -92,6 +101,51 @@ impl Worker {
         self.ask(Command::PublishBatch(Box::new(batch)), op);
     }
 
+    pub(crate) fn publish_block(&mut self, drafts: &[Draft], whole: bool, op: Op) {
+        let mut builder = BlockBuilder::default();
+        drafts.iter().for_each(|draft| builder.push(&payload(draft.name, draft.padding)));
+        let (to, messages) = (Destination::Queue(queue()), builder.finish());
+        let (qos, level, confirm) = (Qos::AtLeastOnce, Some(Level::Sync), Confirm::Always);
+        let block = PublishBlock { to, qos, level, messages, whole, confirm };
+        self.ask(Command::PublishBlock(Box::new(block)), op);
+    }
+
+    pub(crate) fn settle_many(&mut self, held: &[Held], how: Settlement, op: Op) {
+        let leases = held.iter().map(|held| held.lease).collect();
+        let many = SettleMany { leases, how, confirm: Confirm::Always };
+        self.ask(Command::SettleMany(Box::new(many)), op);
+    }
+
+    /// Keeps leases that were settled, to try the latest of them again.
+    pub(crate) fn spend(&mut self, held: Vec<Held>) {
+        self.spent.extend(held);
+        let old = self.spent.len().saturating_sub(SPENT_MAX);
+        self.spent.drain(..old);
+    }
+
+    /// A receive that waits for as much as there is credit for.
+    pub(crate) fn push(&mut self, op: Op) {
+        let (from, max) = (Source::Queue(queue()), self.credit);
+        let receive = Receive { from, max, lease: None, wait: Some(PUSH_WAIT), bound: true };
+        self.ask(Command::Receive(receive), op);
+        self.push = Some(self.last_tag);
+    }
+
+    /// The receive that waited is answered, with so many messages.
+    pub(crate) fn pushed(&mut self, messages: usize) -> Result<(), String> {
+        self.push = None;
+        self.pushed += messages as u64;
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.credit = self.credit.checked_sub(messages).ok_or("more was pushed than asked for")?;
+        Ok(())
+    }
+
+    pub(crate) fn withdraw(&mut self, receive: u64) {
+        self.last_tag += 1;
+        self.requests
+            .push_back(Request { tag: self.last_tag, command: Command::Withdraw { receive } });
+    }
+
     pub(crate) fn receive(
         &mut self,
         max: u32,
@@ -133,11 +187,10 @@ impl Worker {
 
 fn handed(draft: &Draft) -> (Destination, Message) {
     let Draft { name, priority, repeats, delay, padding } = draft;
-    let mut payload = format!("{}-{}|", name.0, name.1).into_bytes();
-    payload.resize(payload.len() + padding, b'.');
     let lane = Lane { priority: *priority, ..Lane::default() };
     let dedupe_id = repeats.then(|| format!("{}-{}", name.0, name.1));
     let extras = Extras { lane, dedupe_id, delay: *delay, ..Extras::default() };
-    let message = Message { payload: Bytes::from(payload), extras: Some(Box::new(extras)) };
+    let message =
+        Message { payload: Bytes::from(payload(*name, *padding)), extras: Some(Box::new(extras)) };
     (Destination::Queue(queue()), message)
 }

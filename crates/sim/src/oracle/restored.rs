@@ -21,6 +21,7 @@ impl Oracle {
             promises: promises.map(|(asked, done)| asked.restored(done)).collect(),
             published: published.collect(),
             generations: now.generations.clone(),
+            whole: self.whole.clone(),
             copies: BTreeSet::new(),
             newest_copies: BTreeMap::new(),
         }

@@ -332,7 +332,9 @@ impl World {
     pub(super) fn marked(&self, name: Name, handover: &Handover) -> Result<bool, String> {
         let old = match self.workload {
             Workload::Topics => self.backups.old_names[name.0 as usize] >= name.1,
-            Workload::Queue => self.history.was_there(name, self.backups.old_clock),
+            Workload::Queue | Workload::Blocks => {
+                self.history.was_there(name, self.backups.old_clock)
+            }
         };
         if old && !handover.redelivered {
             return Err(format!("{name:?} of the old life came unmarked"));

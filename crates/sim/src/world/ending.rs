@@ -12,6 +12,7 @@ use crate::roles::ROLES;
 impl World {
     /// Every consumer takes and acks what there is, and nothing that was promised is missing.
     pub(super) fn bring_to_an_end(&mut self) -> Result<(), String> {
+        self.ends = true;
         self.restore_all()?;
         self.disk.free();
         self.crash()?;
@@ -37,6 +38,10 @@ impl World {
             let before = self.counters.delivered;
             match self.workload {
                 Workload::Topics => (0..ROLES.len()).try_for_each(|at| self.take_all(at))?,
+                Workload::Blocks => {
+                    (0..ROLES.len()).try_for_each(|at| self.take_all(at))?;
+                    (0..WORKERS).try_for_each(|at| self.work_all(at, redrive))?;
+                }
                 Workload::Queue => (0..WORKERS).try_for_each(|at| self.work_all(at, redrive))?,
             }
             self.turn(Input::Tick);
@@ -65,7 +70,9 @@ impl World {
             client.ack(name, lease, Confirm::Always);
         }
         if let Some(subscription) = client.subscription {
-            for _ in 0..20 {
+            // As many as there is always room to answer.
+            let receives = if self.workload == Workload::Blocks { 5 } else { 20 };
+            for _ in 0..receives {
                 client.receive(subscription);
             }
         }

@@ -1,8 +1,10 @@
 //! One schedule: a broker, a disk, clients, and what befalls them.
 
 mod backups;
+mod blocks;
 mod broker;
 mod ending;
+mod listen;
 mod replies;
 mod traffic;
 mod trouble;
@@ -32,15 +34,18 @@ const ASIDE: u64 = 0xa51d_e000;
 /// Steps of a phase without trouble.
 const CALM_STEPS: u64 = 120;
 
-/// Runs one schedule: first with topics, then, on another disk, with a queue.
+/// Runs one schedule: first with topics, then, each on another disk, with a queue, and with blocks
+/// and pushed delivery on both.
 ///
 /// # Errors
 /// A promise was broken.
 pub fn run(seed: u64) -> Result<Outcome, Violation> {
     let mut outcome = play(seed, Workload::Topics)?;
-    let other = play(seed, Workload::Queue)?;
-    outcome.counters.add(&other.counters);
-    outcome.trace = outcome.trace.rotate_left(1) ^ other.trace;
+    for workload in [Workload::Queue, Workload::Blocks] {
+        let other = play(seed, workload)?;
+        outcome.counters.add(&other.counters);
+        outcome.trace = outcome.trace.rotate_left(1) ^ other.trace;
+    }
     Ok(outcome)
 }
 
@@ -55,6 +60,7 @@ fn play(seed: u64, workload: Workload) -> Result<Outcome, Violation> {
 enum Workload {
     Topics,
     Queue,
+    Blocks,
 }
 
 struct World {
@@ -85,6 +91,8 @@ struct World {
     /// Nothing goes wrong before this step, and consumers ack all they get in its order.
     calm_until: u64,
     trace: u64,
+    /// It is being brought to its end.
+    ends: bool,
 }
 
 impl World {
@@ -110,12 +118,14 @@ impl World {
             step: 0,
             calm_until: 0,
             trace: 0xcbf2_9ce4_8422_2325,
+            ends: false,
             hog: None,
             aside: Random::new(seed ^ ASIDE),
             random,
         }
         .with_hog(seed)
         .with_slices()
+        .with_little_room()
     }
 
     /// Lets little happen in a turn in some schedules, so that what touches many messages goes on
@@ -140,7 +150,9 @@ impl World {
         while self.counters.operations < OPERATIONS_MIN || self.crashes < CRASHES_MIN {
             self.step += 1;
             self.now = self.now.after(Duration::from_millis(self.random.below(8)));
-            self.back_up()?;
+            if self.workload != Workload::Blocks {
+                self.back_up()?;
+            }
             if self.is_calm() {
                 self.calm_step()?
             } else {
@@ -161,6 +173,7 @@ impl World {
         self.counters.queue_empties = compared.empties;
         self.counters.queue_left = compared.purges;
         self.counters.queue_resumed = compared.resumed;
+        self.counters.block_ordered = compared.in_block;
         Ok(Outcome { counters: self.counters, trace: self.trace })
     }
 
@@ -172,12 +185,15 @@ impl World {
         self.fill_or_free_the_disk();
         match self.random.below(1000) {
             0..=549 if self.workload == Workload::Queue => self.work(),
+            0..=274 if self.workload == Workload::Blocks => self.work_in_blocks()?,
+            275..=549 if self.workload == Workload::Blocks => self.listen()?,
             0..=249 => self.publish(),
             250..=549 => self.consume(),
             550..=799 => self.commit(),
             800..=869 => self.keep_house_a_bit(),
             870..=919 => self.turn(Input::Tick),
             920..=949 if self.workload == Workload::Queue => self.lose_a_worker(),
+            920..=932 if self.workload == Workload::Blocks => self.lose_a_worker(),
             920..=949 => self.lose_a_connection(),
             950..=959 => self.now = self.now.after(Duration::from_millis(self.random.below(700))),
             960..=969 => self.disk_trouble(),
@@ -193,6 +209,8 @@ impl World {
     fn calm_step(&mut self) -> Result<(), String> {
         match self.random.below(100) {
             0..=54 if self.workload == Workload::Queue => self.work(),
+            0..=26 if self.workload == Workload::Blocks => self.work_in_blocks()?,
+            27..=54 if self.workload == Workload::Blocks => self.listen()?,
             0..=14 => self.publish(),
             15..=54 => self.consume(),
             55..=94 => self.commit(),

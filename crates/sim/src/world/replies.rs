@@ -66,6 +66,7 @@ impl World {
             return Err("a publisher got a message".into());
         };
         match (asked, answer) {
+            (Asked::Block(sent), answer) => return self.block_answered(&sent, &answer),
             (Asked::Publish(name), Answer::Published { .. }) => self.confirmed(name),
             (Asked::Publish(name), Answer::Refused(_)) => client.refused(name),
             (Asked::Fence(published, _), Answer::Fenced) => {
@@ -79,13 +80,16 @@ impl World {
         Ok(())
     }
 
-    fn confirmed(&mut self, name: Name) {
+    pub(super) fn confirmed(&mut self, name: Name) {
         self.counters.confirmed += 1;
         self.oracle.confirmed(name);
         self.note("confirmed", &[name.0.into(), name.1]);
     }
 
-    fn told_consumer(&mut self, at: usize, parcel: Parcel) -> Result<(), String> {
+    fn told_consumer(&mut self, at: usize, mut parcel: Parcel) -> Result<(), String> {
+        if self.told_many(at, &mut parcel)? {
+            return Ok(());
+        }
         let client = &mut self.consumers[at];
         client.written += parcel.weight;
         let asked = client.asked.remove(&parcel.tag).ok_or("an answer that nobody asked for")?;
@@ -100,7 +104,7 @@ impl World {
         }
     }
 
-    fn handed(&mut self, at: usize, handover: Handover) -> Result<(), String> {
+    pub(super) fn handed(&mut self, at: usize, handover: Handover) -> Result<(), String> {
         let run = self.counters.starts;
         let (Some(subscription), Some(lease)) = (ROLES[at].subscription, handover.lease) else {
             return self.copied(at, &handover, run);
@@ -144,6 +148,11 @@ impl World {
         let name = name_of(&message.payload).ok_or("a payload was changed")?;
         self.counters.copies += 1;
         self.note("copied", &[at as u64, name.0.into(), name.1]);
+        self.copy_came(at, name, run)
+    }
+
+    pub(super) fn copy_came(&mut self, at: usize, name: Name, run: u64) -> Result<(), String> {
+        self.consumers[at].copied.insert(name);
         self.oracle.copied(at, name, run)
     }
 
@@ -191,7 +200,7 @@ impl World {
         Ok(())
     }
 
-    fn acked(&mut self, at: usize, name: Name) {
+    pub(super) fn acked(&mut self, at: usize, name: Name) {
         self.counters.acked += 1;
         if let Some(subscription) = ROLES[at].subscription {
             self.oracle.acked(subscription, at, name);

@@ -50,12 +50,6 @@ impl World {
 
     fn publish_one(&mut self, at: usize) {
         let topic = if self.random.percent(50) { "a.x" } else { "a.y" };
-        self.last_names[at] += 1;
-        let name = (at as u32, self.last_names[at]);
-        let matched = ROLES.iter().filter(|role| role.matches(topic));
-        let mut to: Vec<usize> = matched.filter_map(|role| role.subscription).collect();
-        to.retain(|subscription| self.subscribed[*subscription]);
-        to.dedup();
         let padding = match self.random.below(20) {
             0 => 3000,
             1..=3 => 600,
@@ -65,8 +59,20 @@ impl World {
         let fleeting = self.random.percent(15);
         self.counters.fleeting_published += u64::from(fleeting);
         let qos = if fleeting { Qos::AtMostOnce } else { Qos::AtLeastOnce };
-        self.oracle.published(name, to, fleeting.then_some(self.counters.starts));
+        let name = self.new_name(at, topic, fleeting);
         self.publishers[at].publish(topic, name, padding as usize, qos, confirm);
+    }
+
+    /// The next message of a publisher, which the oracle knows from now on.
+    pub(super) fn new_name(&mut self, at: usize, topic: &str, fleeting: bool) -> Name {
+        self.last_names[at] += 1;
+        let name = (at as u32, self.last_names[at]);
+        let matched = ROLES.iter().filter(|role| role.matches(topic));
+        let mut to: Vec<usize> = matched.filter_map(|role| role.subscription).collect();
+        to.retain(|subscription| self.subscribed[*subscription]);
+        to.dedup();
+        self.oracle.published(name, to, fleeting.then_some(self.counters.starts));
+        name
     }
 
     pub(super) fn consume(&mut self) {
@@ -121,13 +127,15 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, consumer: bool, at: usize) {
+        let slow = consumer && self.is_slow();
         let client = self.client(consumer, at);
         let Some(session) = client.session else { return };
-        let written = std::mem::take(&mut client.written);
+        let written = if slow { 0 } else { std::mem::take(&mut client.written) };
         let mut requests = std::mem::take(&mut client.requests);
         let before = requests.len();
         self.turn(Input::Requests { session, written, requests: &mut requests });
         self.counters.operations += (before - requests.len()) as u64;
         self.client(consumer, at).requests = requests;
+        self.note_reach(consumer, at);
     }
 }

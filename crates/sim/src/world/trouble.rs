@@ -70,7 +70,10 @@ impl World {
         let clients = if consumer { &mut self.consumers } else { &mut self.publishers };
         let at = self.random.below(clients.len() as u64) as usize;
         let Some(session) = clients[at].session else { return };
+        // What becomes of what it published, nobody is told.
+        let unsure = !consumer && !clients[at].asked.is_empty();
         clients[at].forget();
+        self.consumers.iter_mut().for_each(|client| client.is_unsure |= unsure);
         let by = if self.random.percent(60) { EndedBy::Client } else { EndedBy::Broker };
         self.turn(Input::Close { session, by, unsent: Vec::new() });
     }

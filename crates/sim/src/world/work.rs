@@ -6,7 +6,7 @@ use sluice_broker::local::{Input, Parcel, ParcelContent};
 use sluice_engine::{Body, EndedBy, Handover};
 use sluice_model::{Answer, Carried, Client as Who, Code, Outcome as Ended, Principal, Published};
 
-use super::World;
+use super::{Workload, World};
 use crate::client::name_of;
 use crate::history::{Came, Op, What};
 use crate::oracle::Name;
@@ -64,7 +64,7 @@ impl World {
         true
     }
 
-    fn draft(&mut self, at: usize) -> Draft {
+    pub(super) fn draft(&mut self, at: usize) -> Draft {
         let count = self.history.tick();
         let priority = if self.random.percent(30) { self.random.below(10) as u8 } else { 5 };
         let delay =
@@ -151,9 +151,10 @@ impl World {
     }
 
     pub(super) fn submit_work(&mut self, at: usize) {
+        let slow = self.is_slow();
         let worker = &mut self.workers[at];
         let Some(session) = worker.session else { return };
-        let written = std::mem::take(&mut worker.written);
+        let written = if slow { 0 } else { std::mem::take(&mut worker.written) };
         let mut requests = std::mem::take(&mut worker.requests);
         let before = requests.len();
         self.turn(Input::Requests { session, written, requests: &mut requests });
@@ -185,9 +186,21 @@ impl World {
         let worker = &mut self.workers[at];
         worker.written += parcel.weight;
         let op = worker.asked.remove(&parcel.tag).ok_or("an answer that nobody asked for")?;
+        let pushed = matches!(op.what, What::Push);
+        if pushed {
+            let messages = match &parcel.content {
+                ParcelContent::Handovers(handovers) => handovers.len(),
+                _ => 0,
+            };
+            worker.pushed(messages)?;
+            self.counters.pushed += messages as u64;
+        }
         match (parcel.content, &op.what) {
-            (ParcelContent::Handovers(handovers), What::Receive { bound }) => {
-                let bound = *bound;
+            (ParcelContent::Handovers(mut handovers), What::Receive { .. } | What::Push) => {
+                let bound = !matches!(op.what, What::Receive { bound: false });
+                if self.workload == Workload::Blocks {
+                    self.fetch(&mut handovers);
+                }
                 handovers.iter().try_for_each(|handover| self.came(at, &op, bound, handover))
             }
             (ParcelContent::Answer(answer), _) => self.worker_answered(&op, answer),
@@ -225,6 +238,10 @@ impl World {
     }
 
     fn worker_answered(&mut self, op: &Op, answer: Answer) -> Result<(), String> {
+        if self.many_answered(op, &answer)? {
+            self.history.end(op, true);
+            return Ok(());
+        }
         match (&op.what, answer) {
             (What::Publish(drafts), Answer::Published(published)) => {
                 self.stored(drafts, &[published])?;
@@ -287,7 +304,7 @@ impl World {
         Ok(())
     }
 
-    fn stored(&mut self, drafts: &[Draft], all: &[Published]) -> Result<(), String> {
+    pub(super) fn stored(&mut self, drafts: &[Draft], all: &[Published]) -> Result<(), String> {
         for (draft, published) in drafts.iter().zip(all) {
             self.counters.confirmed += 1;
             self.counters.queue_duplicates += u64::from(published.duplicate);
