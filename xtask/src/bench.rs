@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Parser;
 use serde_json::json;
-use sluice_bench::compare::{self, Case, Plan, Report, Scale, WORKLOADS, table};
+use sluice_bench::compare::{self, Case, Cell, Fault, Plan, Report, Scale, WORKLOADS, table};
 use sluice_bench::machine::Machine;
 use sluice_bench::targets::{self, PEERS, Side, Target};
 
 use crate::run::{again_in_release, is_slow, release_broker, target};
 
+mod interrupt;
 mod progress;
 
 #[derive(Debug, Parser)]
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         return again_in_release();
     }
     let program = args.bin.clone().map_or_else(release_broker, Ok)?;
-    let plan = plan(args);
+    let mut plan = plan(args);
     let machine = Machine::read(&plan.dir).with_context(|| plan.dir.display().to_string())?;
     if machine.is_in_memory() {
         bail!(
@@ -83,6 +84,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     println!("{}", machine.line());
     println!("{}", parameters(args, &plan));
     let (targets, versions) = there(args, program);
+    let folder = tempfile::tempdir_in(&plan.dir)?;
+    plan.dir = folder.path().to_owned();
+    interrupt::watch(&plan.dir)?;
     let mut progress = progress::Shown::new();
     let report = compare::run(&plan, &targets, &mut progress)?;
     drop(progress);
@@ -100,14 +104,24 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     json["versions"] = json!(versions);
     write(&args.json, format!("{json:#}\n"))?;
     write(&args.csv, table::to_csv(&report))?;
-    let faults: Vec<String> = report
-        .faults()
-        .map(|(cell, fault)| format!("{}, {}: {}", cell.case, cell.target, fault.trim()))
-        .collect();
-    if !faults.is_empty() {
-        bail!("{}", faults.join("\n"));
+    check(&report)
+}
+
+/// Fails if anything went wrong, and says first where a target did not keep what it promised.
+fn check(report: &Report) -> anyhow::Result<()> {
+    let line = |(cell, fault): (&Cell, &Fault)| format!("{}, {}: {fault}", cell.case, cell.target);
+    let (broken, failed): (Vec<_>, Vec<_>) =
+        report.faults().partition(|(_, fault)| matches!(fault, Fault::Messages(_)));
+    let lines: Vec<String> = broken.iter().chain(&failed).map(|it| line(*it)).collect();
+    match (broken.len(), failed.len()) {
+        (0, 0) => Ok(()),
+        (0, failed) => bail!("{failed} could not be measured\n{}", lines.join("\n")),
+        (broken, 0) => bail!("{broken} lost, doubled or changed messages\n{}", lines.join("\n")),
+        (broken, failed) => bail!(
+            "{broken} lost, doubled or changed messages, {failed} could not be measured\n{}",
+            lines.join("\n")
+        ),
     }
-    Ok(())
 }
 
 fn plan(args: &BenchArgs) -> Plan {
