@@ -39,6 +39,14 @@ pub enum Level {
 }
 
 impl Level {
+    /// As Sluice's settings have it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Os => "os",
+        }
+    }
+
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {

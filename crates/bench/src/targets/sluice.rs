@@ -45,10 +45,7 @@ pub struct Sluice {
 
 impl Sluice {
     fn config(case: Case) -> String {
-        let durability = match case.queue_level() {
-            Some(Level::Os) => "os",
-            _ => "sync",
-        };
+        let durability = case.queue_level().unwrap_or(Level::Sync).word();
         let mut text = format!("durability = \"{durability}\"\n");
         // What waits here is not to meet the bounds on what may wait.
         text += "v1_max_messages = 1000000000\nmax_bytes = 1099511627776\n";

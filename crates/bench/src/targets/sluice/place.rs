@@ -15,8 +15,9 @@ use crate::load::{Consumer, Exchange, Message};
 use crate::targets::{Level, Service, TargetError};
 use crate::wire::Conn;
 
-/// Where a load goes and who asks. Clones share their connections' fate.
-#[derive(Clone, Debug)]
+/// Where a load goes and who asks. Clones share their connections' fate. It holds a secret, so it is
+/// not to be shown.
+#[derive(Clone)]
 pub struct Place {
     addr: SocketAddr,
     key: Option<String>,
@@ -32,6 +33,11 @@ impl Place {
     /// The queue and the topic `name` of a broker.
     pub fn new(addr: SocketAddr, key: Option<String>, name: &str) -> Self {
         Self { addr, key, name: name.to_owned(), held: None }
+    }
+
+    /// The name of its queue and topic.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// With connections that [`Place::cut`] ends. Each takes a descriptor more.
@@ -139,7 +145,7 @@ fn interrupted() -> io::Error {
 }
 
 /// A broker that somebody else has started.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Attached {
     /// Where.
     pub place: Place,

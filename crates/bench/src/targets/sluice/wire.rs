@@ -65,12 +65,8 @@ pub(super) fn control(conn: &mut Conn, verb: &str, json: &str) -> io::Result<Val
 
 /// Makes the queue, which has no bounds that a load would meet.
 pub(super) fn declare(conn: &mut Conn, queue: &str, level: Level) -> io::Result<()> {
-    let durability = match level {
-        Level::Sync => "sync",
-        Level::Os => "os",
-    };
     let settings = json!({
-        "durability": durability,
+        "durability": level.word(),
         "max_messages": 1_000_000_000_u64,
         "max_bytes": 1_u64 << 40,
     });
