@@ -31,13 +31,14 @@ const CURVES: [RGBColor; 7] = [
 
 const WIDTH: u32 = 720;
 const BAR: u32 = 30;
-const BARS_MARGIN: u32 = 50;
+const BARS_MARGIN: u32 = 54;
 const CURVES_HEIGHT: u32 = 340;
 /// Room for names left of bars and right of curves.
 const NAMES: u32 = 130;
+/// Sizes in a unit of the library's, of which 1.24 are a pixel.
 const FONT: &str = "sans-serif";
-const FONT_SIZE: u32 = 13;
-const TITLE_SIZE: u32 = 15;
+const FONT_SIZE: u32 = 16;
+const TITLE_SIZE: u32 = 19;
 
 /// A target's median and its range.
 pub(super) struct Bar {
