@@ -1,18 +1,25 @@
 //! Measures the broker beside its peers and the limits of the machine.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use serde_json::json;
-use sluice_bench::compare::{self, Case, Plan, Report, Scale, WORKLOADS, table};
+use sluice_bench::compare::{self, Case, Cell, Fault, Plan, Report, Scale, WORKLOADS, table};
 use sluice_bench::machine::Machine;
 use sluice_bench::targets::{self, PEERS, Side, Target};
 
-use crate::run::{again_in_release, is_slow, release_broker, target};
+use crate::run::{again_in_release, is_slow, release_broker, root, target};
 
+mod interrupt;
 mod progress;
+mod report;
+
+use report::Measured;
+
+/// The document that has a table of figures in it.
+const DOCUMENT: &str = "docs/performance.md";
 
 #[derive(Debug, Parser)]
 pub(crate) struct BenchArgs {
@@ -49,6 +56,12 @@ pub(crate) struct BenchArgs {
     /// Write everything there as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write all of it there: figures.json, figures.csv, plots, and index.html, which shows them
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Run nothing: put the table of a report's figures.json into docs/performance.md
+    #[arg(long, value_name = "FIGURES", exclusive = true)]
+    write_doc: Option<PathBuf>,
     /// Write every figure of every run there as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
@@ -68,11 +81,14 @@ fn workload(text: &str) -> Result<char, String> {
 }
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    if let Some(figures) = &args.write_doc {
+        return write_doc(figures);
+    }
     if is_slow() {
         return again_in_release();
     }
     let program = args.bin.clone().map_or_else(release_broker, Ok)?;
-    let plan = plan(args);
+    let mut plan = plan(args);
     let machine = Machine::read(&plan.dir).with_context(|| plan.dir.display().to_string())?;
     if machine.is_in_memory() {
         bail!(
@@ -83,6 +99,9 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     println!("{}", machine.line());
     println!("{}", parameters(args, &plan));
     let (targets, versions) = there(args, program);
+    let folder = tempfile::tempdir_in(&plan.dir)?;
+    plan.dir = folder.path().to_owned();
+    interrupt::watch(&plan.dir)?;
     let mut progress = progress::Shown::new();
     let report = compare::run(&plan, &targets, &mut progress)?;
     drop(progress);
@@ -90,24 +109,50 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     print!("{}", table::figures(&report));
     let judged = compare::judge(&report);
     println!("\nmedians (ranges) of {} repetitions\n{}", args.repetitions, table::goals(&judged));
+    let parameters = parameters(args, &plan);
+    let measured = Measured { report, judged, machine, parameters, versions };
+    write(args, &measured)?;
+    check(&measured.report)
+}
+
+/// Writes the files that were asked for.
+fn write(args: &BenchArgs, measured: &Measured) -> anyhow::Result<()> {
     let write = |path: &Option<PathBuf>, text: String| match path {
-        Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string()),
+        Some(path) => fs::write(path, text).with_context(|| path.display().to_string()),
         None => Ok(()),
     };
-    let mut json = table::to_json(&report, &judged);
-    json["machine"] = machine.to_json();
-    json["parameters"] = json!(parameters(args, &plan));
-    json["versions"] = json!(versions);
-    write(&args.json, format!("{json:#}\n"))?;
-    write(&args.csv, table::to_csv(&report))?;
-    let faults: Vec<String> = report
-        .faults()
-        .map(|(cell, fault)| format!("{}, {}: {}", cell.case, cell.target, fault.trim()))
-        .collect();
-    if !faults.is_empty() {
-        bail!("{}", faults.join("\n"));
+    write(&args.json, format!("{:#}\n", measured.to_json()))?;
+    write(&args.csv, table::to_csv(&measured.report))?;
+    if let Some(dir) = &args.report {
+        report::write(dir, measured)?;
+        println!("{}", dir.join("index.html").display());
     }
     Ok(())
+}
+
+fn write_doc(figures: &Path) -> anyhow::Result<()> {
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
+    let figures = serde_json::from_str(&read(figures)?).context("no figures.json of a report")?;
+    let path = root().join(DOCUMENT);
+    let document = report::fill(&read(&path)?, &figures)?;
+    fs::write(&path, document).with_context(|| path.display().to_string())
+}
+
+/// Fails if anything went wrong, and says first where a target did not keep what it promised.
+fn check(report: &Report) -> anyhow::Result<()> {
+    let line = |(cell, fault): (&Cell, &Fault)| format!("{}, {}: {fault}", cell.case, cell.target);
+    let (broken, failed): (Vec<_>, Vec<_>) =
+        report.faults().partition(|(_, fault)| matches!(fault, Fault::Messages(_)));
+    let lines: Vec<String> = broken.iter().chain(&failed).map(|it| line(*it)).collect();
+    match (broken.len(), failed.len()) {
+        (0, 0) => Ok(()),
+        (0, failed) => bail!("{failed} could not be measured\n{}", lines.join("\n")),
+        (broken, 0) => bail!("{broken} lost, doubled or changed messages\n{}", lines.join("\n")),
+        (broken, failed) => bail!(
+            "{broken} lost, doubled or changed messages, {failed} could not be measured\n{}",
+            lines.join("\n")
+        ),
+    }
 }
 
 fn plan(args: &BenchArgs) -> Plan {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
@@ -51,10 +52,18 @@ pub(crate) const fn is_slow() -> bool {
     cfg!(debug_assertions)
 }
 
-/// Runs the same task again in an optimised build.
+/// Runs the same task again in an optimised build. What ends this process ends that one.
 pub(crate) fn again_in_release() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let mut all = vec!["run", "--release", "--quiet", "--package", "xtask", "--"];
     all.extend(args.iter().map(String::as_str));
-    cargo(&all, &[])
+    let mut command = Command::new("cargo");
+    command.args(all).current_dir(root());
+    // cargo replaces itself with what it runs, which gets the signal in its place.
+    sluice_bench::child::bind(&mut command, Signal::TERM);
+    let status = command.status().context("can't start cargo")?;
+    if !status.success() {
+        bail!("cargo xtask in a release build failed: {status}");
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! nothing but the transport and the disk: the [targets]. The [load] is the same for all of them;
 //! only the bytes on the [wire] differ.
 
+pub mod child;
 pub mod compare;
 pub mod errors;
 pub mod kill;

@@ -1,18 +1,18 @@
 //! A real broker as a child process: started on a free port, ready when it says so, ended by
-//! signal. It never outlives the value that holds it.
+//! signal. It outlives neither the value that holds it nor the thread that started it.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use thiserror::Error;
 
-use crate::usage;
+use crate::{child, usage};
 
 /// What to start.
 #[derive(Clone, Debug)]
@@ -83,10 +83,16 @@ impl Launch {
     pub fn start(&self) -> Result<Broker, StartError> {
         let run = |source| StartError::Run { program: self.program.clone(), source };
         let log = File::options().create(true).append(true).open(&self.log).map_err(run)?;
-        let mut child = Command::new(&self.program)
+        let mut command = child::command(&self.program);
+        // A tester's own settings are not those of the test.
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"SLUICE_") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
             .args(&self.args)
             .args(["--tcp-addr", &self.tcp_addr])
-            .env_remove("SLUICE_CONFIG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod bench;
 mod chaos;
 mod client;
 mod queue;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueHint};
 
+pub(crate) use bench::*;
 pub(crate) use chaos::*;
 pub(crate) use client::*;
 pub(crate) use queue::*;
@@ -40,6 +42,9 @@ pub(crate) enum Command {
     Queue(QueueArgs),
     /// Ask a broker whether it serves; exit code 0 if it does
     Health(HealthArgs),
+    /// Measure a broker: one of its own on this machine, or one that runs; fails if a message was
+    /// lost or doubled
+    Bench(BenchArgs),
     /// Look at a log that no broker has open, or repair it
     Log(LogArgs),
     /// Copy the log of a running broker, or with --offline of one that does not run

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         },
         Command::Queue(args) => commands::queue::run(&args.command),
         Command::Health(args) => commands::health::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Backup(args) => commands::backup::run(&args),
         Command::Restore(args) => commands::restore::run(&args),
         Command::Log(args) => match args.command {

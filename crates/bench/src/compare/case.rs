@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::figures::Figure;
 use crate::targets::Level;
 
 /// One thing that targets do.
@@ -103,6 +104,17 @@ impl Case {
         match self {
             Self::Confirm { files: Files::Growing, .. } => None,
             _ => self.queue_level(),
+        }
+    }
+
+    /// What it is about.
+    pub const fn main_figure(self) -> Figure {
+        match self {
+            Self::Pass { .. } | Self::Confirm { .. } | Self::Queue { .. } => Figure::Rate,
+            Self::Pace { .. } => Figure::P99,
+            Self::Cycle { .. } => Figure::P50,
+            Self::Idle => Figure::ConnectionBytes,
+            Self::Restart => Figure::Start,
         }
     }
 

@@ -28,6 +28,8 @@ pub enum Bound {
     AtLeast(f64),
     /// At most so much.
     AtMost(f64),
+    /// It is measured, and nothing is asked of it.
+    Unset,
 }
 
 /// One target.
@@ -127,10 +129,18 @@ pub struct Judged {
     pub is_doubtful: bool,
 }
 
-/// Holds a report against the targets of its cases.
+/// Holds a report against the targets of its cases. A case without any is there by its main figure.
 pub fn judge(report: &Report) -> Vec<Judged> {
-    let there = |goal: &&Goal| report.cells.iter().any(|cell| cell.case == goal.case);
-    GOALS.iter().filter(there).map(|goal| one(report, *goal)).collect()
+    let mut cases: Vec<Case> = report.cells.iter().map(|cell| cell.case).collect();
+    cases.dedup();
+    let goals_of = |case: Case| {
+        let mut goals: Vec<Goal> = GOALS.into_iter().filter(|goal| goal.case == case).collect();
+        if goals.is_empty() {
+            goals.push(goal(case, case.main_figure(), Against::Best, Bound::Unset));
+        }
+        goals
+    };
+    cases.into_iter().flat_map(goals_of).map(|goal| one(report, goal)).collect()
 }
 
 fn one(report: &Report, goal: Goal) -> Judged {
@@ -168,24 +178,27 @@ fn one(report: &Report, goal: Goal) -> Judged {
         peer_ratio: peer_ratio.map(|(spread, _)| spread),
         limit: limit.and_then(|name| spread(name, case)),
         limit_ratio: limit_ratio.map(|(spread, _)| spread),
-        met: judged.map(|(spread, _)| bound.holds(spread)),
+        met: judged.and_then(|(spread, _)| bound.holds(spread)),
         is_doubtful: judged.is_some_and(|(_, pairs)| bound.is_narrow() && pairs < PAIRS_MIN),
     }
 }
 
 impl Bound {
     fn is_narrow(self) -> bool {
-        let (Self::AtLeast(bound) | Self::AtMost(bound)) = self;
-        NARROW.contains(&bound)
+        match self {
+            Self::AtLeast(bound) | Self::AtMost(bound) => NARROW.contains(&bound),
+            Self::Unset => false,
+        }
     }
 
     /// A narrow bound is met if the interval reaches it, any other by the median.
-    fn holds(self, spread: Spread) -> bool {
+    fn holds(self, spread: Spread) -> Option<bool> {
         let (low, high) =
             if self.is_narrow() { spread.interval } else { (spread.median, spread.median) };
         match self {
-            Self::AtLeast(bound) => high >= bound,
-            Self::AtMost(bound) => low <= bound,
+            Self::AtLeast(bound) => Some(high >= bound),
+            Self::AtMost(bound) => Some(low <= bound),
+            Self::Unset => None,
         }
     }
 }
@@ -197,12 +210,13 @@ mod tests {
     #[test]
     fn narrow_bounds_are_judged_by_the_interval_and_wide_ones_by_the_median() {
         let spread = Spread { median: 0.9, min: 0.7, max: 1.3, interval: (0.8, 1.0) };
-        assert!(Bound::AtLeast(1.0).holds(spread));
-        assert!(!Bound::AtLeast(1.1).holds(spread));
-        assert!(Bound::AtMost(0.85).holds(spread));
+        assert_eq!(Bound::AtLeast(1.0).holds(spread), Some(true));
+        assert_eq!(Bound::AtLeast(1.1).holds(spread), Some(false));
+        assert_eq!(Bound::AtMost(0.85).holds(spread), Some(true));
         let wide = Spread { median: 1.9, min: 1.0, max: 3.0, interval: (1.0, 3.0) };
-        assert!(!Bound::AtLeast(2.0).holds(wide));
-        assert!(Bound::AtMost(2.0).holds(wide));
+        assert_eq!(Bound::AtLeast(2.0).holds(wide), Some(false));
+        assert_eq!(Bound::AtMost(2.0).holds(wide), Some(true));
+        assert_eq!(Bound::Unset.holds(wide), None);
     }
 
     #[test]

@@ -9,8 +9,8 @@ mod spread;
 pub mod table;
 
 pub use case::{Case, Files, Scale, WORKLOADS, cases};
-pub use figures::{Figure, Figures};
+pub use figures::{Figure, Figures, LATENCIES};
 pub use goals::{Against, Bound, GOALS, Goal, Judged, judge};
 pub use plan::Plan;
-pub use run::{Cell, Progress, Report, run};
+pub use run::{Cell, Fault, Progress, Report, run};
 pub use spread::Spread;

@@ -1,5 +1,6 @@
 //! Runs every case against every target that can do it, in alternation.
 
+use std::fmt;
 use std::io;
 
 use super::case::Case;
@@ -7,7 +8,7 @@ use super::figures::{Figure, Figures};
 use super::plan::Plan;
 use super::spread::Spread;
 use crate::targets::{Side, Target, TargetError};
-use crate::workloads::{self, Run};
+use crate::workloads::{self, Job};
 
 /// What one target did in one case.
 #[derive(Clone, Debug)]
@@ -23,7 +24,25 @@ pub struct Cell {
     /// A run a repetition.
     pub runs: Vec<Figures>,
     /// What went wrong: it failed, or messages were lost, doubled or changed.
-    pub fault: Option<String>,
+    pub fault: Option<Fault>,
+}
+
+/// Why a target has no figures, or none that count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Messages were lost, doubled, changed or out of order.
+    Messages(String),
+    /// It could not be measured: it did not start, a connection broke, it refused.
+    Failed(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Messages(text) => write!(f, "messages lost, doubled or changed: {}", text.trim()),
+            Self::Failed(text) => f.write_str(text.trim()),
+        }
+    }
 }
 
 /// Everything that was measured.
@@ -94,20 +113,22 @@ fn one(plan: &Plan, target: &dyn Target, cell: &mut Cell, content: bool) -> io::
         return Ok(());
     }
     let folder = tempfile::tempdir_in(&plan.dir)?;
-    let run = Run { plan, case: cell.case, content };
+    let job = Job::of(plan, cell.case, content);
     let figures = target
         .start(cell.case, folder.path())
-        .and_then(|mut service| workloads::run(run, service.as_mut()));
+        .and_then(|mut service| workloads::run(job, service.as_mut()));
     match figures {
-        Ok(figures) if !content => cell.runs.push(figures),
+        Ok(done) if !content => cell.runs.push(done.figures),
         Ok(_) => {}
         Err(error) => cell.fault = Some(fault(&error, content)),
     }
     Ok(())
 }
 
-fn fault(error: &TargetError, content: bool) -> String {
-    if content { format!("where every byte is checked: {error}") } else { error.to_string() }
+fn fault(error: &TargetError, content: bool) -> Fault {
+    let at = if content { "where every byte is checked: " } else { "" };
+    let text = format!("{at}{error}");
+    if let TargetError::Messages(_) = error { Fault::Messages(text) } else { Fault::Failed(text) }
 }
 
 impl Report {
@@ -137,8 +158,8 @@ impl Report {
     }
 
     /// What went wrong.
-    pub fn faults(&self) -> impl Iterator<Item = (&Cell, &str)> {
-        self.cells.iter().filter_map(|cell| Some((cell, cell.fault.as_deref()?)))
+    pub fn faults(&self) -> impl Iterator<Item = (&Cell, &Fault)> {
+        self.cells.iter().filter_map(|cell| Some((cell, cell.fault.as_ref()?)))
     }
 }
 

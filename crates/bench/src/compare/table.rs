@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::figures::Figure;
 use super::goals::{Against, Bound, Judged};
-use super::run::{Cell, Report};
+use super::run::{Cell, Fault, Report};
 use super::spread::Spread;
 
 /// Every figure: a line for each case and target.
@@ -20,53 +20,65 @@ pub fn figures(report: &Report) -> String {
             last = Some(cell.case);
         }
         let _ = write!(out, "  {:<15}", cell.target);
-        for (figure, spread) in cell.spreads() {
+        for (figure, spread) in cell.spreads().into_iter().filter(|(it, _)| !it.is_detail()) {
             let Spread { median, min, max, .. } = spread;
             let range = format!("({}..{})", short(min), short(max));
             let _ = write!(out, "  {} {} {range}", figure.name(), short(median));
         }
         if let Some(fault) = &cell.fault {
-            let _ = write!(out, "  FAILED: {}", fault.trim());
+            let _ = write!(out, "  FAILED: {fault}");
         }
         out.push('\n');
     }
     out
 }
 
-/// The targets: a line for each.
+/// What the columns of [`rows`] hold.
+pub const HEAD: [&str; 10] =
+    ["", "workload", "figure", "ours", "peer", "ratio", "limit", "ratio", "target", "met"];
+
+/// The targets as text: a row for each.
+pub fn rows(judged: &[Judged]) -> Vec<[String; 10]> {
+    judged.iter().map(row).collect()
+}
+
+fn row(one: &Judged) -> [String; 10] {
+    let value = |spread: Option<Spread>| spread.map_or("-".into(), |it| short(it.median));
+    let ratio = |spread: Option<Spread>| {
+        spread.map_or("-".into(), |Spread { median, min, max, .. }| {
+            format!("{median:.2} ({min:.2}..{max:.2})")
+        })
+    };
+    let met = match one.met {
+        None => "-",
+        Some(true) if one.is_doubtful => "yes, of too few pairs",
+        Some(false) if one.is_doubtful => "NO, of too few pairs",
+        Some(true) => "yes",
+        Some(false) => "NO",
+    };
+    [
+        one.goal.case.workload().into(),
+        one.goal.case.to_string(),
+        one.goal.figure.name().into(),
+        value(one.ours),
+        one.peer.map_or("-".into(), |(name, it)| format!("{name} {}", short(it.median))),
+        ratio(one.peer_ratio),
+        value(one.limit),
+        ratio(one.limit_ratio),
+        target(one),
+        met.into(),
+    ]
+}
+
+/// The same in columns.
 pub fn goals(judged: &[Judged]) -> String {
-    let mut out = format!(
-        "{:<2}{:<34}{:<11}{:>9}  {:<22}{:>17}{:>9}{:>18}  {:<24}{}\n",
-        "", "workload", "figure", "ours", "peer", "ratio", "limit", "ratio", "target", "met"
-    );
-    for one in judged {
-        let goal = one.goal;
-        let value = |spread: Option<Spread>| spread.map_or("-".into(), |it| short(it.median));
-        let ratio = |spread: Option<Spread>| {
-            spread.map_or("-".into(), |Spread { median, min, max, .. }| {
-                format!("{median:.2} ({min:.2}..{max:.2})")
-            })
-        };
-        let peer = one.peer.map_or("-".into(), |(name, it)| format!("{name} {}", short(it.median)));
-        let met = match one.met {
-            None => "-",
-            Some(true) if one.is_doubtful => "yes, of too few pairs",
-            Some(false) if one.is_doubtful => "NO, of too few pairs",
-            Some(true) => "yes",
-            Some(false) => "NO",
-        };
+    let mut out = String::new();
+    for row in std::iter::once(HEAD.map(str::to_owned)).chain(rows(judged)) {
+        let [letter, case, figure, ours, peer, ratio, limit, limit_ratio, target, met] = row;
         let _ = writeln!(
             out,
-            "{:<2}{:<34}{:<11}{:>9}  {:<22}{:>17}{:>9}{:>18}  {:<24}{met}",
-            goal.case.workload(),
-            goal.case.to_string(),
-            goal.figure.name(),
-            value(one.ours),
-            peer,
-            ratio(one.peer_ratio),
-            value(one.limit),
-            ratio(one.limit_ratio),
-            target(one),
+            "{letter:<2}{case:<34}{figure:<11}{ours:>9}  {peer:<22}{ratio:>20}{limit:>9}\
+             {limit_ratio:>20}  {target:<27}{met}",
         );
     }
     out
@@ -76,6 +88,7 @@ fn target(one: &Judged) -> String {
     let (sign, bound) = match one.goal.bound {
         Bound::AtLeast(bound) => (">=", bound),
         Bound::AtMost(bound) => ("<=", bound),
+        Bound::Unset => return "-".into(),
     };
     match one.goal.against {
         Against::Best => format!("{sign} {bound}x best peer"),
@@ -90,7 +103,7 @@ fn target(one: &Judged) -> String {
 }
 
 /// Three digits and more, with k and M.
-fn short(value: f64) -> String {
+pub fn short(value: f64) -> String {
     match value {
         10_000_000.0.. => format!("{:.1} M", value / 1e6),
         1_000_000.0.. => format!("{:.2} M", value / 1e6),
@@ -107,6 +120,7 @@ pub fn to_json(report: &Report, judged: &[Judged]) -> Value {
     json!({
         "cells": report.cells.iter().map(cell_json).collect::<Vec<_>>(),
         "targets": judged.iter().map(goal_json).collect::<Vec<_>>(),
+        "table": { "head": HEAD, "rows": rows(judged) },
     })
 }
 
@@ -123,7 +137,8 @@ fn cell_json(cell: &Cell) -> Value {
         "target": cell.target,
         "settings": cell.settings,
         "figures": figures.collect::<serde_json::Map<_, _>>(),
-        "fault": cell.fault,
+        "fault": cell.fault.as_ref().map(ToString::to_string),
+        "messages_lost": matches!(cell.fault, Some(Fault::Messages(_))),
     })
 }
 

@@ -5,6 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::error::LoadError;
 use super::tally::Tally;
 use super::template::Message;
 
@@ -46,7 +47,7 @@ pub fn drain(
     message: Message,
     messages: u64,
     take: usize,
-) -> io::Result<Taken> {
+) -> Result<Taken, LoadError> {
     let left = Left { messages, taken: std::sync::atomic::AtomicU64::new(0) };
     let barrier = Barrier::new(consumers.len() + 1);
     let (started, seen) = thread::scope(|scope| {
@@ -66,7 +67,7 @@ pub fn drain(
     for one in seen {
         // Between consumers there is no order, and what comes back comes later.
         if let Some(fault) = one.tally.shape_fault() {
-            return Err(io::Error::other(fault));
+            return Err(LoadError::Messages(fault));
         }
         numbers.extend(one.numbers);
         last = last.max(one.last);
@@ -76,7 +77,8 @@ pub fn drain(
         let there = numbers.len();
         numbers.dedup();
         let (doubled, lost) = (there - numbers.len(), messages.abs_diff(numbers.len() as u64));
-        return Err(io::Error::other(format!("of {messages}, {lost} lost, {doubled} doubled")));
+        let fault = format!("of {messages}, {lost} lost, {doubled} doubled");
+        return Err(LoadError::Messages(fault));
     }
     Ok(Taken { messages, elapsed: last - started })
 }
@@ -140,7 +142,7 @@ mod tests {
         }
     }
 
-    fn drained(queues: &[&[u64]]) -> io::Result<Taken> {
+    fn drained(queues: &[&[u64]]) -> Result<Taken, LoadError> {
         let consumers = queues
             .iter()
             .map(|queue| Box::new(Has(queue.iter().copied().collect())) as Box<dyn Consumer>);

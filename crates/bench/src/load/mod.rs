@@ -3,6 +3,7 @@
 pub mod confirm;
 pub mod consume;
 mod content;
+mod error;
 mod exchange;
 mod inflow;
 mod outflow;
@@ -12,6 +13,7 @@ mod tally;
 mod template;
 
 pub use consume::{Consumer, Taken};
+pub use error::LoadError;
 pub use exchange::{Answer, Exchange};
 pub use inflow::{Fixed, Framed, Front, Inflow};
 pub use outflow::{Batch, Outflow};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
+use super::error::LoadError;
 use super::inflow::Inflow;
 use super::outflow::Outflow;
 use super::tally::Tally;
@@ -67,7 +68,7 @@ pub fn run(
     subscribers: Vec<Subscriber>,
     message: Message,
     limits: Limits,
-) -> io::Result<Passed> {
+) -> Result<Passed, LoadError> {
     let progress = Progress::default();
     // Its connection stays until everything has arrived: a server may close the others with it.
     let (mut stream, mut outflow) = publisher;
@@ -84,7 +85,7 @@ pub fn run(
         let (lanes, passed) = received?;
         let sent = sent?;
         let fault = lanes.iter().find_map(|lane| lane.tally.fault(sent));
-        fault.map_or(Ok(passed), |fault| Err(io::Error::other(fault)))
+        fault.map_or(Ok(passed), |fault| Err(LoadError::Messages(fault)))
     })
 }
 
@@ -109,11 +110,13 @@ fn publish(
     let ends = Instant::now() + limits.warm_up + limits.duration;
     let mut sent = 0;
     while Instant::now() < ends && !progress.ended.load(SeqCst) {
-        let room = limits.lead.saturating_sub(sent - progress.received.load(SeqCst));
+        // More than was sent arrives where messages are doubled.
+        let ahead = |sent: u64| sent.saturating_sub(progress.received.load(SeqCst));
+        let room = limits.lead.saturating_sub(ahead(sent));
         // Half of the lead at once keeps the wake-ups few.
         if room < limits.lead.div_ceil(2) {
             progress.waits.store(true, SeqCst);
-            if sent - progress.received.load(SeqCst) > limits.lead / 2 {
+            if ahead(sent) > limits.lead / 2 {
                 thread::park_timeout(LOOK);
             }
             progress.waits.store(false, SeqCst);
@@ -268,7 +271,7 @@ mod tests {
 
     const MESSAGE: Message = Message { bytes: 16, content: true };
 
-    /// A relay that has `spoil` see what it copies.
+    /// A relay that has `spoil` see what it copies, and ends at an empty message.
     fn relay(mut spoil: impl FnMut(&mut Vec<u8>) + Send + 'static) -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -281,6 +284,9 @@ mod tests {
             while from.read_exact(&mut message).is_ok() {
                 let mut copied = message.clone();
                 spoil(&mut copied);
+                if copied.is_empty() {
+                    return;
+                }
                 if to.write_all(&copied).is_err() {
                     return;
                 }
@@ -289,7 +295,7 @@ mod tests {
         (publisher, subscriber)
     }
 
-    fn passed(spoil: impl FnMut(&mut Vec<u8>) + Send + 'static) -> io::Result<Passed> {
+    fn passed(spoil: impl FnMut(&mut Vec<u8>) + Send + 'static) -> Result<Passed, LoadError> {
         let (publisher, subscriber) = relay(spoil);
         let batch = Batch::new(Template::new(MESSAGE.blank(), 0, MESSAGE));
         let limits =
@@ -303,6 +309,18 @@ mod tests {
         let passed = passed(|_| {}).unwrap();
         assert!(passed.all > 100 && passed.delivered <= passed.all);
         assert!(passed.rate() > 0.0);
+    }
+
+    #[test]
+    fn a_lost_connection_is_no_lost_message() {
+        let mut count = 0;
+        let broken = passed(move |message| {
+            count += 1;
+            if count == 50 {
+                message.clear();
+            }
+        });
+        assert!(matches!(broken, Err(LoadError::Io(_))));
     }
 
     #[test]
@@ -320,6 +338,6 @@ mod tests {
                 message.extend_from_within(..);
             }
         });
-        assert!(doubled.is_err());
+        assert!(matches!(doubled, Err(LoadError::Messages(_))));
     }
 }

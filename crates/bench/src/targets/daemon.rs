@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::TargetError;
+use crate::child;
 
 /// A peer that does not listen after so long does not serve.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -136,7 +137,7 @@ impl Daemon {
 
 fn spawn(program: &Path, args: &[String], log: &Path) -> io::Result<Child> {
     let log = File::options().create(true).append(true).open(log)?;
-    let mut command = Command::new(program);
+    let mut command = child::command(program);
     command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
 }
 

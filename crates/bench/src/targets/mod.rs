@@ -22,12 +22,12 @@ use thiserror::Error;
 
 use crate::compare::Case;
 use crate::load::pass::{Publisher, Subscriber};
-use crate::load::{Consumer, Exchange, Message};
+use crate::load::{Consumer, Exchange, LoadError, Message};
 use crate::process::StartError;
 use crate::v1::ClientError;
 
 pub use daemon::program;
-pub use sluice::Sluice;
+pub use sluice::{Attached, Place, Sluice};
 
 /// When a confirm may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,6 +39,14 @@ pub enum Level {
 }
 
 impl Level {
+    /// As Sluice's settings have it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Os => "os",
+        }
+    }
+
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -65,9 +73,9 @@ pub enum TargetError {
     /// It can't do that.
     #[error("it can't do that")]
     Unsupported,
-    /// What it confirmed is gone.
-    #[error("what was confirmed is gone")]
-    Lost,
+    /// Messages were lost, doubled, changed or out of order.
+    #[error("{0}")]
+    Messages(String),
     /// It is not installed.
     #[error("{0} is not installed")]
     Missing(&'static str),
@@ -91,6 +99,15 @@ pub enum TargetError {
     /// A file or socket failed, or what arrived was wrong.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl From<LoadError> for TargetError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Messages(fault) => Self::Messages(fault),
+            LoadError::Io(error) => Self::Io(error),
+        }
+    }
 }
 
 /// Something that can be measured.

@@ -5,10 +5,11 @@
 
 mod consumer;
 mod flow;
+mod place;
 pub(super) mod wire;
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,8 +20,11 @@ use crate::load::pass::{Publisher, Subscriber};
 use crate::load::{Consumer, Exchange, Message};
 use crate::process::{Broker, Launch};
 use crate::v1::Client;
-use crate::wire::Conn;
 
+pub use place::{Attached, Place};
+
+/// The topic and the queue of a broker that is there for nothing else.
+const NAME: &str = "bench";
 /// Bytes of one of the broker's segments while prepared ones are measured: two of them, the one
 /// in use and the next, are what a repetition may fill.
 const SEGMENT: u64 = 512 << 20;
@@ -41,10 +45,7 @@ pub struct Sluice {
 
 impl Sluice {
     fn config(case: Case) -> String {
-        let durability = match case.queue_level() {
-            Some(Level::Os) => "os",
-            _ => "sync",
-        };
+        let durability = case.queue_level().unwrap_or(Level::Sync).word();
         let mut text = format!("durability = \"{durability}\"\n");
         // What waits here is not to meet the bounds on what may wait.
         text += "v1_max_messages = 1000000000\nmax_bytes = 1099511627776\n";
@@ -85,7 +86,7 @@ impl Target for Sluice {
             prepare(&broker)?;
         }
         if let Some(level) = case.queue_level() {
-            wire::declare(&mut wire::greet(broker.tcp_addr())?, level)?;
+            local(broker.tcp_addr()).declare(level)?;
         }
         let is_prepared = matches!(case, Case::Confirm { files: Files::Prepared, .. });
         Ok(Box::new(Running { launch, broker: Some(broker), is_prepared }))
@@ -99,9 +100,9 @@ struct Running {
 }
 
 impl Running {
-    fn connect(&self) -> Result<Conn, TargetError> {
+    fn place(&self) -> Result<Place, TargetError> {
         let broker = self.broker.as_ref().ok_or(TargetError::Unsupported)?;
-        Ok(wire::greet(broker.tcp_addr())?)
+        Ok(local(broker.tcp_addr()))
     }
 }
 
@@ -111,14 +112,11 @@ impl Service for Running {
     }
 
     fn publisher(&mut self, message: Message) -> Result<Publisher, TargetError> {
-        let stream = self.connect()?.into_stream()?;
-        Ok((stream, Box::new(flow::Frames::new(wire::topic_pack(message)?))))
+        self.place()?.publisher(message)
     }
 
     fn subscriber(&mut self, _: Message) -> Result<Subscriber, TargetError> {
-        let mut conn = self.connect()?;
-        let consumer = wire::subscribe(&mut conn)?;
-        Ok((conn.into_stream()?, Box::new(flow::Blocks::new(consumer))))
+        self.place()?.subscriber()
     }
 
     fn putters(
@@ -126,16 +124,15 @@ impl Service for Running {
         message: Message,
         connections: usize,
     ) -> Result<(Vec<TcpStream>, Exchange), TargetError> {
-        let streams = (0..connections).map(|_| Ok(self.connect()?.into_stream()?));
-        Ok((streams.collect::<Result<_, TargetError>>()?, wire::exchange(message)?))
+        self.place()?.putters(message, connections)
     }
 
     fn consumer(&mut self) -> Result<Box<dyn Consumer>, TargetError> {
-        Ok(Box::new(consumer::Taker::new(self.connect()?)))
+        self.place()?.consumer()
     }
 
     fn idle(&mut self) -> Result<TcpStream, TargetError> {
-        Ok(self.connect()?.into_stream()?)
+        self.place()?.idle()
     }
 
     fn room(&self, request_bytes: usize) -> u64 {
@@ -154,6 +151,11 @@ impl Service for Running {
         self.broker = Some(self.launch.start()?);
         Ok(())
     }
+}
+
+/// A broker of ours that asks for no key.
+fn local(addr: SocketAddr) -> Place {
+    Place::new(addr, None, NAME)
 }
 
 /// Has the broker move on to a segment that it has prepared, and prepare the one after it.

@@ -1,26 +1,27 @@
 //! D: a message is put, its answer awaited, it is taken and acknowledged, and then the next.
 //!
-//! The ack goes out with the next take, so a cycle is two round trips for everybody.
+//! The ack goes out with the next take, so a cycle is two round trips for everybody: every message
+//! is acknowledged, and that of each but the last is in the time of the cycle that follows.
 
 use std::time::Instant;
 
-use super::{Cpu, Run, add_latencies};
+use super::{Cpu, Done, Job, add_latencies};
 use crate::compare::Figures;
 use crate::load::{Tally, nanoseconds};
 use crate::targets::{Service, TargetError};
 use crate::wire::Conn;
 
-pub(super) fn run(run: Run<'_>, service: &mut dyn Service) -> Result<Figures, TargetError> {
-    let (mut streams, exchange) = service.putters(run.message(), 1)?;
+pub(super) fn run(job: Job, service: &mut dyn Service) -> Result<Done, TargetError> {
+    let (mut streams, exchange) = service.putters(job.message, 1)?;
     let mut putter = Conn::over(streams.pop().ok_or(TargetError::Unsupported)?)?;
     let mut consumer = service.consumer()?;
-    let (duration, started) = (run.duration(), Instant::now());
+    let started = Instant::now();
     let mut latencies = nanoseconds();
-    let mut tally = Tally::of(run.message());
+    let mut tally = Tally::of(job.message);
     let mut last = 0;
     let cpu = Cpu::start(service)?;
     let mut cycles = 0;
-    while started.elapsed() < duration + duration / 8 {
+    while started.elapsed() < job.warm_up() + job.duration {
         let begins = Instant::now();
         cycles += 1;
         exchange.put(cycles, 1, &mut putter.out);
@@ -33,9 +34,9 @@ pub(super) fn run(run: Run<'_>, service: &mut dyn Service) -> Result<Figures, Ta
         while consumer.turn(1, &mut |bytes| last = tally.message(bytes))? == 0 {}
         if last != cycles {
             let what = format!("message {last} came where {cycles} was due");
-            return Err(std::io::Error::other(what).into());
+            return Err(TargetError::Messages(what));
         }
-        if started.elapsed() >= duration / 8 {
+        if started.elapsed() >= job.warm_up() {
             latencies.saturating_record(begins.elapsed().as_nanos() as u64);
         }
     }
@@ -43,5 +44,5 @@ pub(super) fn run(run: Run<'_>, service: &mut dyn Service) -> Result<Figures, Ta
     let mut figures = Figures::new();
     add_latencies(&latencies, &mut figures);
     cpu.end(cycles, &mut figures)?;
-    Ok(figures)
+    Ok(Done { figures, sent: cycles })
 }

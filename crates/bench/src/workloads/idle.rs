@@ -1,6 +1,6 @@
 //! G: connections that are ready and do nothing.
 
-use super::Run;
+use super::Done;
 use crate::compare::{Figure, Figures};
 use crate::targets::{Service, TargetError};
 use crate::usage;
@@ -10,8 +10,8 @@ const OTHERS: u64 = 300;
 /// Connections before the first that counts, which make room that is made once.
 const FIRST: usize = 100;
 
-pub(super) fn run(run: Run<'_>, service: &mut dyn Service) -> Result<Figures, TargetError> {
-    let count = idle_connections(run.plan.scale.connections);
+pub(super) fn run(service: &mut dyn Service, wanted: u64) -> Result<Done, TargetError> {
+    let count = idle_connections(wanted);
     let pid = service.pid().ok_or(TargetError::Unsupported)?;
     let mut held = Vec::new();
     for _ in 0..FIRST {
@@ -23,7 +23,8 @@ pub(super) fn run(run: Run<'_>, service: &mut dyn Service) -> Result<Figures, Ta
     }
     let more = usage::resident_bytes(pid)?.saturating_sub(before);
     drop(held);
-    Ok(Figures::from([(Figure::ConnectionBytes, more as f64 / count as f64)]))
+    let figures = Figures::from([(Figure::ConnectionBytes, more as f64 / count as f64)]);
+    Ok(Done { figures, sent: 0 })
 }
 
 /// As many as are wanted and the descriptors of this process allow.

@@ -3,6 +3,7 @@
 mod confirm;
 mod cycle;
 mod idle;
+mod job;
 mod pass;
 mod queue;
 mod restart;
@@ -12,47 +13,36 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::compare::{Case, Figure, Figures, Plan};
-use crate::load::Message;
+use crate::compare::{Case, Figure, Figures, LATENCIES};
 use crate::targets::{Service, TargetError};
 use crate::usage;
 
-/// One run of a case.
-#[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
-    /// How much and how long.
-    pub plan: &'a Plan,
-    /// What.
-    pub case: Case,
-    /// Every byte is checked and nothing is timed.
-    pub content: bool,
-}
+pub use job::{Job, Queue, Work};
 
-impl Run<'_> {
-    fn message(&self) -> Message {
-        Message { bytes: self.case.message_bytes(), content: self.content }
-    }
-
-    fn duration(&self) -> Duration {
-        if self.content { self.plan.duration / 8 } else { self.plan.duration(self.case) }
-    }
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// What was measured.
+    pub figures: Figures,
+    /// Messages that were sent, all of which the target took.
+    pub sent: u64,
 }
 
 /// Runs it.
 ///
 /// # Errors
 /// The target failed, or messages were lost, doubled or changed.
-pub fn run(run: Run<'_>, service: &mut dyn Service) -> Result<Figures, TargetError> {
-    match run.case {
-        Case::Pass { bytes, subscribers } => pass::run(run, service, bytes, subscribers),
-        Case::Confirm { connections, in_flight, .. } => {
-            confirm::closed(run, service, connections, in_flight)
+pub fn run(job: Job, service: &mut dyn Service) -> Result<Done, TargetError> {
+    match job.work {
+        Work::Pass { subscribers } => pass::run(job, service, subscribers),
+        Work::Confirm { connections, in_flight } => {
+            confirm::closed(job, service, connections, in_flight)
         }
-        Case::Pace { rate, .. } => confirm::open(run, service, rate),
-        Case::Queue { take, .. } => queue::run(run, service, take),
-        Case::Cycle { .. } => cycle::run(run, service),
-        Case::Idle => idle::run(run, service),
-        Case::Restart => restart::run(run, service),
+        Work::Pace { rate } => confirm::open(job, service, rate),
+        Work::Queue(queue) => queue::run(job, service, queue),
+        Work::Cycle => cycle::run(job, service),
+        Work::Idle { connections } => idle::run(service, connections),
+        Work::Restart { messages } => restart::run(job, service, messages),
     }
 }
 
@@ -83,7 +73,8 @@ impl Cpu {
 
 /// Adds percentiles of nanoseconds.
 fn add_latencies(latencies: &Histogram<u64>, figures: &mut Figures) {
-    for (figure, quantile) in [(Figure::P50, 0.5), (Figure::P99, 0.99), (Figure::P999, 0.999)] {
-        figures.insert(figure, latencies.value_at_quantile(quantile) as f64 / 1e3);
+    for figure in LATENCIES {
+        let nanoseconds = figure.quantile().map(|share| latencies.value_at_quantile(share));
+        figures.extend(nanoseconds.map(|nanoseconds| (figure, nanoseconds as f64 / 1e3)));
     }
 }

@@ -1,9 +1,11 @@
 //! What commands that talk with a broker share.
 
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
 use sluice_client::{Client, Error, Options};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::ServerArgs;
 use crate::failure::Failure;
@@ -66,5 +68,24 @@ pub(crate) fn refused_hint(refused: &sluice_client::Refused) -> &'static str {
         403 => "\nsluice key list shows what the key may do",
         507 => "\nthe broker's disk is full: consumers can go on and make room",
         _ => "",
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub(crate) struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    /// From now on.
+    pub(crate) fn new() -> io::Result<Self> {
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! { _ = self.interrupt.recv() => {} _ = self.terminate.recv() => {} }
     }
 }

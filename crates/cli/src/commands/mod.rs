@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod backup;
+pub(crate) mod bench;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod config;

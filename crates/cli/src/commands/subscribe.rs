@@ -4,10 +4,9 @@ use std::io::{self, BufWriter, Write};
 use std::time::Duration;
 
 use sluice_client::{Consume, Consumer, Delivery, Options, Subscribe};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::SubscribeArgs;
-use crate::commands::client;
+use crate::commands::client::{self, Interrupts};
 use crate::commands::message::Shape;
 use crate::failure::Failure;
 
@@ -102,22 +101,5 @@ impl Printer<'_> {
             eprintln!("sluice: {} messages were lost: they came too fast", gaps - self.gaps);
             self.gaps = gaps;
         }
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Interrupts {
-    fn new() -> io::Result<Self> {
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! { _ = self.interrupt.recv() => {} _ = self.terminate.recv() => {} }
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says by it what must hold")]
 
 mod backup;
+mod bench;
 mod chaos;
 mod keys;
 mod kills;

@@ -7,13 +7,14 @@ use sluice_protocol::binary::v2::{
     Deliver, LeaseSet, ReceiveRef, ServerFrame, SettleHead, Source, TagRange,
 };
 
-use super::wire::{QUEUE, frame, refused};
+use super::wire::{frame, refused};
 use crate::load::Consumer;
 use crate::wire::Conn;
 
 /// One consumer.
 pub(super) struct Taker {
     conn: Conn,
+    queue: String,
     out: BytesMut,
     /// Delivery tags of what was taken and not acknowledged: a range, for they come in order.
     held: Option<TagRange>,
@@ -21,8 +22,8 @@ pub(super) struct Taker {
 }
 
 impl Taker {
-    pub(super) fn new(conn: Conn) -> Self {
-        Self { conn, out: BytesMut::new(), held: None, asked: 0 }
+    pub(super) fn new(conn: Conn, queue: String) -> Self {
+        Self { conn, queue, out: BytesMut::new(), held: None, asked: 0 }
     }
 
     fn acknowledge(&mut self, report: bool) -> io::Result<bool> {
@@ -44,8 +45,8 @@ impl Consumer for Taker {
         self.acknowledge(false)?;
         self.asked += 1;
         let max = u16::try_from(count).map_err(io::Error::other)?;
-        let receive =
-            ReceiveRef { max, wait_ms: 0, lease_ms: 0, unbound: false, from: Source::Queue(QUEUE) };
+        let from = Source::Queue(&self.queue);
+        let receive = ReceiveRef { max, wait_ms: 0, lease_ms: 0, unbound: false, from };
         receive.put(&mut self.out, self.asked).map_err(io::Error::other)?;
         self.flush()?;
         let mut taken = 0;

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn frames_hold_as_many_messages_as_they_say() {
-        let mut frames = Frames::new(wire::topic_pack(MESSAGE).unwrap());
+        let mut frames = Frames::new(wire::topic_pack(MESSAGE, "bench").unwrap());
         for (first, max) in [(1, 3), (4, u64::MAX), (9_000, 1)] {
             let (bytes, count) = frames.next(first, max);
             let header = peek_header_of::<FrameType>(bytes, LENGTH_MAX).unwrap().unwrap();

@@ -1,24 +1,20 @@
 //! The frames of version 2 that a load sends and waits for.
 
 use std::io;
-use std::net::SocketAddr;
 
 use bytes::BytesMut;
+use serde_json::{Value, json};
 use sluice_model::Qos;
 use sluice_protocol::binary::frame::{HEADER_BYTES, LENGTH_MAX, peek_frame_of};
 use sluice_protocol::binary::v2::{
     ControlRef, EncodeError, FrameType, Hello, PublishHead, PublishWriter, ServerFrame, Settings,
-    SubscribeRef,
+    SubscribeRef, put_auth,
 };
 
 use super::super::Level;
 use crate::load::{Exchange, Form, Message, Pack, Template};
 use crate::wire::{Conn, Parsed};
 
-/// Where messages at most once go.
-pub(super) const TOPIC: &str = "bench";
-/// Where messages at least once go.
-pub(super) const QUEUE: &str = "bench";
 /// Credit that a subscriber begins with; half of it is given again when half is used.
 pub(super) const CREDIT: u32 = 1_000_000;
 /// Bytes of messages in one frame, if they are small.
@@ -28,35 +24,63 @@ const BATCH: u64 = 1_000;
 /// A count is the last thing in a head.
 const COUNT_BYTES: usize = 2;
 
-/// A connection that has been let in.
-pub(super) fn greet(addr: SocketAddr) -> io::Result<Conn> {
-    let mut conn = Conn::open(addr)?;
-    ask(&mut conn, |out| Hello { frame_max: 0, name: "bench" }.put(out, 1))?;
-    conn.next(|input| answer(input, |frame| matches!(frame, ServerFrame::Welcome(_))))?;
-    Ok(conn)
+/// Has a connection let in, with a key if there is one.
+pub(super) fn greet(conn: &mut Conn, key: Option<&str>) -> io::Result<()> {
+    ask(conn, |out| Hello { frame_max: 0, name: "bench" }.put(out, 1))?;
+    let mut wants_key = false;
+    conn.next(|input| {
+        answer(input, |frame| match frame {
+            ServerFrame::Welcome(welcome) => {
+                wants_key = welcome.auth;
+                true
+            }
+            _ => false,
+        })
+    })?;
+    match key {
+        Some(key) if wants_key => {
+            ask(conn, |out| put_auth(out, 2, key))?;
+            conn.next(|input| answer(input, |frame| matches!(frame, ServerFrame::Ok)))
+        }
+        // Without one the first request says what is missing.
+        _ => Ok(()),
+    }
+}
+
+/// Asks for something of the JSON interface and gives the answer.
+pub(super) fn control(conn: &mut Conn, verb: &str, json: &str) -> io::Result<Value> {
+    ask(conn, |out| ControlRef { verb, json }.put(out, 1))?;
+    let mut result = Value::Null;
+    conn.next(|input| {
+        answer(input, |frame| match frame {
+            ServerFrame::Result(json) => {
+                result = serde_json::from_str(json).unwrap_or_default();
+                true
+            }
+            _ => false,
+        })
+    })?;
+    Ok(result)
 }
 
 /// Makes the queue, which has no bounds that a load would meet.
-pub(super) fn declare(conn: &mut Conn, level: Level) -> io::Result<()> {
-    let durability = match level {
-        Level::Sync => "sync",
-        Level::Os => "os",
-    };
-    let json = format!(
-        "{{\"name\":\"{QUEUE}\",\"settings\":{{\"durability\":\"{durability}\",\
-         \"max_messages\":1000000000,\"max_bytes\":1099511627776}}}}"
-    );
-    ask(conn, |out| ControlRef { verb: "queue.declare", json: &json }.put(out, 1))?;
-    conn.next(|input| answer(input, |frame| matches!(frame, ServerFrame::Result(_))))
+pub(super) fn declare(conn: &mut Conn, queue: &str, level: Level) -> io::Result<()> {
+    let settings = json!({
+        "durability": level.word(),
+        "max_messages": 1_000_000_000_u64,
+        "max_bytes": 1_u64 << 40,
+    });
+    let wanted = json!({ "name": queue, "settings": settings });
+    control(conn, "queue.declare", &wanted.to_string()).map(drop)
 }
 
 /// Subscribes at most once, with messages pushed. Gives the consumer's number.
-pub(super) fn subscribe(conn: &mut Conn) -> io::Result<u64> {
+pub(super) fn subscribe(conn: &mut Conn, topic: &str) -> io::Result<u64> {
     let subscribe = SubscribeRef {
         qos: Qos::AtMostOnce,
         push: true,
         name: "",
-        pattern: TOPIC,
+        pattern: topic,
         credit: CREDIT,
         lease_ms: 0,
         settings: Settings::default(),
@@ -76,13 +100,13 @@ pub(super) fn subscribe(conn: &mut Conn) -> io::Result<u64> {
 }
 
 /// A frame of messages at most once.
-pub(super) fn topic_pack(message: Message) -> Result<Pack, EncodeError> {
-    pack(message, &PublishHead::at_most_once(TOPIC), u64::from(u16::MAX))
+pub(super) fn topic_pack(message: Message, topic: &str) -> Result<Pack, EncodeError> {
+    pack(message, &PublishHead::at_most_once(topic), u64::from(u16::MAX))
 }
 
 /// Publishes into the queue, one in a frame or many, and a CONFIRM for all up to its number.
-pub(in super::super) fn exchange(message: Message) -> Result<Exchange, EncodeError> {
-    let head = PublishHead { to_queue: true, ..PublishHead::at_least_once(QUEUE) };
+pub(in super::super) fn exchange(message: Message, queue: &str) -> Result<Exchange, EncodeError> {
+    let head = PublishHead { to_queue: true, ..PublishHead::at_least_once(queue) };
     let mut one = BytesMut::new();
     let mut frame = PublishWriter::begin(&mut one, 0, &head, LENGTH_MAX)?;
     let _fits = frame.push(&message.blank());
@@ -145,5 +169,10 @@ pub(super) fn frame(input: &[u8]) -> Parsed<ServerFrame<'_>> {
 
 /// What was not due.
 pub(super) fn refused(frame: &ServerFrame<'_>) -> io::Error {
-    io::Error::other(format!("{frame:?} was not due"))
+    io::Error::other(match frame {
+        ServerFrame::Error(error) => {
+            format!("the broker refuses, {} {}: {}", error.status, error.code, error.text)
+        }
+        _ => format!("{frame:?} was not due"),
+    })
 }
