@@ -66,7 +66,7 @@ pub(super) fn bars(title: &str, figure: Figure, bars: &[Bar]) -> anyhow::Result<
             .margin(6)
             .set_label_area_size(LabelAreaPosition::Left, NAMES)
             // Room for the figure behind the longest bar.
-            .build_cartesian_2d(0.0..most.max(1e-9) * 1.2, 0..count)?;
+            .build_cartesian_2d(0.0..most.max(1e-9) * 1.3, 0..count)?;
         chart.configure_mesh().disable_mesh().disable_axes().draw()?;
         for (bar, at) in bars.iter().zip(0..) {
             let (low, high) = (count - 1 - at, count - at);
@@ -109,7 +109,7 @@ pub(super) fn latencies(title: &str, curves: &[Curve]) -> anyhow::Result<Option<
             .margin(6)
             .set_label_area_size(LabelAreaPosition::Left, 60)
             .set_label_area_size(LabelAreaPosition::Bottom, 30)
-            .set_label_area_size(LabelAreaPosition::Right, NAMES)
+            .margin_right(NAMES)
             .build_cartesian_2d(
                 0.0..figures.len() as f64 - 1.0,
                 (least * 0.8..most * 1.25).log_scale(),
@@ -131,7 +131,7 @@ pub(super) fn latencies(title: &str, curves: &[Curve]) -> anyhow::Result<Option<
             let circles = points.iter().map(|point| Circle::new(*point, 3, colour.filled()));
             chart.draw_series(circles)?;
             chart.draw_series([PathElement::new(points, colour.stroke_width(2))])?;
-            let (x, y) = (WIDTH as i32 - NAMES as i32 + 4, 40 + 20 * at as i32);
+            let (x, y) = (WIDTH as i32 - NAMES as i32 + 10, 40 + 20 * at as i32);
             root.draw(&Rectangle::new([(x, y - 5), (x + 10, y + 5)], colour.filled()))?;
             let left = text(FONT_SIZE).pos(Pos::new(HPos::Left, VPos::Center));
             root.draw(&Text::new(curve.name, (x + 16, y), left))?;
