@@ -68,7 +68,12 @@ impl World {
     fn put_block(&mut self, at: usize) {
         let more = if self.random.percent(20) { 30 } else { 8 };
         let count = 2 + self.random.below(more);
-        let plain = |draft: Draft| Draft { priority: 5, delay: None, ..draft };
+        // Some are longer than a frame, so that a crash may come between two of theirs.
+        let bulk = if self.random.percent(40) { 400 } else { 0 };
+        let plain = |draft: Draft| {
+            let padding = draft.padding.max(bulk);
+            Draft { priority: 5, delay: None, padding, ..draft }
+        };
         let drafts: Vec<_> = (0..count).map(|_| plain(self.draft(at))).collect();
         let whole = self.random.percent(50);
         let op = self.history.ask(What::Block { drafts: drafts.clone(), whole });
