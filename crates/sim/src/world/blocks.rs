@@ -55,7 +55,8 @@ impl World {
                 }
                 72..=75 => self.take(at, true),
                 76..=79 => self.withdraw(at),
-                80..=95 => self.tell_written(at)?,
+                80..=85 => return self.starve(at),
+                86..=95 => self.tell_written(at)?,
                 _ => self.work(),
             }
         }
@@ -67,7 +68,12 @@ impl World {
     fn put_block(&mut self, at: usize) {
         let more = if self.random.percent(20) { 30 } else { 8 };
         let count = 2 + self.random.below(more);
-        let plain = |draft: Draft| Draft { priority: 5, delay: None, ..draft };
+        // Some are longer than a frame, so that a crash may come between two of theirs.
+        let bulk = if self.random.percent(40) { 400 } else { 0 };
+        let plain = |draft: Draft| {
+            let padding = draft.padding.max(bulk);
+            Draft { priority: 5, delay: None, padding, ..draft }
+        };
         let drafts: Vec<_> = (0..count).map(|_| plain(self.draft(at))).collect();
         let whole = self.random.percent(50);
         let op = self.history.ask(What::Block { drafts: drafts.clone(), whole });
@@ -120,16 +126,41 @@ impl World {
         }
     }
 
+    /// Lets a receive wait, leaves no room for its answer, and has something come.
+    fn starve(&mut self, at: usize) -> Result<(), String> {
+        self.tell_written(at)?;
+        self.workers[at].credit += 1 + self.random.below(9) as u32;
+        self.feed(at);
+        self.submit_work(at);
+        // Nothing that is answered weighs more.
+        self.look(at);
+        self.submit_work(at);
+        let other = (at + 1) % WORKERS;
+        if self.connect(other) {
+            self.put_block(other);
+            self.submit_work(other);
+        }
+        self.tell_written(at)
+    }
+
+    /// Lets come what is on its way to the disk.
+    fn settle_down(&mut self) -> Result<(), String> {
+        (0..4).try_for_each(|_| {
+            self.commit();
+            self.collect()
+        })
+    }
+
     /// Says that replies have left, and nothing else: what starved comes now.
     fn tell_written(&mut self, at: usize) -> Result<(), String> {
         // What is due anyhow comes before.
         self.turn(Input::Tick);
-        self.collect()?;
+        self.settle_down()?;
         let worker = &mut self.workers[at];
         let Some(session) = worker.session else { return Ok(()) };
         let (written, before) = (std::mem::take(&mut worker.written), worker.pushed);
         self.turn(Input::Requests { session, written, requests: &mut VecDeque::new() });
-        self.collect()?;
+        self.settle_down()?;
         self.counters.push_starved += u64::from(self.workers[at].pushed > before);
         Ok(())
     }

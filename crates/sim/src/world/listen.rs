@@ -40,7 +40,7 @@ impl World {
             names.push(self.new_name(at, topic, fleeting));
         }
         self.counters.fleeting_published += if fleeting { count } else { 0 };
-        let padding_max = if self.random.percent(10) { 600 } else { 60 };
+        let padding_max = if self.random.percent(30) { 900 } else { 60 };
         let padding = self.random.below(padding_max) as usize;
         if whole && !fleeting {
             self.oracle.published_whole(&names);

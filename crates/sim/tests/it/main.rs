@@ -21,6 +21,10 @@ fn some_schedules_keep_every_promise_and_compare_enough() {
     assert!(total.queue_removed > 0 && total.queue_purged > 0 && total.queue_redriven > 0);
     assert!(total.queue_exclusive > 0 && total.queue_empties > 0 && total.queue_left > 0);
     assert!(total.queue_ranked > 0 && total.queue_ordered > 0 && total.queue_resumed > 0);
+    assert!(total.blocks_whole > 0 && total.blocks_parted > 0 && total.block_ordered > 0);
+    assert!(total.block_copies > 0 && total.lost > 0 && total.accounts_lost > 0);
+    assert!(total.settled_refused > 0 && total.extended > 0 && total.read_together > 0);
+    assert!(total.pushed > 0 && total.withdrawn > 0 && total.push_starved > 0);
     assert!(total.backups_completed > 0 && total.backups_restored > 0);
     assert!(total.backup_compared > 0 && total.old_leases_refused > 0);
 }
