@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use sluice_chaos::{Plan, Tally};
 use sluice_client::{
-    Client, Consume, Consumer, Delivery, Error, Extras, Message, MessageId, Options, PublishError,
-    Publisher, QueueName, QueueSettings, Receive,
+    Client, Consume, Consumer, Delivery, Error, Extras, Message, MessageId, Options, Publisher,
+    QueueName, QueueSettings, Receive,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -49,7 +49,7 @@ type Record = Arc<Mutex<BTreeMap<u32, Heard>>>;
 
 /// Harm of one kind or several, by the seed.
 fn plan(seed: u64) -> Plan {
-    let bound = |bit: u64, bytes| (seed & bit != 0 || seed % 8 == 0).then_some(bytes);
+    let bound = |bit: u64, bytes| (seed & bit != 0 || seed.is_multiple_of(8)).then_some(bytes);
     let ms = Duration::from_millis;
     Plan {
         seed,
