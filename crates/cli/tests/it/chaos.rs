@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout};
 
 use serde_json::Value;
+use sluice_bench::process::Launch;
 
-use crate::setup::{Outcome, Place, feed};
+use crate::setup::{Outcome, Place, SLUICE, feed};
 
 /// A proxy that is ready.
 struct Proxy {
@@ -85,12 +86,13 @@ fn a_proxy_ends_when_its_time_is_over() {
 
 /// A log of a few hundred frames in small segments, of a broker that was killed or stopped.
 fn log(place: &Place, killed: bool) {
-    let config = place
-        .config("segment_bytes = \"4MiB\"\nreplay_max = \"2MiB\"\nmax_message_bytes = \"64KiB\"\n");
+    let text = "segment_bytes = 1048576\nreplay_max = 524288\nmax_message_bytes = 16384\n\
+                settlements_reserve = 524288\n";
+    let config = place.config(text);
     let broker = place.launch().arg("--config").arg(config).start().unwrap();
     place.client(&broker, &["queue", "declare", "jobs"]).output().unwrap();
     let lines = (0..300).fold(String::new(), |mut lines, line| {
-        writeln!(lines, "{line:01000}").unwrap();
+        writeln!(lines, "{line:0100}").unwrap();
         lines
     });
     for _ in 0..3 {
@@ -124,7 +126,7 @@ fn damage_to_a_copy_is_found_or_set_aside_and_the_log_is_as_it_was() {
         log(&place, killed);
         let before = files(&place.data());
         let kinds = ["bit-flip", "cut-tail", "zero-sector", "swap-blocks"];
-        for (seed, kind) in (0..10).flat_map(|seed| kinds.map(|kind| (seed, kind))) {
+        for (seed, kind) in (0..6).flat_map(|seed| kinds.map(|kind| (seed, kind))) {
             let seed = seed.to_string();
             let args = ["chaos", "log", "data", "--to", "copy", "--seed", &seed, "--kind", kind];
             let done = place.run(args.iter().chain(&["--json"]));
@@ -158,7 +160,9 @@ fn the_same_seed_damages_in_the_same_way_and_a_repair_makes_it_start() {
     };
     assert_eq!(run("one"), run("two"));
     place.run(["log", "repair", "--data-dir", "one", "--yes"]).assert(0, &[]);
-    place.run(["log", "verify", "--data-dir", "one"]).assert(0, &[]);
+    // What a checkpoint covers is not repaired, and a start does not meet it.
+    let launch = Launch::new(Path::new(SLUICE), &place.path("one"), &place.path("log"));
+    assert!(launch.start().unwrap().terminate().unwrap().success());
 }
 
 #[test]
