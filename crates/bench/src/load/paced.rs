@@ -99,6 +99,10 @@ fn receive(
     let mut buffer = vec![0; READ];
     while let Some(now_known) = if answered < known { Some(known) } else { sent.recv().ok() } {
         known = sent.try_iter().last().unwrap_or(now_known);
+        if known <= answered {
+            // What was told late has been answered already: nothing is due that could be read.
+            continue;
+        }
         let read = stream.read(&mut buffer)?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
