@@ -356,7 +356,7 @@ impl<D: Disk> Store<D> {
         let mut files = self.files.lock();
         let at = files.retired.iter().position(|number| {
             files.open.get(number).is_none_or(|segment| {
-                Arc::strong_count(segment) == 1 && !is_cut_needed(&files.open, segment)
+                Arc::strong_count(segment) == 1 && !files.needs_cut_of(segment)
             })
         })?;
         let number = files.retired.swap_remove(at);
@@ -392,10 +392,15 @@ impl<D: Disk> Store<D> {
     }
 }
 
-/// Whether a segment before this one holds bytes that nothing else makes void.
-fn is_cut_needed<F>(open: &BTreeMap<u32, Arc<Segment<F>>>, segment: &Segment<F>) -> bool {
-    let Some(cut) = segment.cut else { return false };
-    let covers = |other: Cut| (other.segment, other.offset) <= (cut.segment, cut.offset);
-    open.range(cut.segment..segment.number).next().is_some()
-        && !open.range(segment.number + 1..).any(|(_, later)| later.cut.is_some_and(covers))
+impl<F> Files<F> {
+    /// Whether a segment before this one holds bytes that nothing else makes void. What is retired
+    /// is read by nobody, not after a start either: replay begins behind it.
+    fn needs_cut_of(&self, segment: &Segment<F>) -> bool {
+        let Some(cut) = segment.cut else { return false };
+        let covers = |other: Cut| (other.segment, other.offset) <= (cut.segment, cut.offset);
+        let mut before = self.open.range(cut.segment..segment.number);
+        let mut behind = self.open.range(segment.number + 1..);
+        before.any(|(number, _)| !self.retired.contains(number))
+            && !behind.any(|(_, later)| later.cut.is_some_and(covers))
+    }
 }

@@ -234,8 +234,7 @@ impl<D: Disk> Shared<D> {
                     let is_busy = std::mem::replace(&mut appended_before, appended) != appended;
                     if is_busy { PAUSE.max(BACKUP_SHARE * began.elapsed()) } else { PAUSE }
                 }
-                // Publishes may wait for it, and it is small beside what they write.
-                Ok(NextStep::Soon) if housekeeper.is_imaging() => Duration::ZERO,
+                Ok(NextStep::Soon) if housekeeper.is_pressed() => Duration::ZERO,
                 Ok(NextStep::Soon | NextStep::AfterSync) => PAUSE,
                 Ok(NextStep::Later) => REST,
                 Err(error) => {

@@ -555,9 +555,7 @@ impl<D: Disk> Driver<D> {
         let position = self.log.position();
         // Whoever publishes the image waits for this.
         self.sync_to = position.next.0 - 1;
-        let empty =
-            |segment: &u32| *segment < position.segment && self.engine.live_bytes_of(*segment) == 0;
-        let empty = self.log.segments().into_iter().filter(empty).collect();
+        let empty = empty_segments(&self.engine, &self.log, position);
         (self.engine.take_image(), position, empty)
     }
 
@@ -584,8 +582,7 @@ impl<D: Disk> Driver<D> {
     /// read through and keep what could not be read.
     pub(crate) fn sparse_segment(&self, segment_bytes: u64, passed: &BTreeSet<u32>) -> Option<u32> {
         // Two less than allowed: clearing takes time, and its segment goes two checkpoints later.
-        let bound = 2 * self.engine.live_bytes() + 2 * segment_bytes;
-        if self.log.file_bytes() <= bound {
+        if self.surplus_bytes() <= 2 * segment_bytes {
             return None;
         }
         let mut segments = self.log.segments();
@@ -598,6 +595,11 @@ impl<D: Disk> Driver<D> {
             })
             .min()
             .map(|(_, segment)| segment)
+    }
+
+    /// Bytes of files above twice what lives in them.
+    pub(crate) fn surplus_bytes(&self) -> u64 {
+        self.log.file_bytes().saturating_sub(2 * self.engine.live_bytes())
     }
 
     /// Whether a segment could go but for the checkpoints.
@@ -637,6 +639,12 @@ enum Entrance {
     Later,
     /// It is refused, and why.
     Closed(Refusal),
+}
+
+/// The segments before `at` in which nothing lives.
+pub(crate) fn empty_segments<D: Disk>(engine: &Engine, log: &Log<D>, at: Position) -> Vec<u32> {
+    let empty = |segment: &u32| *segment < at.segment && engine.live_bytes_of(*segment) == 0;
+    log.segments().into_iter().filter(empty).collect()
 }
 
 /// The answer to a request that the log can't vouch for any more.

@@ -101,6 +101,8 @@ pub struct Housekeeper<D: Disk> {
     imaging: bool,
     backups: Backups<D>,
     clearing: Option<Clearing<D>>,
+    /// The last step cleared, and has fallen behind what is written.
+    behind: bool,
     found: Found,
     /// Segments that were read through and not emptied: something in them can't be read.
     passed: BTreeSet<u32>,
@@ -127,8 +129,14 @@ pub struct Housekeeper<D: Disk> {
 }
 
 impl<D: Disk> Housekeeper<D> {
-    /// The background work of `driver`, whose log these checkpoints belong to.
-    pub fn new(driver: &Driver<D>, checkpoints: Checkpoints<D>, upkeep: Upkeep) -> Self {
+    /// The background work of `driver`, whose log these checkpoints belong to. `empty` are the
+    /// segments in which nothing lived at the newest of them.
+    pub fn new(
+        driver: &Driver<D>,
+        checkpoints: Checkpoints<D>,
+        empty: Option<Vec<u32>>,
+        upkeep: Upkeep,
+    ) -> Self {
         Self {
             upkeep,
             checkpoints,
@@ -138,12 +146,13 @@ impl<D: Disk> Housekeeper<D> {
             imaging: false,
             backups: Backups::new(upkeep.disk_low),
             clearing: None,
+            behind: false,
             found: Found::default(),
             passed: BTreeSet::new(),
             imaged_bytes: 0,
             imaged_at: Timestamp::EPOCH,
             last_image_bytes: 0,
-            empty: VecDeque::new(),
+            empty: empty.into_iter().collect(),
             buffer: Vec::new(),
             seen_bytes: 0,
             seen_at: Timestamp::EPOCH,
@@ -218,6 +227,12 @@ impl<D: Disk> Housekeeper<D> {
         self.imaging
     }
 
+    /// Whether there is no time to rest: publishes may wait for a checkpoint, or the files are about
+    /// to outgrow their bound.
+    pub fn is_pressed(&self) -> bool {
+        self.imaging || self.behind
+    }
+
     /// Where backups are asked for.
     pub fn backup_desk(&self) -> Arc<BackupDesk<D>> {
         Arc::clone(&self.backups.desk)
@@ -250,6 +265,7 @@ impl<D: Disk> Housekeeper<D> {
     }
 
     fn work(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
+        self.behind = false;
         self.imaging = self.image.is_some() || self.checkpoint_is_due(access);
         if self.imaging {
             let outcome = self.image_step(access);
@@ -458,6 +474,8 @@ impl<D: Disk> Housekeeper<D> {
     fn clear(&mut self, access: &mut impl Access<D>, mut clearing: Clearing<D>) -> NextStep {
         // Copies are records to replay, too.
         let bytes_max = (self.upkeep.replay_max / 16).min(CLEAR_STEP);
+        let behind_at = self.upkeep.segment_bytes / 2 * 5;
+        self.behind = access.with(|driver, _| driver.surplus_bytes() > behind_at);
         let next = self.found.read(&clearing.segment, clearing.offset, bytes_max);
         let mut left = &self.found.bodies[..];
         while !left.is_empty() {

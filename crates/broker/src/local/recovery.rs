@@ -9,7 +9,7 @@ use sluice_wal::{
 };
 use thiserror::Error;
 
-use crate::local::driver::{Driver, Pace};
+use crate::local::driver::{Driver, Pace, empty_segments};
 use crate::local::housekeeping::{Housekeeper, Upkeep};
 use crate::local::journal::{LogJournal, body_ref};
 use crate::local::replay::Replay;
@@ -135,6 +135,9 @@ pub(crate) fn start_by<D: Disk>(
         loader.add(key, bytes).map_err(|source| StartError::Record { sequence: 0, source })
     })?;
     let mut engine = loader.finish();
+    // What had died by then goes with the next checkpoint: a broker that always ends before it has
+    // made two would never give anything back.
+    let empty = opened.checkpoints.position().map(|at| empty_segments(&engine, &opened.log, at));
     let mut misunderstood = None;
     let mut replayed = 0;
     opened.replay(|record| {
@@ -171,7 +174,7 @@ pub(crate) fn start_by<D: Disk>(
         segment_bytes: config.wal.segment_bytes,
         disk_low: config.disk_low,
     };
-    let mut housekeeper = Housekeeper::new(&driver, opened.checkpoints, upkeep);
+    let mut housekeeper = Housekeeper::new(&driver, opened.checkpoints, empty, upkeep);
     housekeeper.set_aside(&mut driver, now)?;
     Ok(Started { driver, housekeeper, report: opened.report, now })
 }

@@ -364,6 +364,30 @@ fn crashes_and_starts_while_the_disk_is_full_lose_nothing() {
 }
 
 #[test]
+fn a_broker_that_ends_after_each_checkpoint_starts_on_a_full_disk_again_and_again() {
+    let mut rig = loaded(100);
+    rig.disk.fill(0);
+    rig.keep_house(21);
+    rig.disk.free();
+    // Not enough for a segment, and what is left over when others are removed.
+    rig.disk.fill(60 << 10);
+    for left in (61..101).rev() {
+        rig = rig.restart(false);
+        assert!(rig.stats().disk_is_low);
+        assert_eq!(rig.stats().queued, left);
+        let lease = rig.receive(1).unwrap()[0];
+        assert_eq!(rig.ack(lease), None);
+        let made = (0..20).find(|_| {
+            rig.keep_house(1);
+            rig.stats().image_bytes > 0
+        });
+        assert!(made.is_some());
+        rig.keep_house(10);
+    }
+    assert_eq!(rig.drain().len(), 60);
+}
+
+#[test]
 fn settlements_that_use_up_their_part_are_refused_and_the_log_goes_on_with_space() {
     let mut rig = loaded(20);
     rig.disk.fill(0);

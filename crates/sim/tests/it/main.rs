@@ -51,3 +51,8 @@ fn a_first_grant_may_be_told_after_a_later_one_of_a_shared_subscription() {
         run(seed).unwrap();
     }
 }
+
+#[test]
+fn starts_on_a_full_disk_give_back_the_segments_of_starts_before() {
+    run(618_830).unwrap();
+}
