@@ -65,7 +65,7 @@ pub(crate) fn run(args: &SteadyArgs) -> anyhow::Result<()> {
 fn print(figures: &Figures) {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let Figures { published, consumed, replay_waits, long_turns, .. } = figures;
+    let Figures { published, consumed, replay_waits, clearing_waits, long_turns, .. } = figures;
     let seconds = figures.elapsed.as_secs_f64();
     println!("published {published}, consumed {consumed} in {seconds:.0} s");
     let resident = figures.resident_max.map(|bytes| format!("{:.0}", mib(bytes))).join(" ");
@@ -82,6 +82,7 @@ fn print(figures: &Figures) {
     let (replay, allowed) = (mib(figures.replay_bytes_max), mib(Figures::REPLAY_MAX));
     println!("replay at most        {replay:>9.1} MiB, {allowed:.0} MiB allowed");
     println!("  waits for it        {replay_waits:>9}");
+    println!("  waits for clearing  {clearing_waits:>9}");
     println!("longest turn          {:>9.2} ms", millis(figures.longest_turn));
     println!("  above 2 ms          {long_turns:>9}");
     println!("longest hold by image {:>9.2} ms, 2 allowed", millis(figures.longest_image));

@@ -53,6 +53,8 @@ pub struct Stats {
     pub replay_bytes_max: u64,
     /// How often publishes of a session waited for a checkpoint, so that they stay bounded.
     pub replay_waits: u64,
+    /// How often they waited for segments to be cleared, so that the files stay bounded.
+    pub clearing_waits: u64,
     /// Bytes that are free on the disk of the log; 0 where it has no bound.
     pub disk_free: u64,
     /// So little is free that publishes are refused.

@@ -42,5 +42,5 @@ pub use reader::{Pinned, ReadError, Reader};
 pub use recovery::{Opened, RecoveryReport, Replayed, Scanned};
 pub use repair::{Lost, Repaired, Survey};
 pub use reserve::{Plan, Refill, ReserveStatus};
-pub use store::Step;
+pub use store::{Prepare, Step};
 pub use sync_policy::{PolicyError, SyncPolicy};

@@ -19,7 +19,7 @@ use crate::format::{
 };
 use crate::reader::Reader;
 use crate::reserve::{Plan, Refill, ReserveStatus};
-use crate::store::{Segment, Step, Store};
+use crate::store::{Prepare, Segment, Step, Store};
 
 /// Bytes that the log adds to a record's head and body, at most.
 pub const RECORD_OVERHEAD: usize = RECORD_HEADER + BODY_CHECKSUM;
@@ -440,14 +440,13 @@ pub struct Maintenance<D: Disk> {
 }
 
 impl<D: Disk> Maintenance<D> {
-    /// Does a bounded part of it: about 1 MiB of writing at most. `zero` says whether the disk has
-    /// time for zeros now: a log that is busy goes on into space that is only reserved.
+    /// Does a bounded part of it: about 1 MiB of writing at most.
     ///
     /// # Errors
     /// The disk refused. The log itself goes on: what could not be prepared is made when it is
     /// needed, and fails then if it must.
-    pub fn step(&self, zero: bool) -> Result<Step, WalError> {
-        self.store.step(zero)
+    pub fn step(&self, prepare: Prepare) -> Result<Step, WalError> {
+        self.store.step(prepare)
     }
 
     /// How much room the disk has; none where it has no bound.

@@ -108,6 +108,18 @@ pub(crate) enum Origin {
     Recovery,
 }
 
+/// How far the next segment is made ready before the log needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepare {
+    /// Not at all.
+    Nothing,
+    /// Its space is reserved.
+    Space,
+    /// Its space is written once, a part a step: a disk that has the time for it now saves it when
+    /// the log comes.
+    Zeros,
+}
+
 /// Whether there is more background work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -293,12 +305,12 @@ impl<D: Disk> Store<D> {
     }
 
     /// Does a bounded part of the background work: removes one retired segment, makes the next
-    /// one, or, if `zero` says so, writes zeros to a part of it.
-    pub(crate) fn step(&self, zero: bool) -> Result<Step, WalError> {
+    /// one, or writes zeros to a part of it.
+    pub(crate) fn step(&self, prepare: Prepare) -> Result<Step, WalError> {
         if let Some(segment) = self.take_retired() {
             return self.remove_or_keep(segment).map(|()| Step::More);
         }
-        if self.files.lock().spare.is_none() {
+        if prepare != Prepare::Nothing && self.files.lock().spare.is_none() {
             let _making = self.making.lock();
             // Only a holder of `making` begins a segment that is not the spare. Another thread
             // may just have made one: a second of that name would take the place of the first.
@@ -316,7 +328,7 @@ impl<D: Disk> Store<D> {
             self.assure(&files);
             return Ok(Step::More);
         }
-        if zero { self.zero() } else { Ok(Step::Idle) }
+        if prepare == Prepare::Zeros { self.zero() } else { Ok(Step::Idle) }
     }
 
     /// Writes zeros to the next part of the spare.

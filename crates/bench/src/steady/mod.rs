@@ -84,6 +84,8 @@ pub struct Figures {
     pub replay_bytes_max: u64,
     /// How often a publisher waited for a checkpoint.
     pub replay_waits: u64,
+    /// How often publishes waited for segments to be cleared.
+    pub clearing_waits: u64,
     /// The longest turn, and how many took more than 2 ms.
     pub longest_turn: Duration,
     /// Turns of more than 2 ms.

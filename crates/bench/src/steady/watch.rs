@@ -88,6 +88,7 @@ pub(super) fn last_words(log: &str, figures: Figures) -> Result<Figures, SteadyE
         moved_bytes: field("moved_bytes")?,
         replay_bytes_max: field("replay_bytes_max")?,
         replay_waits: field("replay_waits")?,
+        clearing_waits: field("clearing_waits")?,
         longest_turn: Duration::from_micros(field("longest_turn_us")?),
         long_turns: field("long_turns")?,
         longest_image: Duration::from_micros(field("longest_image_us")?),
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn the_last_words_are_read_by_name() {
         let log = "t INFO sluice: log closed log_bytes=9 image_bytes=1 moved_bytes=2 \
-            file_bytes=3 replay_bytes_max=4 replay_waits=5 longest_turn_us=6000 long_turns=7 \
+            file_bytes=3 replay_bytes_max=4 replay_waits=5 clearing_waits=6 longest_turn_us=6000 long_turns=7 \
             longest_image_us=8 longest_move_us=9\n";
         let figures = last_words(log, Figures::default()).ok().filter(|figures| {
             (figures.log_bytes, figures.long_turns) == (9, 7)

@@ -469,7 +469,7 @@ impl<D: Disk> Backend for LocalBackend<D> {
 /// Says how the log kept its bounds.
 fn tell_bounds(stats: &Stats) {
     let Stats { log_bytes, image_bytes, moved_bytes, file_bytes, live_bytes, .. } = stats;
-    let Stats { replay_bytes_max, replay_waits, long_turns, .. } = stats;
+    let Stats { replay_bytes_max, replay_waits, clearing_waits, long_turns, .. } = stats;
     let longest_turn_us = stats.longest_turn.as_micros() as u64;
     let longest_image_us = stats.longest_image.as_micros() as u64;
     let longest_move_us = stats.longest_move.as_micros() as u64;
@@ -481,6 +481,7 @@ fn tell_bounds(stats: &Stats) {
         live_bytes,
         replay_bytes_max,
         replay_waits,
+        clearing_waits,
         longest_turn_us,
         long_turns,
         longest_image_us,

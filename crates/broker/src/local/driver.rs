@@ -543,6 +543,7 @@ impl<D: Disk> Driver<D> {
             replay_bytes: self.replay.distance(self.log.appended_bytes()),
             replay_bytes_max: self.replay.longest(),
             replay_waits: self.replay.waits(),
+            clearing_waits: self.replay.clearing_waits(),
             ..Stats::default()
         };
         self.room.tell(self.log.runway(), &mut stats);
@@ -572,6 +573,13 @@ impl<D: Disk> Driver<D> {
         self.image_bytes += bytes;
     }
 
+    /// Lets publishes append so many more bytes until this is called again; without a bound with
+    /// none.
+    pub(crate) fn allow(&mut self, bytes: Option<u64>) {
+        let appended = self.log.appended_bytes();
+        self.replay.allow(bytes.map(|bytes| appended + bytes));
+    }
+
     /// Takes the sessions whose publishes waited and may be handed in again.
     pub fn take_woken(&mut self) -> Vec<SessionId> {
         self.replay.take_woken()
@@ -582,19 +590,22 @@ impl<D: Disk> Driver<D> {
     /// read through and keep what could not be read.
     pub(crate) fn sparse_segment(&self, segment_bytes: u64, passed: &BTreeSet<u32>) -> Option<u32> {
         // Two less than allowed: clearing takes time, and its segment goes two checkpoints later.
-        if self.surplus_bytes() <= 2 * segment_bytes {
+        let surplus = self.surplus_bytes();
+        if surplus <= 2 * segment_bytes {
             return None;
         }
         let mut segments = self.log.segments();
         segments.pop();
-        segments
-            .into_iter()
-            .map(|segment| (self.engine.live_bytes_of(segment), segment))
-            .filter(|(live, segment)| {
-                (1..segment_bytes / 2).contains(live) && !passed.contains(segment)
-            })
-            .min()
-            .map(|(_, segment)| segment)
+        let lives =
+            segments.into_iter().map(|segment| (self.engine.live_bytes_of(segment), segment));
+        let (empty, lives): (Vec<_>, Vec<_>) = lives.partition(|(live, _)| *live == 0);
+        // What is empty goes anyway.
+        if surplus <= (2 + empty.len() as u64) * segment_bytes {
+            return None;
+        }
+        let sparse =
+            |(live, segment): &(u64, u32)| *live < segment_bytes / 2 && !passed.contains(segment);
+        lives.into_iter().filter(sparse).min().map(|(_, segment)| segment)
     }
 
     /// Bytes of files above twice what lives in them.

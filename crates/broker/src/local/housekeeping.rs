@@ -11,8 +11,8 @@ use std::time::Duration;
 use sluice_engine::Piece;
 use sluice_model::Timestamp;
 use sluice_wal::{
-    CheckpointWriter, Checkpoints, Disk, Maintenance, Pinned, Plan, Reader, Refill, Sequence, Step,
-    WalError,
+    CheckpointWriter, Checkpoints, Disk, Maintenance, Pinned, Plan, Prepare, Reader, Refill,
+    Sequence, Step, WalError,
 };
 
 use crate::local::backup::{BackupDesk, Backups};
@@ -21,10 +21,18 @@ use crate::local::driver::Driver;
 
 /// Bytes of image that one step encodes.
 const ENCODE_STEP: u64 = 1 << 20;
-/// Bytes of a segment that one step clears.
+/// Most bytes of a segment that one step clears.
 const CLEAR_STEP: u64 = 2 << 20;
 /// The log writes so many times what images write.
 const IMAGE_SHARE: u64 = 3;
+
+/// With so many segments of files above twice what lives in them nothing rests that gives some
+/// back, and publishes are held to its pace. It is one less than allowed: a segment begun counts as
+/// a whole one.
+const CROWDED: u64 = 3;
+/// While files are crowded publishes may grow the log by this part of what a step clears: even
+/// segments half of which lives are then cleared and gone before the newest one is full.
+const PACE_PART: u64 = 4;
 
 /// Bytes a second that the log may grow by while segments are still zeroed beforehand: above it the
 /// zeros would take from the commits more than they save them.
@@ -101,8 +109,10 @@ pub struct Housekeeper<D: Disk> {
     imaging: bool,
     backups: Backups<D>,
     clearing: Option<Clearing<D>>,
-    /// The last step cleared, and has fallen behind what is written.
-    behind: bool,
+    /// The files are about to outgrow their bound.
+    crowded: bool,
+    /// Publishes are allowed only so far until the next step.
+    paced: bool,
     found: Found,
     /// Segments that were read through and not emptied: something in them can't be read.
     passed: BTreeSet<u32>,
@@ -146,7 +156,8 @@ impl<D: Disk> Housekeeper<D> {
             imaging: false,
             backups: Backups::new(upkeep.disk_low),
             clearing: None,
-            behind: false,
+            crowded: false,
+            paced: false,
             found: Found::default(),
             passed: BTreeSet::new(),
             imaged_bytes: 0,
@@ -230,7 +241,7 @@ impl<D: Disk> Housekeeper<D> {
     /// Whether there is no time to rest: publishes may wait for a checkpoint, or the files are about
     /// to outgrow their bound.
     pub fn is_pressed(&self) -> bool {
-        self.imaging || self.behind
+        self.imaging || self.crowded
     }
 
     /// Where backups are asked for.
@@ -250,10 +261,15 @@ impl<D: Disk> Housekeeper<D> {
     /// The disk refused, for another reason than that it is full. What was begun is given up and
     /// tried again later; the log goes on.
     pub fn step(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
-        if self.look(access)? {
-            return Ok(NextStep::Soon);
-        }
-        match self.work(access) {
+        let outcome = match self.look(access) {
+            Ok(false) => self.work(access),
+            looked => looked.map(|_| NextStep::Soon),
+        };
+        // Nobody waits for a step that does not come.
+        let goes_on = matches!(outcome, Ok(NextStep::Soon | NextStep::AfterSync));
+        let allowed = self.clear_step() / PACE_PART;
+        self.pace(access, (self.crowded && goes_on).then_some(allowed));
+        match outcome {
             Err(error) if error.is_no_space() => {
                 tracing::debug!(%error, "no space for background work");
                 access.with(|driver, now| driver.met_full(now));
@@ -264,8 +280,15 @@ impl<D: Disk> Housekeeper<D> {
         }
     }
 
+    /// Lets publishes append so many bytes until the next step; without a bound with none.
+    fn pace(&mut self, access: &mut impl Access<D>, allowed: Option<u64>) {
+        if self.paced || allowed.is_some() {
+            self.paced = allowed.is_some();
+            access.with(|driver, _| driver.allow(allowed));
+        }
+    }
+
     fn work(&mut self, access: &mut impl Access<D>) -> Result<NextStep, WalError> {
-        self.behind = false;
         self.imaging = self.image.is_some() || self.checkpoint_is_due(access);
         if self.imaging {
             let outcome = self.image_step(access);
@@ -296,8 +319,9 @@ impl<D: Disk> Housekeeper<D> {
         // Removing what is empty and preparing what is next cost little, and clearing looks at
         // how large the log is.
         let moves = access.with(|driver, _| driver.room.moves());
+        let space = if self.crowded { Prepare::Nothing } else { Prepare::Space };
         if self.clearing.is_none() || !moves {
-            if self.maintenance.step(false)? == Step::More {
+            if self.maintenance.step(space)? == Step::More {
                 return Ok(NextStep::Soon);
             }
             if moves {
@@ -307,8 +331,10 @@ impl<D: Disk> Housekeeper<D> {
         match self.clearing.take_if(|_| moves) {
             Some(clearing) => Ok(self.clear(access, clearing)),
             None => {
-                let zero = self.disk_has_time(access);
-                self.maintenance.step(zero).map(NextStep::from)
+                // A log that is busy goes on into space that is only reserved.
+                let zeros = !self.crowded && self.disk_has_time(access);
+                let prepare = if zeros { Prepare::Zeros } else { space };
+                self.maintenance.step(prepare).map(NextStep::from)
             }
         }
     }
@@ -354,21 +380,26 @@ impl<D: Disk> Housekeeper<D> {
 
     /// Whether it is time: the log has written three times what the last image took, and either
     /// enough for an image that pays or nothing for long; or replay comes near its bound; or the disk
-    /// is low, and segments can go once checkpoints cover what emptied them.
-    fn checkpoint_is_due(&self, access: &mut impl Access<D>) -> bool {
+    /// is low or the files are about to outgrow their bound, and segments can go once checkpoints
+    /// cover what emptied them.
+    fn checkpoint_is_due(&mut self, access: &mut impl Access<D>) -> bool {
         let checkpoint_interval = self.upkeep.checkpoint_interval;
         let low = self.low;
-        let (appended, pressing, frees, now) = access.with(|driver, now| {
+        let crowded_at = CROWDED * self.upkeep.segment_bytes;
+        let (appended, pressing, crowded, frees, now) = access.with(|driver, now| {
             let appended = driver.log.appended_bytes();
-            let frees = low && driver.has_empty_segment();
-            (appended, driver.replay.is_pressing(appended), frees, now)
+            let crowded = driver.surplus_bytes() > crowded_at;
+            let frees = (low || crowded) && driver.has_empty_segment();
+            (appended, driver.replay.is_pressing(appended), crowded, frees, now)
         });
+        self.crowded = crowded;
         if self.image_from.is_some_and(|from| now < from) {
             return false;
         }
-        let frees = frees && now.since(self.imaged_at) >= CHECKPOINT_PAUSE;
         let since = appended - self.imaged_bytes;
         let affordable = since >= IMAGE_SHARE * self.last_image_bytes;
+        let rested = now.since(self.imaged_at) >= CHECKPOINT_PAUSE;
+        let frees = frees && (low && rested || crowded && affordable);
         let overdue = since > 0 && now.since(self.imaged_at) >= checkpoint_interval;
         // A backup needs one to begin with.
         let missing = self.backups.is_busy() && self.checkpoints.position().is_none();
@@ -470,13 +501,15 @@ impl<D: Disk> Housekeeper<D> {
         Ok(NextStep::Soon)
     }
 
+    /// Bytes of a segment that one step clears.
+    fn clear_step(&self) -> u64 {
+        // Copies are records to replay, too.
+        (self.upkeep.replay_max / 16).min(CLEAR_STEP)
+    }
+
     /// Moves the live bodies of a bounded part of a segment.
     fn clear(&mut self, access: &mut impl Access<D>, mut clearing: Clearing<D>) -> NextStep {
-        // Copies are records to replay, too.
-        let bytes_max = (self.upkeep.replay_max / 16).min(CLEAR_STEP);
-        let behind_at = self.upkeep.segment_bytes / 2 * 5;
-        self.behind = access.with(|driver, _| driver.surplus_bytes() > behind_at);
-        let next = self.found.read(&clearing.segment, clearing.offset, bytes_max);
+        let next = self.found.read(&clearing.segment, clearing.offset, self.clear_step());
         let mut left = &self.found.bodies[..];
         while !left.is_empty() {
             left = access.with(|driver, now| self.found.move_some(left, driver, now));

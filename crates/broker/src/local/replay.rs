@@ -10,6 +10,9 @@
 //! waits in its session, which is woken when a checkpoint has made room. The first one to wait has
 //! the disk looked at, and if checkpoints fail all are refused instead, so that nobody waits for a
 //! disk that is full.
+//!
+//! Publishes also wait while segments are emptied more slowly than they are filled: then the
+//! housekeeper allows so many bytes a step.
 
 use std::collections::BTreeSet;
 
@@ -36,6 +39,9 @@ pub(crate) struct Replay {
     covered: u64,
     longest: u64,
     waits: u64,
+    /// No publish past so many bytes appended: clearing segments is behind.
+    allowed: Option<u64>,
+    clearing_waits: u64,
     /// The last checkpoint failed.
     failing: bool,
     /// Somebody waits and the disk was not looked at since.
@@ -55,6 +61,8 @@ impl Replay {
             covered: 0,
             longest: inherited,
             waits: 0,
+            allowed: None,
+            clearing_waits: 0,
             failing: false,
             unsure: false,
             waiting: BTreeSet::new(),
@@ -72,8 +80,13 @@ impl Replay {
     pub(crate) fn admit(&mut self, session: SessionId, appended: u64, len: u64) -> Admission {
         let distance = self.distance(appended);
         let quarter = self.max / 4;
-        if distance <= quarter || distance + len <= 3 * quarter {
+        let fits = distance <= quarter || distance + len <= 3 * quarter;
+        if fits && self.allowed.is_none_or(|allowed| appended < allowed) {
             return Admission::Taken;
+        }
+        if fits {
+            self.clearing_waits += u64::from(self.waiting.insert(session));
+            return Admission::Waits;
         }
         if self.failing {
             return Admission::Refused;
@@ -85,19 +98,25 @@ impl Replay {
         Admission::Waits
     }
 
-    /// Whether publishes wait.
+    /// Allows publishes until so many bytes are appended; all of them with none.
+    pub(crate) fn allow(&mut self, allowed: Option<u64>) {
+        self.allowed = allowed;
+        self.wake_all();
+    }
+
+    /// Whether publishes wait for a checkpoint.
     pub(crate) fn is_waited_for(&self) -> bool {
-        !self.waiting.is_empty()
+        !self.waiting.is_empty() && self.allowed.is_none()
     }
 
     /// Whether somebody waits for whom the disk should be looked at.
     pub(crate) fn is_unsure(&self) -> bool {
-        self.unsure && self.is_waited_for()
+        self.unsure && !self.waiting.is_empty()
     }
 
     /// Whether the disk is to be looked at now, which is said once.
     pub(crate) fn take_unsure(&mut self) -> bool {
-        self.is_waited_for() & std::mem::take(&mut self.unsure)
+        !self.waiting.is_empty() & std::mem::take(&mut self.unsure)
     }
 
     /// Whether a checkpoint is needed whatever it costs.
@@ -165,9 +184,14 @@ impl Replay {
         self.longest
     }
 
-    /// How often a session had to wait.
+    /// How often a session had to wait for a checkpoint.
     pub(crate) fn waits(&self) -> u64 {
         self.waits
+    }
+
+    /// How often one had to wait for a segment to be cleared.
+    pub(crate) fn clearing_waits(&self) -> u64 {
+        self.clearing_waits
     }
 }
 
@@ -191,6 +215,24 @@ mod tests {
             let admission = replay.admit(SessionId(1), appended, len);
             assert_eq!(admission, expected, "{appended} and {len}");
         }
+    }
+
+    #[test]
+    fn publishes_go_as_far_as_clearing_allows() {
+        let mut replay = Replay::new(100, 0);
+        replay.allow(Some(10));
+        assert_eq!(replay.admit(SessionId(1), 9, 5), Admission::Taken);
+        assert_eq!(replay.admit(SessionId(1), 14, 5), Admission::Waits);
+        assert!(!replay.is_pressing(14), "no checkpoint would help");
+        assert_eq!(replay.take_woken(), []);
+        replay.allow(Some(24));
+        assert_eq!(replay.take_woken(), [SessionId(1)]);
+        assert_eq!(replay.admit(SessionId(1), 14, 5), Admission::Taken);
+        assert_eq!(replay.admit(SessionId(1), 74, 5), Admission::Waits);
+        assert!(replay.is_pressing(74));
+        replay.allow(None);
+        assert_eq!(replay.take_woken(), [SessionId(1)]);
+        assert_eq!((replay.waits(), replay.clearing_waits()), (1, 1));
     }
 
     #[test]

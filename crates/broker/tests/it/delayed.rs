@@ -20,7 +20,7 @@ use crate::{ask, block_on, open};
 
 const BATCH: u64 = 1_000;
 /// Publishing and starting anew should take no longer than this, for each message.
-const HEAD_START_NANOS: u64 = 12_000;
+const HEAD_START_NANOS: u64 = 24_000;
 const PER_SECOND: u64 = 20_000;
 
 fn wall() -> Timestamp {

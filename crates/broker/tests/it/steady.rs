@@ -271,6 +271,27 @@ fn an_abandoned_subscription_is_moved_out_of_the_way() {
 }
 
 #[test]
+fn publishes_wait_for_a_housekeeper_that_has_no_time_to_clear_segments() {
+    let mut steady = Steady::new(SimulatedDisk::new());
+    let Consumer { session, .. } = steady.subscribe(3, "rare");
+    let unsent = Vec::new();
+    steady.driver.turn(steady.now, Input::Close { session, by: EndedBy::Client, unsent }).unwrap();
+    for round in 0..12_000 {
+        steady.now = steady.now.after(Duration::from_millis(1));
+        steady.publish(if round % 10 == 0 { "rare" } else { "t" }, 4_000);
+        steady.consume();
+        if round % 4 == 0 {
+            steady.keep_house();
+        }
+        steady.check_files();
+    }
+    let stats = steady.driver.stats();
+    assert!(stats.moved_bytes > 0 && stats.queued >= 400, "{stats:?}");
+    assert!(stats.clearing_waits > 0 && steady.published > 4_000, "{stats:?}");
+    assert_eq!(steady.refused, []);
+}
+
+#[test]
 fn images_of_many_queues_stay_below_a_third_of_the_log() {
     // As many for this replay_max as some hundreds for the default one.
     const TOPICS: [&str; 4] = ["a", "b", "c", "d"];

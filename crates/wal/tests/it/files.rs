@@ -1,5 +1,5 @@
 use bytes::BufMut;
-use sluice_wal::{BodyRef, Config, FileDisk, Log, Opened, Sequence, Step};
+use sluice_wal::{BodyRef, Config, FileDisk, Log, Opened, Prepare, Sequence, Step};
 
 type Record = (u64, Vec<u8>, BodyRef);
 
@@ -59,7 +59,8 @@ fn what_was_committed_is_there_after_a_crash_and_after_a_clean_end_across_segmen
                 assert_eq!(reader.read(at, sequence).unwrap(), body);
             }
             if n % 50 == 0 {
-                opened.log.maintenance().step(n % 100 == 0).unwrap();
+                let prepare = if n % 100 == 0 { Prepare::Zeros } else { Prepare::Space };
+                opened.log.maintenance().step(prepare).unwrap();
             }
         }
         commit(&mut opened.log, true);
@@ -85,8 +86,8 @@ fn a_segment_that_is_retired_twice_is_removed_once() {
     let first = log.segments()[0];
     log.retire(first);
     log.retire(first);
-    while log.maintenance().step(false).unwrap() == Step::More {}
+    while log.maintenance().step(Prepare::Space).unwrap() == Step::More {}
     assert!(!log.segments().contains(&first));
     log.retire(first);
-    assert_eq!(log.maintenance().step(false).unwrap(), Step::Idle);
+    assert_eq!(log.maintenance().step(Prepare::Space).unwrap(), Step::Idle);
 }

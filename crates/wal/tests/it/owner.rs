@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use sluice_wal::{
-    Backup, BackupError, BodyRef, Checkpoints, Config, Log, Plan, ReadError, Refill, Sequence,
-    SimulatedDisk, WalError,
+    Backup, BackupError, BodyRef, Checkpoints, Config, Log, Plan, Prepare, ReadError, Refill,
+    Sequence, SimulatedDisk, WalError,
 };
 
 /// Records of one chunk of an image.
@@ -204,7 +204,7 @@ impl Owner {
             // What fails here is done later, or in the commit that needs it.
             Step::Prepare => {
                 self.refill()?;
-                drop(self.log.maintenance().step(true));
+                drop(self.log.maintenance().step(Prepare::Zeros));
             }
             Step::Fill => disk.fill(0),
             Step::Free => disk.free(),

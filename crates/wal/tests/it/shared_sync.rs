@@ -5,7 +5,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use sluice_wal::{Disk, DiskFile, Log, SimulatedDisk, SimulatedFile, Space};
+use sluice_wal::{Disk, DiskFile, Log, Prepare, SimulatedDisk, SimulatedFile, Space};
 
 use crate::owner::config;
 
@@ -144,7 +144,7 @@ fn a_failed_sync_of_zeros_in_a_segment_that_was_begun_fails_its_commit() {
     };
     let mut log = Log::scan(meeting.clone(), config(), 7).unwrap().open(1).unwrap().log;
     let maintenance = log.maintenance();
-    maintenance.step(false).unwrap();
+    maintenance.step(Prepare::Space).unwrap();
     let ((here, is_here), (written, was_written)) = (channel(), channel());
     *meeting.here.lock().unwrap() = Some(Rendezvous { here, written: was_written });
     *meeting.there.lock().unwrap() = Some(written);
@@ -153,7 +153,7 @@ fn a_failed_sync_of_zeros_in_a_segment_that_was_begun_fails_its_commit() {
     }
     let commit = log.take_commit(true, 1).unwrap();
     let done = std::thread::scope(|scope| {
-        let preparing = scope.spawn(|| maintenance.step(true));
+        let preparing = scope.spawn(|| maintenance.step(Prepare::Zeros));
         is_here.recv().unwrap();
         let done = commit.run();
         assert!(preparing.join().unwrap().is_err());
