@@ -221,11 +221,13 @@ impl Core {
         Ok(Ok(self.publishes.push_whole(Arc::clone(head), messages)))
     }
 
-    /// Asks for something that has one answer.
+    /// Asks for something that has one answer. What names deliveries of a connection that is gone
+    /// must not reach the next one, where the same tags are other messages.
     pub(crate) fn ask(&mut self, ask: Ask, reply: Reply) {
-        match &self.closed {
-            None => self.requests.add(ask, reply),
-            Some(why) => reply.tell(Err(why.clone())),
+        let valid = ask.epoch().map_or(Ok(()), |epoch| self.check_epoch(epoch));
+        match self.check_open().and(valid) {
+            Ok(()) => self.requests.add(ask, reply),
+            Err(why) => reply.tell(Err(why)),
         }
     }
 
@@ -343,7 +345,8 @@ impl Core {
             }
         }
         if !tokens.is_empty() {
-            self.requests.add(Ask::Settle { how: released, tokens }, Reply(None));
+            let again = false;
+            self.requests.add(Ask::Settle { how: released, tokens, again }, Reply(None));
         }
     }
 }
