@@ -160,7 +160,8 @@ impl Client {
             Settle::Nack(outcome) => outcome.into(),
         };
         let tokens = tokens.iter().map(|token| token.0).collect();
-        Ok(settled(self.ask_for(Ask::Settle { how, tokens, again: false }, Duration::ZERO).await?).0)
+        Ok(settled(self.ask_for(Ask::Settle { how, tokens, again: false }, Duration::ZERO).await?)
+            .0)
     }
 
     /// Takes more time, counted from now, for leases by their tokens. Those that were refused come

@@ -37,7 +37,10 @@ pub(crate) enum Ask {
 #[derive(Clone, Debug)]
 pub(crate) enum Leases {
     /// One of the connection with that epoch.
-    Tag { epoch: u64, tag: u64 },
+    Tag {
+        epoch: u64,
+        tag: u64,
+    },
     Tokens(Vec<LeaseId>),
 }
 
@@ -47,7 +50,10 @@ pub(crate) enum Answer {
     Json(String),
     /// None where nothing was there.
     Delivered(Vec<Delivered>),
-    Settled { refused: Vec<(Option<LeaseId>, Refused)>, deadline: Timestamp },
+    Settled {
+        refused: Vec<(Option<LeaseId>, Refused)>,
+        deadline: Timestamp,
+    },
     Fenced,
 }
 
@@ -134,7 +140,9 @@ impl Ask {
                 let from = Source::Queue(queue);
                 ReceiveRef { max, wait_ms, lease_ms, unbound: *unbound, from }.put(out, id)
             }
-            Self::Settle { how, tokens, .. } => how.head(true).put(out, id, LeaseSet::Tokens(tokens)),
+            Self::Settle { how, tokens, .. } => {
+                how.head(true).put(out, id, LeaseSet::Tokens(tokens))
+            }
             Self::Extend { by_ms, leases: Leases::Tag { tag, .. } } => {
                 put_extend(out, id, true, *by_ms, LeaseSet::Tags(&[TagRange::one(*tag)]))
             }
