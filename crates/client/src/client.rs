@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use sluice_flow::Random;
 use sluice_model::{LeaseId, Outcome, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::core::Core;
 use crate::core::requests::{Answer, Ask, Leases, Reply};
 use crate::core::settlements::How;
-use crate::core::{Core, Draws};
 use crate::delivery::Delivery;
 use crate::driver::Driver;
 use crate::error::{Error, Refused};
@@ -100,8 +101,8 @@ impl Client {
         options.validate()?;
         let seed = getrandom::u64()
             .map_err(|error| Error::io("no random bits", std::io::Error::other(error)))?;
-        let mut draws = Draws::new(seed);
-        let shared = Shared::new(Core::new(&options, draws.draw()));
+        let mut draws = Random::new(seed);
+        let shared = Shared::new(Core::new(&options, draws.number()));
         let (handed, retained) = (Arc::clone(&shared), options.clone());
         let handles = Arc::new(Handles { shared: handed, options: retained });
         let client = Self { handles, losses_told: AtomicU64::new(0) };

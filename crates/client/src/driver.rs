@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use sluice_flow::Random;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::core::Draws;
 use crate::error::Error;
 use crate::options::Options;
 use crate::shared::Shared;
@@ -26,7 +26,7 @@ pub(crate) struct Driver {
     pub(crate) shared: Arc<Shared>,
     pub(crate) server: String,
     pub(crate) options: Options,
-    pub(crate) draws: Draws,
+    pub(crate) draws: Random,
 }
 
 impl Driver {
@@ -79,7 +79,7 @@ impl Driver {
         let (since, mut last) = (Instant::now(), lost);
         loop {
             *tries = tries.saturating_add(1);
-            let pause = self.options.reconnect.delay(*tries, self.draws.draw());
+            let pause = self.options.reconnect.delay(*tries, self.draws.number());
             if self.options.give_up_after.is_some_and(|max| since.elapsed() + pause > max) {
                 return Err(last);
             }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use sluice_flow::Random;
 use sluice_model::{Code, Level, Message, Published, Qos};
 use sluice_protocol::binary::v2::{self, ReceiptRef};
 
 use super::batch::{Batch, Entry, Head, Items, MESSAGE_WEIGHT, Open, Trail};
-use super::draws::Draws;
 use super::fate::{Fate, Outcome, Receipt};
 use super::frames::{Bounds, Framer};
 use crate::error::{Error, PublishError, Refused};
@@ -31,7 +31,7 @@ pub(crate) struct Publishes {
     window_bytes: usize,
     retry: Retry,
     resend: bool,
-    draws: Draws,
+    draws: Random,
     open: Option<Open>,
     waiting: VecDeque<Batch>,
     sent: VecDeque<Sent>,
@@ -66,7 +66,7 @@ impl Publishes {
             window_bytes: options.window_bytes,
             retry: options.retry,
             resend: options.resend_unconfirmed,
-            draws: Draws::new(seed),
+            draws: Random::new(seed),
             open: None,
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
@@ -287,7 +287,7 @@ impl Publishes {
 
     fn try_later(&mut self, trail: Trail, entries: Vec<Entry>, refused: Refused, now: Instant) {
         let tries = trail.tries.saturating_add(1);
-        let pause = self.retry.backoff.delay(tries, self.draws.draw());
+        let pause = self.retry.backoff.delay(tries, self.draws.number());
         // A time that no clock reaches is as good as an hour.
         let wait = refused.retry_after.unwrap_or_default().min(Duration::from_secs(3_600));
         let again = trail.again || refused.is(Code::Indeterminate);
