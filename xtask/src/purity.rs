@@ -17,8 +17,8 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("sluice-broker", &["engine", "wal", "flow", "model"]),
     ("sluice-server", &["broker", "protocol", "flow", "model"]),
     ("sluice-client", &["protocol", "flow", "model"]),
-    ("sluice-bench", &["protocol", "model"]),
-    ("sluice-chaos", &[]),
+    ("sluice-bench", &["protocol", "flow", "model"]),
+    ("sluice-chaos", &["flow"]),
     ("sluice-sim", &["broker", "engine", "wal", "flow", "model", "protocol", "server"]),
     (
         "sluice-cli",

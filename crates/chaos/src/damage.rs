@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::random::Random;
+use sluice_flow::Random;
 
 /// What a disk writes as a whole.
 const SECTOR: u64 = 512;

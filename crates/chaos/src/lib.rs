@@ -7,7 +7,6 @@ mod damage;
 mod link;
 mod plan;
 mod proxy;
-mod random;
 mod relay;
 mod tally;
 mod way;

@@ -10,9 +10,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use sluice_flow::Random;
 
 use crate::plan::{Fault, Harm, Plan};
-use crate::random::Random;
 use crate::tally::Tally;
 use crate::way::Way;
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use sluice_flow::Random;
+
 use crate::link::Side;
-use crate::random::Random;
 
 /// Longest time between the first answer that is dropped and the end of its connection.
 const DROPPING_MAX_MS: u64 = 50;

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sluice_flow::Random;
 
 use crate::plan::Plan;
-use crate::random::Random;
 
 /// Bytes that are held back before no more are read.
 const HELD_MAX: usize = 256 << 10;

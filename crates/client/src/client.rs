@@ -3,15 +3,17 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use sluice_flow::Random;
 use sluice_model::{LeaseId, Outcome, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
+use crate::core::Core;
 use crate::core::requests::{Answer, Ask, Leases, Reply};
 use crate::core::settlements::How;
-use crate::core::{Core, Draws};
 use crate::delivery::Delivery;
 use crate::driver::Driver;
 use crate::error::{Error, Refused};
@@ -37,9 +39,17 @@ use crate::token::Token;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
 pub struct Client {
     handles: Arc<Handles>,
+    /// Losses of messages at most once that a flush of this handle has told.
+    losses_told: AtomicU64,
+}
+
+impl Clone for Client {
+    fn clone(&self) -> Self {
+        let losses_told = self.losses_told.load(Ordering::Relaxed);
+        Self { handles: Arc::clone(&self.handles), losses_told: losses_told.into() }
+    }
 }
 
 /// How messages are asked for.
@@ -91,11 +101,11 @@ impl Client {
         options.validate()?;
         let seed = getrandom::u64()
             .map_err(|error| Error::io("no random bits", std::io::Error::other(error)))?;
-        let mut draws = Draws::new(seed);
-        let shared = Shared::new(Core::new(&options, draws.draw()));
+        let mut draws = Random::new(seed);
+        let shared = Shared::new(Core::new(&options, draws.number()));
         let (handed, retained) = (Arc::clone(&shared), options.clone());
         let handles = Arc::new(Handles { shared: handed, options: retained });
-        let client = Self { handles };
+        let client = Self { handles, losses_told: AtomicU64::new(0) };
         let (first, connected) = oneshot::channel();
         tokio::spawn(Driver { shared, server: server.into(), options, draws }.run(first));
         connected.await.unwrap_or(Err(Error::Closed))?;
@@ -135,7 +145,9 @@ impl Client {
         }
     }
 
-    /// Settles leases by their tokens. Those that were refused come back with the reason.
+    /// Settles leases by their tokens. Those that were refused come back with the reason;
+    /// `indeterminate` where the connection was lost meanwhile and the lease is gone: the first try
+    /// may have settled it.
     ///
     /// # Errors
     /// The broker refuses all, or the connection was lost for too long.
@@ -149,7 +161,8 @@ impl Client {
             Settle::Nack(outcome) => outcome.into(),
         };
         let tokens = tokens.iter().map(|token| token.0).collect();
-        Ok(settled(self.ask_for(Ask::Settle { how, tokens }, Duration::ZERO).await?).0)
+        Ok(settled(self.ask_for(Ask::Settle { how, tokens, again: false }, Duration::ZERO).await?)
+            .0)
     }
 
     /// Takes more time, counted from now, for leases by their tokens. Those that were refused come
@@ -186,15 +199,20 @@ impl Client {
     }
 
     /// Waits until all that was published before has reached its level or was refused. For
-    /// messages at most once this is the only sign that they arrived.
+    /// messages at most once this is the only sign that they arrived. What was refused for now and
+    /// is to be tried again is not waited for.
     ///
     /// # Errors
-    /// The connection was lost meanwhile.
+    /// [`Error::Lost`]: the connection was lost meanwhile, or since the last flush of this handle
+    /// with messages at most once on it, also those of other handles. They have arrived or not.
     pub async fn flush(&self) -> Result<(), Error> {
         let (reply, answer) = oneshot::channel();
         self.shared().change(|core| core.fence(Reply(Some(reply))));
         let answer = timeout(self.handles.options.request_timeout, answer).await;
-        answer.map_err(|_| Error::Timeout)?.unwrap_or(Err(Error::Closed)).map(|_| ())
+        answer.map_err(|_| Error::Timeout)?.unwrap_or(Err(Error::Closed))?;
+        let losses = self.shared().core().publishes.losses;
+        let told = self.losses_told.swap(losses, Ordering::Relaxed);
+        if told == losses { Ok(()) } else { Err(Error::Lost) }
     }
 
     /// Ends the connection once all that was asked, also by other handles, is answered.
@@ -223,13 +241,24 @@ impl Client {
 
     /// Asks, again after 429 and 503, within the time for requests and `wait` on top of it.
     pub(crate) async fn ask_for(&self, ask: Ask, wait: Duration) -> Result<Answer, Error> {
-        let within = self.handles.options.request_timeout.saturating_add(wait);
-        let asking = self.retried(|| self.shared().ask(ask.clone()));
-        timeout(within, asking).await.unwrap_or(Err(Error::Timeout))
+        self.retried(wait, || self.shared().ask(ask.clone())).await
     }
 
-    /// Does something again as long as it is refused for now, as the options say.
-    pub(crate) async fn retried<T, F>(&self, mut once: impl FnMut() -> F) -> Result<T, Error>
+    /// Does something again as long as it is refused for now, as the options say, within the time
+    /// for requests and `wait` on top of it.
+    pub(crate) async fn retried<T, F>(
+        &self,
+        wait: Duration,
+        once: impl FnMut() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let within = self.handles.options.request_timeout.saturating_add(wait);
+        timeout(within, self.retried_on(once)).await.unwrap_or(Err(Error::Timeout))
+    }
+
+    async fn retried_on<T, F>(&self, mut once: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {

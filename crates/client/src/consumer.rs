@@ -68,20 +68,20 @@ impl Client {
     /// Has the messages of a queue pushed.
     ///
     /// # Errors
-    /// The broker refuses, or the connection was lost for too long.
+    /// The broker refuses, or does not answer within the time for requests.
     pub async fn consume(&self, queue: &str, consume: Consume) -> Result<Consumer, Error> {
         let wanted = Wanted::Queue(queue.into());
-        self.retried(|| self.consumer(wanted.clone(), consume)).await
+        self.retried(Duration::ZERO, || self.consumer(wanted.clone(), consume)).await
     }
 
     /// Has pushed what is published to a topic or pattern: `*` is one token, a last `>` the rest.
     ///
     /// # Errors
-    /// The broker refuses, or the connection was lost for too long.
+    /// The broker refuses, or does not answer within the time for requests.
     pub async fn subscribe(&self, pattern: &str, subscribe: Subscribe) -> Result<Consumer, Error> {
         let Subscribe { name, settings, consume } = subscribe;
         let wanted = Wanted::Pattern { pattern: pattern.into(), name: name.into(), settings };
-        self.retried(|| self.consumer(wanted.clone(), consume)).await
+        self.retried(Duration::ZERO, || self.consumer(wanted.clone(), consume)).await
     }
 
     async fn consumer(&self, wanted: Wanted, consume: Consume) -> Result<Consumer, Error> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sluice_model::{MessageId, Outcome, Qos, Timestamp};
+use sluice_model::{Code, MessageId, Outcome, Qos, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::client::{Client, millis};
@@ -155,10 +155,7 @@ impl Delivery {
         let Some(Lease { tag, token, .. }) = self.lease().copied() else { return Ok(()) };
         let leases = match token {
             Some(token) => Leases::Tokens(vec![token]),
-            None => {
-                self.client.shared().core().check_epoch(self.message.epoch)?;
-                Leases::Tag(tag)
-            }
+            None => Leases::Tag { epoch: self.message.epoch, tag },
         };
         let ask = Ask::Extend { by_ms: millis(by), leases };
         match self.client.ask_for(ask, Duration::ZERO).await? {
@@ -187,7 +184,8 @@ impl Delivery {
         let (epoch, consumer) = (self.message.epoch, self.message.consumer);
         let settled = self.client.shared().change(|core| match token {
             Some(token) => {
-                core.ask(Ask::Settle { how, tokens: vec![token] }, Reply(None));
+                let (tokens, again) = (vec![token], false);
+                core.ask(Ask::Settle { how, tokens, again }, Reply(None));
                 Ok(())
             }
             None => {
@@ -202,9 +200,10 @@ impl Delivery {
     async fn settle_confirmed(self, how: How) -> Result<(), Error> {
         if let Some(token) = self.token() {
             let client = self.client.clone();
-            let ask = Ask::Settle { how, tokens: vec![token.0] };
+            let ask = Ask::Settle { how, tokens: vec![token.0], again: false };
             return match client.ask_for(ask, Duration::ZERO).await? {
                 Answer::Settled { refused, .. } => match refused.into_iter().next() {
+                    Some((_, refused)) if refused.is(Code::Indeterminate) => Err(Error::Lost),
                     Some((_, refused)) => Err(refused.into()),
                     None => Ok(()),
                 },

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use sluice_flow::Random;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::core::Draws;
 use crate::error::Error;
 use crate::options::Options;
 use crate::shared::Shared;
@@ -26,7 +26,7 @@ pub(crate) struct Driver {
     pub(crate) shared: Arc<Shared>,
     pub(crate) server: String,
     pub(crate) options: Options,
-    pub(crate) draws: Draws,
+    pub(crate) draws: Random,
 }
 
 impl Driver {
@@ -50,8 +50,9 @@ impl Driver {
 
     /// Serves this connection and those after it; why there will be no more.
     async fn serve_on(&mut self, connected: Connected) -> Error {
-        let mut connected = connected;
+        let (mut connected, mut tries) = (connected, 0);
         loop {
+            let since = Instant::now();
             match connected.serve(&self.shared, &self.options).await {
                 Ok(()) => return Error::Closed,
                 Err(lost) => {
@@ -60,7 +61,11 @@ impl Driver {
                     if self.shared.core().is_finishing() {
                         return lost;
                     }
-                    match self.connect_again(lost).await {
+                    // One that ends every connection at once is asked less and less often.
+                    if since.elapsed() >= self.options.reconnect.max {
+                        tries = 0;
+                    }
+                    match self.connect_again(lost, &mut tries).await {
                         Ok(again) => connected = again,
                         Err(error) => return error,
                     }
@@ -69,10 +74,12 @@ impl Driver {
         }
     }
 
-    async fn connect_again(&mut self, lost: Error) -> Result<Connected, Error> {
+    /// Connects, after a pause that grows with `tries`.
+    async fn connect_again(&mut self, lost: Error, tries: &mut u32) -> Result<Connected, Error> {
         let (since, mut last) = (Instant::now(), lost);
-        for tries in 1.. {
-            let pause = self.options.reconnect.delay(tries, self.draws.draw());
+        loop {
+            *tries = tries.saturating_add(1);
+            let pause = self.options.reconnect.delay(*tries, self.draws.number());
             if self.options.give_up_after.is_some_and(|max| since.elapsed() + pause > max) {
                 return Err(last);
             }
@@ -85,7 +92,6 @@ impl Driver {
                 Err(error) => last = error,
             }
         }
-        Err(last)
     }
 
     /// Waits so long; false as soon as nobody needs a connection any more.

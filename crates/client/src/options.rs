@@ -29,7 +29,8 @@ pub struct Options {
     pub request_timeout: Duration,
     /// A connection that has been silent for so long, although it was asked, is given up.
     pub silence_max: Duration,
-    /// Pauses before each further try to connect again.
+    /// Pauses before each further try to connect again. They grow until a connection has lasted
+    /// as long as the longest of them.
     pub reconnect: Backoff,
     /// How long to try to connect again before all that waits fails; none for ever.
     pub give_up_after: Option<Duration>,

@@ -62,9 +62,7 @@ pub struct Config {
     pub max_message_bytes: usize,
     /// The longest line, its end not counted.
     pub max_line_bytes: usize,
-    /// Deliveries of a version 1 connection whose tags are remembered.
-    pub v1_max_in_flight: usize,
-    /// Deliveries that a connection of a later version may hold.
+    /// Deliveries that a connection may hold, and whose tags are remembered.
     pub max_in_flight: usize,
     /// Most messages of a batch, as clients are told.
     pub batch_max: usize,
@@ -92,7 +90,6 @@ impl Default for Config {
             frame_max: LENGTH_MAX,
             max_message_bytes: 1024 * 1024,
             max_line_bytes: 64 * 1024,
-            v1_max_in_flight: 65_536,
             max_in_flight: 65_536,
             batch_max: 1_000,
         }
@@ -207,7 +204,6 @@ impl Config {
             ("out_max_bytes", self.out_max_bytes, self.out_max_bytes >= 1_024, "at least 1 KiB"),
             ("per_address_max", self.per_address_max, self.per_address_max > 0, "at least 1"),
             ("per_principal_max", self.per_principal_max, self.per_principal_max > 0, "at least 1"),
-            ("v1_max_in_flight", self.v1_max_in_flight, self.v1_max_in_flight > 0, "at least 1"),
             ("max_in_flight", self.max_in_flight, self.max_in_flight > 0, "at least 1"),
         ];
         for (name, value, good, range) in checks {
@@ -279,13 +275,12 @@ mod tests {
     #[test]
     fn numbers_out_of_range_are_named() {
         type Change = fn(&mut Config);
-        let cases: [(&str, Change); 9] = [
+        let cases: [(&str, Change); 8] = [
             ("frame_max", |config| config.frame_max = LENGTH_MAX + 1),
             ("max_message_bytes", |config| config.max_message_bytes = LENGTH_MAX),
             ("max_line_bytes", |config| config.max_line_bytes = 0),
             ("out_max_bytes", |config| config.out_max_bytes = 0),
             ("per_address_max", |config| config.per_address_max = 0),
-            ("v1_max_in_flight", |config| config.v1_max_in_flight = 0),
             ("max_in_flight", |config| config.max_in_flight = 0),
             ("first_frame_timeout", |config| config.first_frame_timeout = Duration::ZERO),
             ("write_timeout", |config| config.write_timeout = Duration::ZERO),

@@ -99,12 +99,8 @@ sections! {
         frame_max: Bytes => server.frame_max;
         /// Longest line of the line door
         max_line_bytes: Bytes => server.max_line_bytes;
-        /// Most unsettled deliveries of one connection that speaks version 2 of the binary protocol;
-        /// `v1_max_in_flight` bounds it too
-        max_in_flight: Count => server.max_in_flight;
-        /// Most unsettled deliveries of one connection
-        v1_max_in_flight: Count
-            => server.v1_max_in_flight & local.engine.session_leases_max;
+        /// Most unsettled deliveries of one connection, of whatever version
+        max_in_flight: Count => server.max_in_flight & local.engine.session_leases_max;
     }
 
     [storage] "The log on disk" {

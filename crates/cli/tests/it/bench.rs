@@ -83,6 +83,31 @@ fn a_broker_that_runs_keeps_no_queue_of_a_measurement() {
 }
 
 #[test]
+fn many_subscribers_of_one_publisher_each_get_all() {
+    let place = Place::new();
+    let broker = place.broker();
+    for connections in ["1", "3", "40"] {
+        let args = ["pass", "--connections", connections, "--duration", "300ms", "--json"];
+        let outcome = wait(start(&place, &broker, &args));
+        outcome.assert(0, &[]);
+        let all: Value = serde_json::from_str(&outcome.out).unwrap();
+        let rate = all["workloads"][0]["figures"]["msgs/s"].as_f64().unwrap();
+        assert!(rate > 0.0, "to {connections}: {rate}");
+    }
+}
+
+#[test]
+fn a_message_that_the_broker_does_not_take_is_refused_and_not_lost() {
+    let place = Place::new();
+    let broker = place.broker();
+    let args = ["pass", "--size", "2097152", "--duration", "100ms"];
+    let outcome = wait(start(&place, &broker, &args));
+    outcome.assert(1, &["pass: the broker refuses, 413 too_large"]);
+    // Its own broker takes what is to be measured.
+    place.run([&["bench"], &args[..]].concat()).assert(0, &[]);
+}
+
+#[test]
 fn a_message_that_somebody_else_takes_is_missed() {
     let place = Place::new();
     let broker = place.broker();

@@ -72,6 +72,42 @@ fn a_broker_without_descriptors_goes_on_and_accepts_when_there_are_some() {
     assert!(broker.terminate().unwrap().success());
 }
 
+/// Two consumers of one connection wait for a queue of which each could take all that the connection
+/// may hold.
+async fn leased_to_two_consumers(addr: String) -> serde_json::Value {
+    let client = sluice_client::Client::connect(addr, Default::default()).await.unwrap();
+    client.control("queue.declare", r#"{"name":"jobs"}"#).await.unwrap();
+    let _first = client.consume("jobs", Default::default()).await.unwrap();
+    let _second = client.consume("jobs", Default::default()).await.unwrap();
+    client.flush().await.unwrap();
+    client.to_queue("jobs").publish_batch(["x"; 10]).await.await.unwrap();
+    client.flush().await.unwrap();
+    let stats = client.control("queue.stats", r#"{"name":"jobs"}"#).await.unwrap();
+    serde_json::from_str(&stats).unwrap()
+}
+
+#[test]
+fn a_connection_holds_no_more_than_it_may_however_many_consumers_it_has() {
+    let place = Place::new();
+    let config = place.config("max_in_flight = 3\n");
+    let broker = place.launch().arg("--config").arg(config).start().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stats = runtime.block_on(leased_to_two_consumers(broker.tcp_addr().to_string()));
+    assert_eq!((&stats["counts"]["leased"], &stats["counts"]["ready"]), (&3.into(), &7.into()));
+    // The same bound holds over version 1.
+    let mut consumer = connect(broker.tcp_addr()).unwrap();
+    let subscription = consumer.subscribe("t", 1).unwrap();
+    for _ in 0..4 {
+        consumer.publish("t", 1, b"x").unwrap();
+    }
+    consumer.fence().unwrap();
+    match consumer.take(subscription, 4) {
+        Err(ClientError::Refused(nack)) => assert_eq!(nack.code, 429),
+        other => panic!("{other:?}"),
+    }
+    assert!(broker.terminate().unwrap().success());
+}
+
 /// Ten wrong keys from an address of its own, which are all looked at.
 async fn guess(number: u32, broker: SocketAddr) {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();

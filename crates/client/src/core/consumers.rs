@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use sluice_flow::Random;
 use sluice_model::Qos;
 use sluice_protocol::binary::v2::{
     CREDIT_MAX, Cancel, ConsumeRef, Credit, EncodeError, SubscribeRef,
@@ -23,7 +24,6 @@ use sluice_protocol::binary::v2::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::delivered::{Delivered, Names};
-use super::draws::Draws;
 use crate::error::{Error, Refused};
 use crate::options::Retry;
 
@@ -74,7 +74,7 @@ struct Consumer {
 /// All consumers of a client.
 pub(crate) struct Consumers {
     retry: Retry,
-    draws: Draws,
+    draws: Random,
     all: HashMap<u64, Consumer>,
     keys: u64,
     by_wire: HashMap<u64, u64>,
@@ -90,7 +90,7 @@ impl Consumers {
     pub(crate) fn new(retry: Retry, seed: u64) -> Self {
         Self {
             retry,
-            draws: Draws::new(seed),
+            draws: Random::new(seed),
             all: HashMap::new(),
             keys: 0,
             by_wire: HashMap::new(),
@@ -240,7 +240,7 @@ impl Consumers {
         let again = refused.is_for_now() && consumer.ready.is_none();
         if again && consumer.tries < self.retry.tries_max && !consumer.dropped {
             consumer.tries += 1;
-            let pause = self.retry.backoff.delay(consumer.tries, self.draws.draw());
+            let pause = self.retry.backoff.delay(consumer.tries, self.draws.number());
             let wait = refused.retry_after.unwrap_or_default().min(Duration::from_secs(3_600));
             consumer.phase = Phase::Wanted { after: Some(now + wait + pause) };
         } else {

@@ -85,14 +85,22 @@ impl Core {
             ServerFrame::Error(error) => self.refused(id, (*error).into(), now),
             ServerFrame::Consuming(wire) => self.consumers.consuming(id, *wire),
             ServerFrame::Ok => self.consumers.cancelled(id),
-            ServerFrame::Empty(_) => self.requests.empty(id),
+            ServerFrame::Empty(_) => {
+                let back = self.requests.empty(id)?;
+                self.give_back(back);
+                Ok(())
+            }
             ServerFrame::Gap(messages) => self.consumers.gap(id, *messages),
             ServerFrame::Result(json) => self.requests.json(id, json),
             ServerFrame::Pong if self.probe == Some(id) => {
                 self.probe = None;
+                self.publishes.arrived(id);
                 Ok(())
             }
-            ServerFrame::Pong => self.requests.pong(id),
+            ServerFrame::Pong => {
+                self.publishes.arrived(id);
+                self.requests.pong(id)
+            }
             ServerFrame::Going(_) => {
                 self.going = true;
                 Ok(())

@@ -13,7 +13,6 @@
 pub(crate) mod batch;
 pub(crate) mod consumers;
 pub(crate) mod delivered;
-mod draws;
 pub(crate) mod fate;
 mod frames;
 mod incoming;
@@ -27,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use secrecy::{ExposeSecret, SecretString};
+use sluice_flow::Random;
 use sluice_model::Message;
 use sluice_protocol::binary::frame::LENGTH_MAX;
 use sluice_protocol::binary::v2::{Hello, put_auth, put_ping};
@@ -42,8 +42,6 @@ use settlements::{How, Settlements};
 
 use crate::error::Error;
 use crate::options::Options;
-
-pub(crate) use draws::Draws;
 
 /// Bytes that are written at once before the next look at what waits.
 const WRITE_MAX: usize = 256 << 10;
@@ -88,7 +86,7 @@ pub(crate) struct Core {
 
 impl Core {
     pub(crate) fn new(options: &Options, seed: u64) -> Self {
-        let mut draws = Draws::new(seed);
+        let mut draws = Random::new(seed);
         let frame_max = LENGTH_MAX;
         Self {
             name: options.name.clone(),
@@ -102,10 +100,10 @@ impl Core {
             next_id: 0,
             urgent: BytesMut::new(),
             probe: None,
-            publishes: Publishes::new(options, draws.draw()),
+            publishes: Publishes::new(options, draws.number()),
             requests: Requests::new(options.requests_max),
             settlements: Settlements::default(),
-            consumers: Consumers::new(options.retry, draws.draw()),
+            consumers: Consumers::new(options.retry, draws.number()),
             closing: false,
             closed: None,
             quiet_errors: 0,
@@ -221,11 +219,13 @@ impl Core {
         Ok(Ok(self.publishes.push_whole(Arc::clone(head), messages)))
     }
 
-    /// Asks for something that has one answer.
+    /// Asks for something that has one answer. What names deliveries of a connection that is gone
+    /// must not reach the next one, where the same tags are other messages.
     pub(crate) fn ask(&mut self, ask: Ask, reply: Reply) {
-        match &self.closed {
-            None => self.requests.add(ask, reply),
-            Some(why) => reply.tell(Err(why.clone())),
+        let valid = ask.epoch().map_or(Ok(()), |epoch| self.check_epoch(epoch));
+        match self.check_open().and(valid) {
+            Ok(()) => self.requests.add(ask, reply),
+            Err(why) => reply.tell(Err(why)),
         }
     }
 
@@ -343,7 +343,8 @@ impl Core {
             }
         }
         if !tokens.is_empty() {
-            self.requests.add(Ask::Settle { how: released, tokens }, Reply(None));
+            let again = false;
+            self.requests.add(Ask::Settle { how: released, tokens, again }, Reply(None));
         }
     }
 }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use sluice_flow::Random;
 use sluice_model::{Code, Level, Message, Published, Qos};
 use sluice_protocol::binary::v2::{self, ReceiptRef};
 
 use super::batch::{Batch, Entry, Head, Items, MESSAGE_WEIGHT, Open, Trail};
-use super::draws::Draws;
 use super::fate::{Fate, Outcome, Receipt};
 use super::frames::{Bounds, Framer};
 use crate::error::{Error, PublishError, Refused};
@@ -31,7 +31,7 @@ pub(crate) struct Publishes {
     window_bytes: usize,
     retry: Retry,
     resend: bool,
-    draws: Draws,
+    draws: Random,
     open: Option<Open>,
     waiting: VecDeque<Batch>,
     sent: VecDeque<Sent>,
@@ -45,6 +45,10 @@ pub(crate) struct Publishes {
     taken: u64,
     /// The window has become smaller.
     released: bool,
+    /// The last PUBLISH at most once on this connection, unless something behind it was answered.
+    unproven: Option<u64>,
+    /// Connections that were lost with such a PUBLISH on them.
+    pub(crate) losses: u64,
     /// PUBLISH frames that were sent again because a connection was lost.
     pub(crate) frames_again: u64,
 }
@@ -62,7 +66,7 @@ impl Publishes {
             window_bytes: options.window_bytes,
             retry: options.retry,
             resend: options.resend_unconfirmed,
-            draws: Draws::new(seed),
+            draws: Random::new(seed),
             open: None,
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
@@ -73,6 +77,8 @@ impl Publishes {
             closed: 0,
             taken: 0,
             released: false,
+            unproven: None,
+            losses: 0,
             frames_again: 0,
         }
     }
@@ -164,7 +170,8 @@ impl Publishes {
             for (id, items) in framer.write(&trail, items) {
                 match id {
                     Err(refused) => self.end(items, &Err(ended(&trail, refused))),
-                    Ok(_) if trail.head.qos == Qos::AtMostOnce => {
+                    Ok(id) if trail.head.qos == Qos::AtMostOnce => {
+                        self.unproven = Some(id);
                         self.end(items, &Ok(Receipt::default()));
                     }
                     Ok(id) => {
@@ -191,8 +198,14 @@ impl Publishes {
         }
     }
 
+    /// What was asked under `id` is answered, so that all that was sent before it has arrived.
+    pub(crate) fn arrived(&mut self, id: u64) {
+        self.unproven.take_if(|sent| *sent < id);
+    }
+
     /// The messages of `id` and of all before it are safe.
     pub(crate) fn confirmed(&mut self, id: u64, level: Option<Level>) {
+        self.arrived(id);
         while let Some(first) = self.sent.front()
             && first.id <= id
         {
@@ -274,7 +287,7 @@ impl Publishes {
 
     fn try_later(&mut self, trail: Trail, entries: Vec<Entry>, refused: Refused, now: Instant) {
         let tries = trail.tries.saturating_add(1);
-        let pause = self.retry.backoff.delay(tries, self.draws.draw());
+        let pause = self.retry.backoff.delay(tries, self.draws.number());
         // A time that no clock reaches is as good as an hour.
         let wait = refused.retry_after.unwrap_or_default().min(Duration::from_secs(3_600));
         let again = trail.again || refused.is(Code::Indeterminate);
@@ -286,6 +299,7 @@ impl Publishes {
 
     /// The connection is gone: what was on it is sent again on the next one, or nobody knows.
     pub(crate) fn disconnected(&mut self, why: &Error) {
+        self.losses += u64::from(self.unproven.take().is_some());
         let lost = Err(PublishError::Indeterminate(why.to_string()));
         let mut waiting = VecDeque::with_capacity(self.waiting.len());
         for Sent { batch: Batch { trail, items }, .. } in mem::take(&mut self.sent) {

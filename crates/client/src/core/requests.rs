@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::mem;
 
 use bytes::BytesMut;
-use sluice_model::{LeaseId, Timestamp};
+use sluice_model::{Code, LeaseId, Timestamp};
 use sluice_protocol::binary::v2::{
     ControlRef, EncodeError, LeaseSet, ReceiveRef, RefusedLease, SettledRef, Source, TagRange,
     put_extend, put_ping,
@@ -16,6 +16,8 @@ use super::delivered::Delivered;
 use super::settlements::{How, refused_lease};
 use crate::error::{Error, Refused};
 
+const IN_DOUBT: &str = "the lease is gone: it was settled before the connection was lost, or not";
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
@@ -23,8 +25,8 @@ pub(crate) enum Ask {
     Control { verb: Cow<'static, str>, json: String },
     /// Messages of a queue.
     Receive { queue: Box<str>, max: u16, wait_ms: u32, lease_ms: u32, unbound: bool },
-    /// Leases that any connection may settle.
-    Settle { how: How, tokens: Vec<LeaseId> },
+    /// Leases that any connection may settle; `again`: an earlier try may have done it.
+    Settle { how: How, tokens: Vec<LeaseId>, again: bool },
     /// More time.
     Extend { by_ms: u32, leases: Leases },
     /// An answer once all that was published before is safe; the mark of the last of it.
@@ -34,7 +36,11 @@ pub(crate) enum Ask {
 /// What is to be extended.
 #[derive(Clone, Debug)]
 pub(crate) enum Leases {
-    Tag(u64),
+    /// One of the connection with that epoch.
+    Tag {
+        epoch: u64,
+        tag: u64,
+    },
     Tokens(Vec<LeaseId>),
 }
 
@@ -42,9 +48,12 @@ pub(crate) enum Leases {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Json(String),
+    /// None where nothing was there.
     Delivered(Vec<Delivered>),
-    Empty,
-    Settled { refused: Vec<(Option<LeaseId>, Refused)>, deadline: Timestamp },
+    Settled {
+        refused: Vec<(Option<LeaseId>, Refused)>,
+        deadline: Timestamp,
+    },
     Fenced,
 }
 
@@ -86,6 +95,16 @@ struct Flying {
     refused: Vec<(Option<LeaseId>, Refused)>,
 }
 
+impl Flying {
+    /// Answers with the messages that came; those that nobody waits for any more come back.
+    fn hand_out(self) -> Vec<Delivered> {
+        match self.reply.send(Ok(Answer::Delivered(self.delivered))) {
+            Err(Ok(Answer::Delivered(messages))) => messages,
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl Ask {
     /// Asking twice is as good as once.
     fn may_repeat(&self) -> bool {
@@ -100,9 +119,17 @@ impl Ask {
         }
     }
 
-    /// It names deliveries of one connection.
-    const fn is_bound(&self) -> bool {
-        matches!(self, Self::Extend { leases: Leases::Tag(_), .. })
+    /// The epoch of the connection whose deliveries it names, if it names any by tag.
+    pub(super) const fn epoch(&self) -> Option<u64> {
+        match self {
+            Self::Extend { leases: Leases::Tag { epoch, .. }, .. } => Some(*epoch),
+            _ => None,
+        }
+    }
+
+    /// A lease of it that is lost may be one that an earlier try settled.
+    fn what_is_lost_is_in_doubt(&self) -> bool {
+        matches!(self, Self::Settle { again: true, .. })
     }
 
     fn put(&self, out: &mut BytesMut, id: u64) -> Result<(), EncodeError> {
@@ -113,8 +140,10 @@ impl Ask {
                 let from = Source::Queue(queue);
                 ReceiveRef { max, wait_ms, lease_ms, unbound: *unbound, from }.put(out, id)
             }
-            Self::Settle { how, tokens } => how.head(true).put(out, id, LeaseSet::Tokens(tokens)),
-            Self::Extend { by_ms, leases: Leases::Tag(tag) } => {
+            Self::Settle { how, tokens, .. } => {
+                how.head(true).put(out, id, LeaseSet::Tokens(tokens))
+            }
+            Self::Extend { by_ms, leases: Leases::Tag { tag, .. } } => {
                 put_extend(out, id, true, *by_ms, LeaseSet::Tags(&[TagRange::one(*tag)]))
             }
             Self::Extend { by_ms, leases: Leases::Tokens(tokens) } => {
@@ -196,10 +225,11 @@ impl Requests {
         Ok(())
     }
 
-    pub(crate) fn empty(&mut self, id: u64) -> Result<(), Error> {
+    /// There is nothing, or nothing behind what came before. The messages that nobody waits for any
+    /// more come back.
+    pub(crate) fn empty(&mut self, id: u64) -> Result<Vec<Delivered>, Error> {
         let flying = self.flying(id, "EMPTY", |ask| matches!(ask, Ask::Receive { .. }))?;
-        flying.reply.tell(Ok(Answer::Empty));
-        Ok(())
+        Ok(flying.hand_out())
     }
 
     /// The messages that nobody waits for any more come back.
@@ -222,10 +252,7 @@ impl Requests {
             self.flying.insert(id, flying);
             return Ok(Vec::new());
         }
-        match flying.reply.send(Ok(Answer::Delivered(flying.delivered))) {
-            Err(Ok(Answer::Delivered(messages))) => Ok(messages),
-            _ => Ok(Vec::new()),
-        }
+        Ok(flying.hand_out())
     }
 
     /// False where `id` is something else's.
@@ -235,8 +262,14 @@ impl Requests {
         }
         let settles = |ask: &Ask| matches!(ask, Ask::Settle { .. } | Ask::Extend { .. });
         let mut flying = self.flying(id, "SETTLED", settles)?;
+        let in_doubt = flying.ask.what_is_lost_is_in_doubt();
         flying.refused.extend(settled.refused().map(|lease| match lease {
             RefusedLease::Tag { status, code, .. } => (None, refused_lease(status, code)),
+            RefusedLease::Token { lease, code, .. }
+                if in_doubt && code == Code::LeaseLost.name() =>
+            {
+                (Some(lease), Refused::by(Code::Indeterminate, IN_DOUBT))
+            }
             RefusedLease::Token { lease, status, code } => {
                 (Some(lease), refused_lease(status, code))
             }
@@ -279,7 +312,10 @@ impl Requests {
         let mut flying: Vec<_> = mem::take(&mut self.flying).into_iter().collect();
         flying.sort_unstable_by_key(|(id, _)| *id);
         let mut waiting = VecDeque::new();
-        for (_, Flying { ask, reply, .. }) in flying {
+        for (_, Flying { mut ask, reply, .. }) in flying {
+            if let Ask::Settle { again, .. } = &mut ask {
+                *again = true;
+            }
             if ask.may_repeat() {
                 waiting.push_back((ask, reply));
             } else {
@@ -288,7 +324,7 @@ impl Requests {
         }
         waiting.append(&mut self.waiting);
         for (ask, reply) in waiting {
-            if ask.is_bound() {
+            if ask.epoch().is_some() {
                 reply.tell(Err(Error::LeaseLost));
             } else {
                 self.waiting.push_back((ask, reply));
@@ -308,5 +344,5 @@ impl Requests {
 }
 
 fn lost(ask: &Ask) -> Error {
-    if ask.is_bound() { Error::LeaseLost } else { Error::Lost }
+    if ask.epoch().is_some() { Error::LeaseLost } else { Error::Lost }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_client::{Client, Consume, Consumer, Error, Outcome, Subscribe};
+use sluice_client::{Client, Consume, Consumer, Error, Options, Outcome, Subscribe};
 use sluice_model::Code;
 use sluice_model::Timestamp;
 use sluice_protocol::binary::frame::LENGTH_MAX;
@@ -234,4 +234,37 @@ async fn extending_moves_the_deadline() {
     let (extended, ()) = tokio::join!(delivery.extend(Duration::from_secs(5)), extending);
     extended.unwrap();
     assert_eq!(delivery.deadline(), Some(Timestamp::from_millis(77)));
+}
+
+#[tokio::test]
+async fn an_extension_never_names_a_message_of_the_next_connection() {
+    let fake = Fake::new().await;
+    let (client, mut broker) = fake.client(options()).await;
+    let mut jobs = consumer(&client, &mut broker, 1).await;
+    broker.delivers(7, true, 1, &["a"]).await;
+    let mut delivery = next(&mut jobs).await;
+    let extending = tokio::spawn(async move { delivery.extend(Duration::from_secs(5)).await });
+    let id = broker.hears(FrameType::Extend).await.correlation_id;
+    // It is tried again, when there is another connection with a tag 1 of its own.
+    broker.refuses(id, 503, "overloaded", 200).await;
+    drop(broker);
+    let mut broker = fake.greeted().await;
+    consumes(&mut broker, 9).await;
+    broker.delivers(9, true, 1, &["b"]).await;
+    let told = timeout(PATIENCE, extending).await.unwrap().unwrap();
+    assert!(matches!(told, Err(Error::LeaseLost)), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_consumer_that_the_broker_does_not_answer_is_given_up_in_time() {
+    let fake = Fake::new().await;
+    let request_timeout = Duration::from_millis(50);
+    let (client, mut broker) = fake.client(Options { request_timeout, ..options() }).await;
+    let consuming = timeout(PATIENCE, client.consume("jobs", Consume::default()));
+    let (told, frame) = tokio::join!(consuming, broker.hears(FrameType::Consume));
+    assert!(matches!(told.unwrap().err(), Some(Error::Timeout)));
+    // Should it come after all, nobody wants it.
+    put_consuming(&mut broker.out, frame.correlation_id, 7);
+    broker.say().await;
+    broker.hears(FrameType::Cancel).await;
 }

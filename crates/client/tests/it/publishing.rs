@@ -4,7 +4,7 @@ use std::future::Future;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use sluice_client::{Confirm, Extras, Level, Message, Options, PublishError, Retry};
+use sluice_client::{Confirm, Error, Extras, Level, Message, Options, PublishError, Retry};
 use sluice_model::{Code, MessageId, Published, Refusal};
 use sluice_protocol::binary::frame::LENGTH_MAX;
 use sluice_protocol::binary::v2::{
@@ -338,4 +338,44 @@ impl Quiet for sluice_client::Client {
         broker.say().await;
         timeout(PATIENCE, asking).await.unwrap().unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_flush_tells_each_handle_once_that_messages_at_most_once_may_be_lost() {
+    let fake = Fake::new().await;
+    let (client, mut broker) = fake.client(options()).await;
+    let other = client.clone();
+    client.to_topic("news").send("x").await.unwrap();
+    broker.hears_messages(1).await;
+    drop(broker);
+    let mut broker = fake.greeted().await;
+    for (handle, lost) in [(&client, true), (&other, true), (&client, false), (&other, false)] {
+        let answering = async {
+            let id = broker.hears(FrameType::Ping).await.correlation_id;
+            put_pong(&mut broker.out, id);
+            broker.say().await;
+        };
+        let (flushed, ()) = tokio::join!(handle.flush(), answering);
+        assert_eq!(matches!(flushed, Err(Error::Lost)), lost, "{flushed:?}");
+        assert_eq!(flushed.is_ok(), !lost);
+    }
+    // What was answered for before the connection was lost has arrived.
+    client.to_topic("news").send("y").await.unwrap();
+    broker.hears_messages(1).await;
+    let answering = async {
+        let id = broker.hears(FrameType::Ping).await.correlation_id;
+        put_pong(&mut broker.out, id);
+        broker.say().await;
+    };
+    let (flushed, ()) = tokio::join!(other.flush(), answering);
+    flushed.unwrap();
+    drop(broker);
+    let mut broker = fake.greeted().await;
+    let answering = async {
+        let id = broker.hears(FrameType::Ping).await.correlation_id;
+        put_pong(&mut broker.out, id);
+        broker.say().await;
+    };
+    let (flushed, ()) = tokio::join!(client.flush(), answering);
+    flushed.unwrap();
 }

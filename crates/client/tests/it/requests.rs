@@ -1,8 +1,9 @@
 //! Requests with one answer: receives, tokens, control.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluice_client::{Error, Options, Receive, Settle, Token};
+use sluice_flow::Backoff;
 use sluice_model::{Code, Generation, LeaseId, QueueNo, Seq, Timestamp};
 use sluice_protocol::binary::frame::LENGTH_MAX;
 use sluice_protocol::binary::v2::{
@@ -73,6 +74,66 @@ async fn nothing_there_is_an_empty_list() {
     };
     let (received, ()) = tokio::join!(client.receive("jobs", Receive::default()), serving);
     assert!(received.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_empty_behind_messages_is_the_end_of_their_answer() {
+    let fake = Fake::new().await;
+    let (client, mut broker) = fake.client(options()).await;
+    let serving = async {
+        let id = broker.hears(FrameType::Receive).await.correlation_id;
+        let head = DeliverHead { pushed: false, topic: b"jobs", sender: b"anonymous" };
+        let mut writer =
+            DeliverWriter::at_least_once(&mut broker.out, id, &head, 1, LENGTH_MAX).unwrap();
+        assert!(writer.push_delivery(&delivery(), b"x").unwrap());
+        writer.finish(true);
+        // The one behind it was longer than the client's frames.
+        put_empty(&mut broker.out, id, 0);
+        broker.say().await;
+    };
+    let receive = Receive { max: 2, ..Receive::default() };
+    let (received, ()) = tokio::join!(client.receive("jobs", receive), serving);
+    let received = received.unwrap();
+    assert_eq!(received.len(), 1);
+    assert_eq!(&received[0].payload()[..], b"x");
+}
+
+#[tokio::test]
+async fn a_lease_that_an_earlier_try_may_have_settled_is_in_doubt_and_not_lost() {
+    let fake = Fake::new().await;
+    let (client, mut broker) = fake.client(options()).await;
+    let serving = async {
+        broker.hears(FrameType::Settle).await;
+        // The broker did it, and its answer was lost.
+        drop(broker);
+        let mut broker = fake.greeted().await;
+        let id = broker.hears(FrameType::Settle).await.correlation_id;
+        let mut writer =
+            SettledWriter::begin(&mut broker.out, id, true, Timestamp::EPOCH, LENGTH_MAX).unwrap();
+        assert!(writer.push_token(&token(1), Code::LeaseLost));
+        assert!(writer.push_token(&token(2), Code::Invalid));
+        writer.finish(false);
+        broker.say().await;
+        broker
+    };
+    let tokens = [Token(token(1)), Token(token(2))];
+    let (settled, _broker) = tokio::join!(client.settle(&tokens, Settle::Ack), serving);
+    let settled = settled.unwrap();
+    let codes: Vec<&str> = settled.iter().map(|(_, refused)| refused.code.as_str()).collect();
+    assert_eq!(codes, [Code::Indeterminate.name(), Code::Invalid.name()]);
+}
+
+#[tokio::test]
+async fn a_broker_that_ends_each_connection_is_asked_less_and_less_often() {
+    let fake = Fake::new().await;
+    let (min, max) = (Duration::from_millis(20), Duration::from_secs(5));
+    let reconnect = Backoff { min, max, factor: 10.0, jitter: 0.0 };
+    let (_client, broker) = fake.client(Options { reconnect, ..options() }).await;
+    drop(broker);
+    drop(fake.greeted().await);
+    let since = Instant::now();
+    fake.greeted().await;
+    assert!(since.elapsed() >= 9 * min, "{:?}", since.elapsed());
 }
 
 #[tokio::test]

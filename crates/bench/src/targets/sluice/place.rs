@@ -111,8 +111,11 @@ impl Place {
     }
 
     pub(super) fn publisher(&self, message: Message) -> Result<Publisher, TargetError> {
-        let stream = self.connect()?.into_stream()?;
-        Ok((stream, Box::new(Frames::new(wire::topic_pack(message, &self.name)?))))
+        let mut conn = self.connect()?;
+        // Nobody subscribes yet, so nobody gets this one.
+        wire::try_publish(&mut conn, message, &self.name)?;
+        let frames = Frames::new(wire::topic_pack(message, &self.name)?);
+        Ok((conn.into_stream()?, Box::new(frames)))
     }
 
     pub(super) fn subscriber(&self) -> Result<Subscriber, TargetError> {

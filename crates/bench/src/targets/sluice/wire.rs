@@ -8,7 +8,7 @@ use sluice_model::Qos;
 use sluice_protocol::binary::frame::{HEADER_BYTES, LENGTH_MAX, peek_frame_of};
 use sluice_protocol::binary::v2::{
     ControlRef, EncodeError, FrameType, Hello, PublishHead, PublishWriter, ServerFrame, Settings,
-    SubscribeRef, put_auth,
+    SubscribeRef, put_auth, put_ping,
 };
 
 use super::super::Level;
@@ -97,6 +97,20 @@ pub(super) fn subscribe(conn: &mut Conn, topic: &str) -> io::Result<u64> {
         })
     })?;
     Ok(consumer)
+}
+
+/// Publishes one message at most once, and hears whether the broker takes such: of those that follow
+/// nobody would hear that they were refused, and they would pass for lost.
+pub(super) fn try_publish(conn: &mut Conn, message: Message, topic: &str) -> io::Result<()> {
+    ask(conn, |out| {
+        let head = PublishHead::at_most_once(topic);
+        let mut frame = PublishWriter::begin(out, 1, &head, LENGTH_MAX)?;
+        let _fits = frame.push(&message.blank());
+        frame.finish();
+        put_ping(out, 2);
+        Ok::<_, EncodeError>(())
+    })?;
+    conn.next(|input| answer(input, |frame| matches!(frame, ServerFrame::Pong)))
 }
 
 /// A frame of messages at most once.

@@ -13,6 +13,9 @@ use crate::args::{BenchArgs, ServerArgs};
 use crate::commands::client;
 use crate::failure::Failure;
 
+/// Bytes of a message that every broker takes by default.
+const MESSAGE_BYTES: u32 = 1 << 20;
+
 /// Where the loads go.
 pub(super) struct Ground {
     place: Place,
@@ -43,7 +46,7 @@ impl Ground {
         let dir = dir.map_err(|error| Failure::Other(format!("no folder for data: {error}")))?;
         let machine = Machine::read(dir.path()).map_err(Failure::other)?;
         let program = std::env::current_exe().map_err(Failure::other)?;
-        let broker = launch(&program, dir.path())?.start().map_err(Failure::other)?;
+        let broker = launch(&program, dir.path(), args.size)?.start().map_err(Failure::other)?;
         let addr = broker.tcp_addr();
         let place = Place::new(addr, None, name).that_can_be_cut();
         Ok(Self { place, addr, own: Some((broker, dir)), machine: Some(machine) })
@@ -65,9 +68,14 @@ impl Ground {
 }
 
 /// With a configuration of its own: one that lies around is not meant for it.
-fn launch(program: &Path, dir: &Path) -> Result<Launch, Failure> {
+fn launch(program: &Path, dir: &Path, size: Option<u32>) -> Result<Launch, Failure> {
     let config = dir.join("sluice.toml");
-    std::fs::write(&config, "max_bytes = \"1TiB\"\n").map_err(Failure::other)?;
+    let mut text = "max_bytes = \"1TiB\"\n".to_owned();
+    // Messages that are larger than a broker takes by default are meant to be measured too.
+    if let Some(size) = size.filter(|size| *size > MESSAGE_BYTES) {
+        text += &format!("max_message_bytes = {size}\n");
+    }
+    std::fs::write(&config, text).map_err(Failure::other)?;
     Ok(Launch::new(program, &dir.join("data"), &dir.join("log")).arg("--config").arg(config))
 }
 

@@ -7,8 +7,7 @@ use super::deliver::{AT_MOST_ONCE, EXTRAS, MORE, PUSHED, REDELIVERED, TOKEN};
 use super::extras::{self, Extra};
 use super::fields::{put_frame, put_message_id, put_str8, put_token};
 use super::list_frame::ListFrame;
-use super::messages::{MessageHead, plain_size, put_plain};
-use super::publish::push_block;
+use super::publish::{push_block, push_message, push_plain};
 use super::{EncodeError, FrameType, TOKEN_BYTES};
 
 /// What a DELIVER says of all its messages.
@@ -175,12 +174,7 @@ impl<'a> DeliverWriter<'a> {
     #[must_use]
     pub fn push(&mut self, payload: &[u8]) -> bool {
         debug_assert!(self.flags & AT_MOST_ONCE != 0);
-        let fits = self.frame.fits(plain_size(payload));
-        if fits {
-            put_plain(payload, self.frame.out);
-            self.frame.counted(1);
-        }
-        fits
+        push_plain(&mut self.frame, payload)
     }
 
     /// Appends a message at most once; false, and nothing appended, where it does not fit.
@@ -193,14 +187,7 @@ impl<'a> DeliverWriter<'a> {
         pairs: &[(Bytes, Bytes)],
     ) -> Result<bool, EncodeError> {
         debug_assert!(self.flags & AT_MOST_ONCE != 0);
-        let head = MessageHead::of(headers(pairs), payload.len())?;
-        let fits = self.frame.fits(head.size().saturating_add(payload.len()));
-        if fits {
-            head.put(headers(pairs), self.frame.out);
-            self.frame.out.put_slice(payload);
-            self.frame.counted(1);
-        }
-        Ok(fits)
+        push_message(&mut self.frame, headers(pairs), payload)
     }
 
     /// Takes as many messages at most once off the block's front as fit.

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use sluice_model::{Block, Extras, Level, Qos};
 
-use super::extras::published;
+use super::extras::{Extra, published};
 use super::fields::{Fields, count, level_number, put_frame, put_str8};
 use super::list_frame::ListFrame;
 use super::messages::{MessageHead, Messages, plain_size, put_plain};
@@ -141,12 +141,7 @@ impl<'a> PublishWriter<'a> {
     #[inline]
     #[must_use]
     pub fn push(&mut self, payload: &[u8]) -> bool {
-        let fits = self.frame.fits(plain_size(payload));
-        if fits {
-            put_plain(payload, self.frame.out);
-            self.frame.counted(1);
-        }
-        fits
+        push_plain(&mut self.frame, payload)
     }
 
     /// Appends a message; false, and nothing appended, where it does not fit.
@@ -158,14 +153,7 @@ impl<'a> PublishWriter<'a> {
         payload: &[u8],
         extras: Option<&Extras>,
     ) -> Result<bool, EncodeError> {
-        let head = MessageHead::of(published(extras), payload.len())?;
-        let fits = self.frame.fits(head.size().saturating_add(payload.len()));
-        if fits {
-            head.put(published(extras), self.frame.out);
-            self.frame.out.put_slice(payload);
-            self.frame.counted(1);
-        }
-        Ok(fits)
+        push_message(&mut self.frame, published(extras), payload)
     }
 
     /// Takes as many messages off the block's front as fit.
@@ -182,6 +170,33 @@ impl<'a> PublishWriter<'a> {
     pub fn finish(self) -> u16 {
         if self.frame.count() == 0 { 0 } else { self.frame.finish(self.flags) }
     }
+}
+
+/// Appends a message without extras, if it fits.
+#[inline]
+pub(super) fn push_plain(frame: &mut ListFrame<'_>, payload: &[u8]) -> bool {
+    let fits = frame.fits(plain_size(payload));
+    if fits {
+        put_plain(payload, frame.out);
+        frame.counted(1);
+    }
+    fits
+}
+
+/// Appends a message with these extras, if it fits.
+pub(super) fn push_message<'e>(
+    frame: &mut ListFrame<'_>,
+    extras: impl Iterator<Item = Extra<'e>> + Clone,
+    payload: &[u8],
+) -> Result<bool, EncodeError> {
+    let head = MessageHead::of(extras.clone(), payload.len())?;
+    let fits = frame.fits(head.size().saturating_add(payload.len()));
+    if fits {
+        head.put(extras, frame.out);
+        frame.out.put_slice(payload);
+        frame.counted(1);
+    }
+    Ok(fits)
 }
 
 /// Takes as many messages off the block's front as fit the frame.

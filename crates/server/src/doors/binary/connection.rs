@@ -108,7 +108,7 @@ pub(crate) async fn serve(
     let limits = Limits {
         frame_max: config.frame_max,
         message_max: config.max_message_bytes,
-        in_flight_max: config.v1_max_in_flight,
+        in_flight_max: config.max_in_flight,
         out_max: config.out_max_bytes,
     };
     let v2 = v2::Limits {

@@ -48,6 +48,8 @@ pub(super) struct Written {
     pub(super) weight: usize,
     /// Further answers follow.
     pub(super) more: bool,
+    /// The last frame says that another one follows.
+    pub(super) promised: bool,
 }
 
 impl Session {
@@ -100,6 +102,7 @@ impl Session {
                 if fits != Ok(true) {
                     let count = frame.count();
                     frame.finish(true);
+                    written.promised |= count > 0;
                     return Some((delivery, count));
                 }
                 if let Some(lease) = delivery.lease.filter(|_| !to.tokens) {
@@ -114,6 +117,7 @@ impl Session {
                     }
                     None => {
                         frame.finish(delivery.more);
+                        written.promised = delivery.more;
                         return None;
                     }
                 }
@@ -161,6 +165,7 @@ impl Session {
             self.window.push(lease, delivery.deadline);
         }
         written.messages += 1;
+        written.promised = delivery.more;
         io.output.push(delivery.carried.payload);
     }
 
@@ -227,6 +232,7 @@ impl Session {
                 if !fits {
                     let count = frame.count();
                     frame.finish(true);
+                    written.promised |= count > 0;
                     return Some((resident, count));
                 }
                 let alike = |reply: &Reply| {
@@ -239,6 +245,7 @@ impl Session {
                     }
                     None => {
                         frame.finish(written.more);
+                        written.promised = written.more;
                         return None;
                     }
                 }
@@ -281,6 +288,7 @@ impl Session {
                 .write(|out| put_deliver_block_head(out, to.id, &head, more, *published_at, &part));
             if put.is_ok() {
                 written.messages += part.count();
+                written.promised = more;
                 io.output.push(part.bytes().clone());
             }
         }

@@ -200,7 +200,7 @@ impl Session {
             opening.number = Some(number);
             self.opening.push_front(opening);
         }
-        Written { weight, more, messages: 0 }
+        Written { weight, more, ..Written::default() }
     }
 
     /// Pushes what a consumer gets; says the weight of what was taken from the rest.
@@ -274,7 +274,7 @@ impl Session {
             }
         };
         // A message that could not be handed over was the last: whoever asked is told so.
-        if !written.more && written.messages == 0 && !to.pushed {
+        if !written.more && (written.messages == 0 || written.promised) && !to.pushed {
             self.write(io.output, |out| put_empty(out, to.id, 0));
         }
         written

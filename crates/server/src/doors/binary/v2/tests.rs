@@ -40,10 +40,15 @@ struct Pair {
 impl Pair {
     /// One that is ready, without keys.
     fn ready() -> Self {
+        Self::with_frames_of(0)
+    }
+
+    /// One whose client takes frames up to that length.
+    fn with_frames_of(frame_max: u32) -> Self {
         let session = Session::new(LIMITS, true, Tally::default());
         let (input, output, requests) = Default::default();
         let mut pair = Self { session, input, output, requests };
-        pair.says(|out| Hello { frame_max: 0, name: "" }.put(out, 1).unwrap());
+        pair.says(|out| Hello { frame_max, name: "" }.put(out, 1).unwrap());
         assert_eq!(pair.heard().len(), 1);
         pair
     }
@@ -371,6 +376,58 @@ fn receives_that_wait_do_not_hold_back_what_is_asked_after_them() {
     pair.session.set_now(Timestamp::from_millis(1_000));
     pair.reply([(tag, Answer::Empty { next: Some(Timestamp::from_millis(1_250)) })]);
     pair.hears(&[(4, "EMPTY 250")]);
+}
+
+/// One that no frame of 64 KiB holds, for its headers.
+fn too_long(topic: &'static str, counter: Option<u64>) -> Answer {
+    let header = |name: &'static str| (Bytes::from(name), Bytes::from(vec![b'h'; 40_000]));
+    let headers = vec![header("one"), header("two")];
+    let carried = Carried { topic: topic.into(), headers, ..Carried::default() };
+    let lease = counter.map(lease);
+    Answer::Delivered(Delivery::first(SubscriptionId(42), lease, Timestamp::EPOCH, carried))
+}
+
+fn uneven_block() -> Answer {
+    let mut messages = BlockBuilder::default();
+    [10, 70_000].iter().for_each(|bytes| messages.push(&vec![7; *bytes]));
+    let Answer::DeliveredBlock(block) = block(1, 1, false) else { panic!() };
+    Answer::DeliveredBlock(Box::new(BlockDelivery { messages: messages.finish(), ..*block }))
+}
+
+#[test]
+fn the_answer_to_a_receive_ends_also_where_its_last_message_is_too_long() {
+    let mut pair = Pair::with_frames_of(64 << 10);
+    let frame = SubscribeRef {
+        qos: Qos::AtMostOnce,
+        push: false,
+        name: "",
+        pattern: "demo",
+        credit: 0,
+        lease_ms: 0,
+        settings: Default::default(),
+    };
+    pair.says(|out| frame.put(out, 2, &[]).unwrap());
+    let tag = pair.asked_one().tag;
+    pair.reply([(tag, Answer::Subscribed { subscription: SubscriptionId(42) })]);
+    pair.hears(&[(2, "CONSUMING 1")]);
+    let (queue, consumer) = (v2::Source::Queue("jobs"), v2::Source::Consumer(1));
+    let gap = ["DELIVER 0+1 more", "GAP 1", "EMPTY 0"];
+    let cases = [
+        (queue, vec![delivery("jobs", Some(1), true), too_long("jobs", Some(2))], {
+            &["DELIVER 1+1 more", "EMPTY 0"][..]
+        }),
+        (consumer, vec![delivery("demo", None, true), too_long("demo", None)], &gap),
+        (consumer, vec![uneven_block()], &gap),
+    ];
+    for (id, (from, answers, expected)) in (10..).zip(cases) {
+        let receive = ReceiveRef { max: 2, wait_ms: 0, lease_ms: 0, unbound: false, from };
+        pair.says(|out| receive.put(out, id).unwrap());
+        let tag = pair.asked_one().tag;
+        pair.reply(answers.into_iter().map(|answer| (tag, answer)));
+        let heard: Vec<String> = pair.heard().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(heard, expected);
+        pair.asked();
+    }
 }
 
 #[test]
