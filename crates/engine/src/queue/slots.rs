@@ -16,10 +16,10 @@ use sluice_model::{
 use crate::journal::{BodyRef, Progress};
 use crate::queue::order::Place;
 
-/// Slots in a chunk. A queue that changed and is not small costs an image one chunk of 7 KiB, and the first
-/// change after an image a copy of 8 KiB; with larger chunks a thousand queues that get a message
-/// each would write images larger than a third of the log. With smaller ones the list of pieces
-/// would be, for ten million messages.
+/// Slots in a chunk. A queue that changed and is not small costs an image one chunk of 7 KiB at
+/// least, and the first change after an image a copy of 8 KiB; with larger chunks a thousand queues
+/// that get a message each would write images larger than a third of the log. With smaller ones
+/// the list of pieces would be, for ten million messages.
 pub(crate) const CHUNK: u64 = 256;
 
 /// A queue's only chunk stands in the image's piece of the queue while it holds no more messages: a
