@@ -425,10 +425,10 @@ impl Slots {
 
     fn drop_chunk(&mut self, number: u64) {
         let at = (number - self.first) as usize;
-        if let Some(entry) = self.entries.get_mut(at) {
-            if std::mem::take(entry).apart {
-                self.removed.push(number);
-            }
+        if let Some(entry) = self.entries.get_mut(at)
+            && std::mem::take(entry).apart
+        {
+            self.removed.push(number);
         }
         while self.entries.front().is_some_and(|entry| entry.chunk.is_none()) {
             self.entries.pop_front();
