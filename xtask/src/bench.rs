@@ -12,14 +12,17 @@ use sluice_bench::targets::{self, PEERS, Side, Target};
 
 use crate::run::{again_in_release, is_slow, release_broker, root, target};
 
-mod interrupt;
+pub(crate) mod interrupt;
 mod progress;
 mod report;
 
+pub(crate) use report::Marks;
 use report::Measured;
 
 /// The document that has a table of figures in it.
 const DOCUMENT: &str = "docs/performance.md";
+/// Where it is in there.
+const MARKS: Marks = Marks { begin: "<!-- figures: begin -->\n", end: "<!-- figures: end -->\n" };
 
 #[derive(Debug, Parser)]
 pub(crate) struct BenchArgs {
@@ -82,7 +85,7 @@ fn workload(text: &str) -> Result<char, String> {
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if let Some(figures) = &args.write_doc {
-        return write_doc(figures);
+        return write_doc(figures, &MARKS);
     }
     if is_slow() {
         return again_in_release();
@@ -130,11 +133,12 @@ fn write(args: &BenchArgs, measured: &Measured) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_doc(figures: &Path) -> anyhow::Result<()> {
+/// Puts the table of a file of figures between marks of the document.
+pub(crate) fn write_doc(figures: &Path, marks: &Marks) -> anyhow::Result<()> {
     let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
     let figures = serde_json::from_str(&read(figures)?).context("no figures.json of a report")?;
     let path = root().join(DOCUMENT);
-    let document = report::fill(&read(&path)?, &figures)?;
+    let document = report::fill(&read(&path)?, marks, &figures)?;
     fs::write(&path, document).with_context(|| path.display().to_string())
 }
 

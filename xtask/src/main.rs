@@ -1,10 +1,11 @@
-//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | steady | kill | errors | full`.
+//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | grow | steady | kill | errors | full`.
 #![expect(clippy::print_stdout, reason = "a command line's output is its purpose")]
 
 mod bench;
 mod ci;
 mod errors;
 mod full;
+mod grow;
 mod kill;
 mod purity;
 mod run;
@@ -33,6 +34,8 @@ enum Task {
     Sim(sim::SimArgs),
     /// Measure beside the limits of the machine
     Bench(bench::BenchArgs),
+    /// Measure how the cost of a message grows with queues, backlog and connections
+    Grow(grow::GrowArgs),
     /// Run steady traffic through a real broker, beside the bounds of its log
     Steady(steady::SteadyArgs),
     /// Kill a real broker under load, again and again, and check what it kept
@@ -50,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         Task::Purity => purity::run(),
         Task::Sim(args) => sim::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Grow(args) => grow::run(&args),
         Task::Steady(args) => steady::run(&args),
         Task::Kill(args) => kill::run(&args),
         Task::Errors(args) => errors::run(&args),

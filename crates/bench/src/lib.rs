@@ -8,6 +8,7 @@
 pub mod child;
 pub mod compare;
 pub mod errors;
+pub mod grow;
 pub mod kill;
 pub mod load;
 pub mod machine;

@@ -5,13 +5,14 @@
 //! | kind | key | holds |
 //! |---|---|---|
 //! | global | 0 | the numbers given out so far, the lease key |
-//! | queue | 1, queue | who listens to what, counters |
+//! | queue | 1, queue | who listens to what, counters; its messages, if they are few |
 //! | places | 2, queue, chunk | where the bodies of 256 messages lie |
 //! | states | 3, queue, chunk | which of them are there, and what some have beside |
 //! | dedupe | 4, scope, chunk | 1024 dedupe ids of a topic or queue |
 //!
 //! Places change when messages come or bodies move, states with every delivery; apart, a queue
-//! that is consumed writes 32 bytes for 256 messages and not 9 KiB.
+//! that is consumed writes 32 bytes for 256 messages and not 9 KiB. A queue with a few messages in
+//! one chunk has them in its own piece (`queue/slots.rs` decides it), and only those that are there.
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::dedupe::{DedupeChunk, Entry};
 use crate::engine::Engine;
 use crate::journal::BodyRef;
 use crate::queue::order::Place;
-use crate::queue::slots::{CHUNK, Chunk, Extra, Lease, More, Slot, Slots};
+use crate::queue::slots::{CHUNK, Chunk, Extra, Lease, More, Slot, Slots, Taken};
 use crate::queue::{Counters, Identity, Queue};
 use crate::random::LeaseKey;
 use crate::record::{
@@ -100,10 +101,10 @@ pub(crate) fn queue_key(no: QueueNo) -> Key {
 
 /// The keys under which an image may hold messages of a queue that is gone.
 pub(crate) fn removed_keys(mut queue: Queue, into: &mut Vec<Key>) {
-    let (_, removed) = queue.slots.take_dirty();
-    for number in removed {
-        into.push(key(PLACES, queue.no(), number));
-        into.push(key(STATES, queue.no(), number));
+    let no = queue.no();
+    for number in queue.slots.take_dirty().removed {
+        into.push(key(PLACES, no, number));
+        into.push(key(STATES, no, number));
     }
 }
 
@@ -124,9 +125,10 @@ impl Engine {
             if !std::mem::take(&mut queue.dirty) {
                 continue;
             }
-            let content = PieceContent::Bytes(encode_queue(queue));
-            pieces.push(Piece { key: queue_key(no), content });
-            let (changed, removed) = queue.slots.take_dirty();
+            let mut bytes = encode_queue(queue);
+            let Taken { changed, removed, within } = queue.slots.take_dirty();
+            encode_within(within, &mut bytes);
+            pieces.push(Piece { key: queue_key(no), content: PieceContent::Bytes(bytes) });
             for number in removed {
                 for kind in [PLACES, STATES] {
                     let key = key(kind, no, number);
@@ -251,7 +253,47 @@ fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, 
     for _ in 0..redrives {
         queue.redrives.insert(input.try_get_u32_le()?, paced(input)?);
     }
+    // Images before there were messages in here end here.
+    if !input.is_empty() {
+        let (number, chunk) = decode_within(input)?;
+        queue.slots.restore(number, chunk, false);
+    }
     Ok(queue)
+}
+
+/// Appends the messages of a small chunk: its number, then for each its place in the chunk, where
+/// its body lies, its state and what it has beside.
+fn encode_within(within: Option<(u64, &Chunk)>, out: &mut Vec<u8>) {
+    let Some((number, chunk)) = within else { return };
+    out.put_u64_le(number);
+    for (at, full) in chunk.with_extras() {
+        let Some((slot, extra)) = full.filter(|(slot, _)| slot.sequence() != 0) else { continue };
+        out.put_u16_le(at as u16);
+        encode_place(slot, out);
+        out.put_u8(state_byte(slot.state()));
+        out.put_u8(u8::from(extra.is_some()));
+        if let Some(extra) = extra {
+            encode_extra(extra, out);
+        }
+    }
+}
+
+fn decode_within(input: &mut &[u8]) -> Result<(u64, Chunk), RecordError> {
+    let number = input.try_get_u64_le()?;
+    let (mut slots, mut states): (Vec<Slot>, States) = (Vec::new(), Vec::new());
+    while !input.is_empty() {
+        let at = usize::from(input.try_get_u16_le()?);
+        let slot = decode_place(input)?;
+        if at < slots.len() || at >= CHUNK as usize {
+            return Err(RecordError::Long(at));
+        }
+        // Those before it are gone; what stands in their places means nothing.
+        slots.resize(at + 1, slot);
+        let state = byte(input, "state", state_of)?;
+        let extra = if input.try_get_u8()? == 0 { None } else { Some(decode_extra(input)?) };
+        states.push((at, state, extra));
+    }
+    Ok((number, Chunk::from_parts(slots, states)))
 }
 
 /// Bytes of a slot's place in an image.
@@ -260,31 +302,39 @@ const PLACE_BYTES: usize = 37;
 fn encode_places(chunk: &Chunk, out: &mut Vec<u8>) {
     out.reserve(chunk.slots.len() * PLACE_BYTES);
     for slot in &chunk.slots {
-        let BodyRef { sequence, segment, offset, len } = slot.body();
-        out.put_u64_le(sequence);
-        out.put_u32_le(segment);
-        out.put_u32_le(offset);
-        out.put_u32_le(len);
-        out.put_u64_le(slot.counter());
-        out.put_u64_le(slot.enqueued_at().as_millis());
-        out.put_u8(slot.flags());
+        encode_place(slot, out);
     }
+}
+
+fn encode_place(slot: &Slot, out: &mut Vec<u8>) {
+    let BodyRef { sequence, segment, offset, len } = slot.body();
+    out.put_u64_le(sequence);
+    out.put_u32_le(segment);
+    out.put_u32_le(offset);
+    out.put_u32_le(len);
+    out.put_u64_le(slot.counter());
+    out.put_u64_le(slot.enqueued_at().as_millis());
+    out.put_u8(slot.flags());
+}
+
+fn decode_place(input: &mut &[u8]) -> Result<Slot, RecordError> {
+    let sequence = input.try_get_u64_le()?;
+    let body = BodyRef {
+        sequence,
+        segment: input.try_get_u32_le()?,
+        offset: input.try_get_u32_le()?,
+        len: input.try_get_u32_le()?,
+    };
+    let counter = input.try_get_u64_le()?;
+    let enqueued_at = Timestamp::from_millis(input.try_get_u64_le()?);
+    Ok(Slot::from_parts(body, counter, enqueued_at, input.try_get_u8()?))
 }
 
 fn decode_places(mut from: &[u8]) -> Result<Vec<Slot>, RecordError> {
     let input = &mut from;
     let mut slots = Vec::with_capacity(CHUNK as usize);
     while !input.is_empty() {
-        let sequence = input.try_get_u64_le()?;
-        let body = BodyRef {
-            sequence,
-            segment: input.try_get_u32_le()?,
-            offset: input.try_get_u32_le()?,
-            len: input.try_get_u32_le()?,
-        };
-        let counter = input.try_get_u64_le()?;
-        let enqueued_at = Timestamp::from_millis(input.try_get_u64_le()?);
-        slots.push(Slot::from_parts(body, counter, enqueued_at, input.try_get_u8()?));
+        slots.push(decode_place(input)?);
     }
     if slots.len() > CHUNK as usize {
         return Err(RecordError::Long(slots.len() - CHUNK as usize));
@@ -520,7 +570,8 @@ impl Loader {
             STATES if self.queues.contains_key(&no) => {
                 let slots = self.places.remove(&(no, chunk)).ok_or(RecordError::Short)?;
                 if let Some(queue) = self.queues.get_mut(&no) {
-                    queue.slots.restore(chunk, Chunk::from_parts(slots, decode_states(bytes)?));
+                    let states = decode_states(bytes)?;
+                    queue.slots.restore(chunk, Chunk::from_parts(slots, states), true);
                 }
             }
             PLACES | STATES => self.orphans.push(*key),

@@ -61,7 +61,63 @@ pub(crate) struct Manifest {
     /// Records up to this were safe when it was published.
     pub(crate) durable: Sequence,
     pub(crate) time_ms: u64,
-    chunks: BTreeMap<ChunkKey, Place>,
+    chunks: Chunks,
+}
+
+/// All chunks of a generation, and what they take of each image, so that nobody has to look
+/// through them to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Chunks {
+    places: BTreeMap<ChunkKey, Place>,
+    images: BTreeMap<u32, Share>,
+    /// Bytes of all of them.
+    bytes: u64,
+}
+
+/// What a generation needs of an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Share {
+    chunks: u64,
+    bytes: u64,
+    /// Where the last chunk ends that was ever needed, as far as is known.
+    end: u64,
+}
+
+impl Chunks {
+    fn insert(&mut self, key: ChunkKey, place: Place) {
+        let before = self.places.insert(key, place);
+        self.bytes += u64::from(place.len);
+        let share = self.images.entry(place.image).or_default();
+        share.chunks += 1;
+        share.bytes += u64::from(place.len);
+        share.end = share.end.max(place.offset + u64::from(place.len));
+        if let Some(before) = before {
+            self.forget(before);
+        }
+    }
+
+    fn remove(&mut self, key: &ChunkKey) {
+        if let Some(before) = self.places.remove(key) {
+            self.forget(before);
+        }
+    }
+
+    /// A place is not needed any more.
+    fn forget(&mut self, place: Place) {
+        self.bytes -= u64::from(place.len);
+        let Some(share) = self.images.get_mut(&place.image) else { return };
+        share.bytes -= u64::from(place.len);
+        share.chunks -= 1;
+        if share.chunks == 0 {
+            self.images.remove(&place.image);
+        }
+    }
+
+    /// Images that hold less than half of what they did.
+    fn sparse_images(&self) -> BTreeSet<u32> {
+        let sparse = self.images.iter().filter(|(_, share)| share.bytes * 2 < share.end);
+        sparse.map(|(image, _)| *image).collect()
+    }
 }
 
 impl Manifest {
@@ -76,8 +132,8 @@ impl Manifest {
         out[32..40].copy_from_slice(&self.position.next.0.to_le_bytes());
         out[40..48].copy_from_slice(&self.durable.0.to_le_bytes());
         out[48..56].copy_from_slice(&self.time_ms.to_le_bytes());
-        out[56..64].copy_from_slice(&(self.chunks.len() as u64).to_le_bytes());
-        for (key, place) in &self.chunks {
+        out[56..64].copy_from_slice(&(self.chunks.places.len() as u64).to_le_bytes());
+        for (key, place) in &self.chunks.places {
             out.extend_from_slice(key);
             out.extend_from_slice(&place.image.to_le_bytes());
             out.extend_from_slice(&place.offset.to_le_bytes());
@@ -99,7 +155,7 @@ impl Manifest {
         if !sound {
             return None;
         }
-        let mut chunks = BTreeMap::new();
+        let mut chunks = Chunks::default();
         for entry in content[HEADER..].chunks_exact(ENTRY) {
             let key = entry[..16].try_into().ok()?;
             let place = Place {
@@ -204,8 +260,7 @@ impl<D: Disk> Checkpoints<D> {
     /// Bytes of an image of everything in the newest generation, and of its manifest.
     pub fn whole_bytes(&self) -> (u64, u64) {
         let Some(manifest) = self.latest() else { return (0, 0) };
-        let image = manifest.chunks.values().map(|place| u64::from(place.len)).sum();
-        (image, (HEADER + 4 + manifest.chunks.len() * ENTRY) as u64)
+        (manifest.chunks.bytes, (HEADER + 4 + manifest.chunks.places.len() * ENTRY) as u64)
     }
 
     pub(crate) fn latest(&self) -> Option<&Manifest> {
@@ -358,27 +413,23 @@ impl<D: Disk> Checkpoints<D> {
 
     /// Moves chunks out of images that hold less than half of what they did, a bounded amount.
     fn move_out_of_old_images(&self, writer: &mut CheckpointWriter<D>) -> Result<(), WalError> {
-        let mut live: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
-        for place in writer.manifest.chunks.values() {
-            let (bytes, end) = live.entry(place.image).or_default();
-            *bytes += u64::from(place.len);
-            *end = (*end).max(place.offset + u64::from(place.len));
+        let mut sparse = writer.manifest.chunks.sparse_images();
+        sparse.remove(&writer.manifest.generation);
+        if sparse.is_empty() {
+            return Ok(());
         }
-        live.remove(&writer.manifest.generation);
-        let sparse: BTreeSet<u32> = live
-            .into_iter()
-            .filter(|(_, (bytes, end))| bytes * 2 < *end)
-            .map(|(image, _)| image)
-            .collect();
         let mut left = MOVE_MAX;
-        let places: Vec<_> =
-            writer.manifest.chunks.iter().map(|(key, place)| (*key, *place)).collect();
-        for (key, place) in places {
+        let mut moves = Vec::new();
+        for (key, place) in &writer.manifest.chunks.places {
             if sparse.contains(&place.image) && u64::from(place.len) <= left {
                 left -= u64::from(place.len);
-                let bytes = self.read(&place)?;
-                writer.put(key, &bytes)?;
+                moves.push((*key, *place));
             }
+        }
+        let mut open = BTreeMap::new();
+        for (key, place) in moves {
+            let bytes = read_place(&self.disk, &mut open, &place)?;
+            writer.put(key, &bytes)?;
         }
         Ok(())
     }
@@ -388,10 +439,10 @@ impl<D: Disk> Checkpoints<D> {
     /// image is gone, two whole ones are there beside it.
     fn remove_unneeded(&self) -> Result<(), WalError> {
         let kept: BTreeSet<u32> = self.kept.iter().map(|manifest| manifest.generation).collect();
-        let places = self.kept.iter().flat_map(|manifest| manifest.chunks.values());
-        let mut needed: BTreeSet<u32> = places.map(|place| place.image).collect();
+        let images = self.kept.iter().flat_map(|manifest| manifest.chunks.images.keys());
+        let mut needed: BTreeSet<u32> = images.copied().collect();
         for held in self.held.iter().filter_map(Weak::upgrade) {
-            needed.extend(held.chunks.values().map(|place| place.image));
+            needed.extend(held.chunks.images.keys());
         }
         let names = self.disk.list(FOLDER).map_err(WalError::io("list", FOLDER))?;
         let (images, others): (Vec<_>, Vec<_>) =
@@ -426,10 +477,6 @@ impl<D: Disk> Checkpoints<D> {
             None => Ok(()),
         }
     }
-
-    fn read(&self, place: &Place) -> Result<Vec<u8>, WalError> {
-        read_place(&self.disk, &mut BTreeMap::new(), place)
-    }
 }
 
 fn each_chunk<D: Disk, E: From<WalError>>(
@@ -438,7 +485,7 @@ fn each_chunk<D: Disk, E: From<WalError>>(
     visit: &mut impl FnMut(&ChunkKey, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut open = BTreeMap::new();
-    for (key, place) in &manifest.chunks {
+    for (key, place) in &manifest.chunks.places {
         let bytes = read_place(disk, &mut open, place)?;
         visit(key, &bytes)?;
     }
@@ -480,7 +527,7 @@ impl<D: Disk> CheckpointWriter<D> {
 
     /// Removes every chunk: the generation holds only what is put from now on.
     pub fn clear(&mut self) {
-        self.manifest.chunks.clear();
+        self.manifest.chunks = Chunks::default();
     }
 
     /// Where replay starts from this generation.
@@ -571,4 +618,51 @@ pub(crate) fn read_whole<D: Disk>(disk: &D, path: &str) -> Result<Vec<u8>, WalEr
     let read = file.read_at(0, &mut bytes).map_err(WalError::io("read", path))?;
     bytes.truncate(read);
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_images_are_those_of_their_chunks_whatever_comes_and_goes() {
+        let mut chunks = Chunks::default();
+        let mut number = 7_u64;
+        for step in 0..5_000_u64 {
+            // Any sequence will do; this one is Knuth's.
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let mut key = [0; 16];
+            key[0] = (number >> 33) as u8 % 64;
+            let (image, len) = ((step / 500) as u32, (number >> 40) as u32 % 100);
+            match (number >> 60) % 4 {
+                0 => chunks.remove(&key),
+                _ => chunks.insert(key, Place { image, offset: step * 100, len, crc: 0 }),
+            }
+            let mut images: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+            for place in chunks.places.values() {
+                let share = images.entry(place.image).or_default();
+                *share = (share.0 + 1, share.1 + u64::from(place.len));
+            }
+            let told = chunks.images.iter().map(|(image, it)| (*image, (it.chunks, it.bytes)));
+            assert_eq!(told.collect::<BTreeMap<_, _>>(), images);
+            assert_eq!(chunks.bytes, images.values().map(|(_, bytes)| bytes).sum::<u64>());
+        }
+    }
+
+    #[test]
+    fn an_image_is_sparse_when_less_than_half_of_it_is_needed() {
+        let mut chunks = Chunks::default();
+        let key = |number: u8| [number; 16];
+        for number in 0..4 {
+            let offset = u64::from(number) * 10;
+            chunks.insert(key(number), Place { image: 1, offset, len: 10, crc: 0 });
+        }
+        chunks.remove(&key(3));
+        chunks.insert(key(2), Place { image: 2, offset: 0, len: 10, crc: 0 });
+        assert!(chunks.sparse_images().is_empty(), "half of it is needed");
+        chunks.remove(&key(0));
+        assert_eq!(chunks.sparse_images(), BTreeSet::from([1]));
+        chunks.remove(&key(1));
+        assert!(chunks.sparse_images().is_empty(), "it goes by itself");
+    }
 }

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 const TRIES: usize = 10;
 
 /// Has such a signal remove `folder` and end this process, from now on.
-pub(super) fn watch(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn watch(folder: &Path) -> anyhow::Result<()> {
     let folder = folder.to_owned();
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];

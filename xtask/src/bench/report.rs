@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sluice_bench::compare::{Case, Figure, Judged, LATENCIES, Report, table};
 use sluice_bench::machine::Machine;
 
+pub(crate) use doc::Marks;
 pub(super) use doc::fill;
 
 /// What was measured, and on what.

@@ -23,6 +23,8 @@ pub enum Figure {
     Slowest,
     /// Seconds of the broker's processor time for a million messages.
     Cpu,
+    /// Microseconds of the clock for each message, many at a time.
+    Elapsed,
     /// Bytes resident in the broker for each message that waits.
     MessageBytes,
     /// Bytes resident in the broker for each connection that does nothing.
@@ -44,6 +46,7 @@ impl Figure {
             Self::P9999 => "p99.99 us",
             Self::Slowest => "slowest us",
             Self::Cpu => "CPU s/M",
+            Self::Elapsed => "us/msg",
             Self::MessageBytes => "RSS B/msg",
             Self::ConnectionBytes => "RSS B/conn",
             Self::Start => "start ms",

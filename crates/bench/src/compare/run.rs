@@ -120,15 +120,24 @@ fn one(plan: &Plan, target: &dyn Target, cell: &mut Cell, content: bool) -> io::
     match figures {
         Ok(done) if !content => cell.runs.push(done.figures),
         Ok(_) => {}
-        Err(error) => cell.fault = Some(fault(&error, content)),
+        Err(error) => {
+            let at = if content { "where every byte is checked: " } else { "" };
+            cell.fault = Some(Fault::at(at, &error));
+        }
     }
     Ok(())
 }
 
-fn fault(error: &TargetError, content: bool) -> Fault {
-    let at = if content { "where every byte is checked: " } else { "" };
-    let text = format!("{at}{error}");
-    if let TargetError::Messages(_) = error { Fault::Messages(text) } else { Fault::Failed(text) }
+impl Fault {
+    /// What an error tells of a target.
+    pub(crate) fn of(error: &TargetError) -> Self {
+        Self::at("", error)
+    }
+
+    fn at(place: &str, error: &TargetError) -> Self {
+        let text = format!("{place}{error}");
+        if let TargetError::Messages(_) = error { Self::Messages(text) } else { Self::Failed(text) }
+    }
 }
 
 impl Report {

@@ -50,6 +50,11 @@ impl Tally {
         self.shape_fault()
     }
 
+    /// What is wrong with each by itself.
+    pub fn wrong_fault(&self) -> Option<String> {
+        (self.wrong > 0).then(|| format!("{} arrived with wrong bytes", self.wrong))
+    }
+
     /// What is wrong with each by itself, or with their order.
     pub fn shape_fault(&self) -> Option<String> {
         let Self { disordered, wrong, .. } = self;

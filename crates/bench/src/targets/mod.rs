@@ -27,6 +27,7 @@ use crate::process::StartError;
 use crate::v1::ClientError;
 
 pub use daemon::program;
+pub(crate) use sluice::rounds;
 pub use sluice::{Attached, Place, Sluice};
 
 /// When a confirm may leave.

@@ -6,6 +6,7 @@
 mod consumer;
 mod flow;
 mod place;
+pub(crate) mod rounds;
 pub(super) mod wire;
 
 use std::fs;
@@ -54,6 +55,17 @@ impl Sluice {
         }
         text
     }
+
+    /// A broker with that configuration and all it has in `folder`.
+    ///
+    /// # Errors
+    /// The configuration could not be written.
+    pub(crate) fn launch(&self, config: &str, folder: &Path) -> std::io::Result<Launch> {
+        let file = folder.join("sluice.toml");
+        fs::write(&file, config)?;
+        let launch = Launch::new(&self.program, &folder.join("data"), &folder.join("log"));
+        Ok(launch.arg("--config").arg(file))
+    }
 }
 
 impl Target for Sluice {
@@ -76,11 +88,7 @@ impl Target for Sluice {
     }
 
     fn start(&self, case: Case, folder: &Path) -> Result<Box<dyn Service>, TargetError> {
-        let config = folder.join("sluice.toml");
-        fs::write(&config, Self::config(case))?;
-        let launch = Launch::new(&self.program, &folder.join("data"), &folder.join("log"))
-            .arg("--config")
-            .arg(config);
+        let launch = self.launch(&Self::config(case), folder)?;
         let broker = launch.start()?;
         if let Case::Confirm { files: Files::Prepared, .. } = case {
             prepare(&broker)?;

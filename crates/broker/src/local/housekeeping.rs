@@ -53,7 +53,8 @@ pub trait Access<D: Disk> {
 /// When checkpoints are made and segments cleared.
 ///
 /// Images stay below a third of the log while an image of what changes in half of `replay_max`
-/// takes at most a sixth of it: about 700 queues that each get a message, by default. The log
+/// takes at most a sixth of it: about 700 queues that each get a message while more than a few
+/// wait in them, by default. The log
 /// stays below twice the live bytes and four segments while `replay_max` is at most half a
 /// segment, because a segment goes two checkpoints after it was emptied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 mod backup;
 mod bench;
 mod chaos;
+mod grow;
 mod keys;
 mod kills;
 mod lifecycle;

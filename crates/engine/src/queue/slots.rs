@@ -16,11 +16,16 @@ use sluice_model::{
 use crate::journal::{BodyRef, Progress};
 use crate::queue::order::Place;
 
-/// Slots in a chunk. A queue that changed costs an image one chunk of 7 KiB at least, and the first
-/// change after an image a copy of 8 KiB; with larger chunks a thousand queues that get a message
-/// each would write images larger than a third of the log. With smaller ones the list of pieces
-/// would be, for ten million messages.
+/// Slots in a chunk. A queue that changed and is not small costs an image one chunk of 7 KiB at
+/// least, and the first change after an image a copy of 8 KiB; with larger chunks a thousand queues
+/// that get a message each would write images larger than a third of the log. With smaller ones
+/// the list of pieces would be, for ten million messages.
 pub(crate) const CHUNK: u64 = 256;
+
+/// A queue's only chunk stands in the image's piece of the queue while it holds no more messages: a
+/// hundred thousand queues with a message each are as many pieces, not three times as many, and
+/// what is encoded on the spot is neither shared nor copied on the next change.
+const WITHIN_MAX: u32 = 16;
 
 /// No [`Extra`].
 const PLAIN: u32 = u32::MAX;
@@ -270,10 +275,23 @@ pub(crate) struct Dirty {
 /// A chunk's number, what changed in it, and the chunk as it is now.
 pub(crate) type DirtyChunk = (u64, Dirty, Arc<Chunk>);
 
-#[derive(Debug)]
+/// What an image takes of a queue's messages.
+#[derive(Debug, Default)]
+pub(crate) struct Taken<'a> {
+    /// Chunks with pieces of their own that changed, or have none yet.
+    pub(crate) changed: Vec<DirtyChunk>,
+    /// Numbers of those that went since the last image.
+    pub(crate) removed: Vec<u64>,
+    /// The only chunk, where it is small enough for the piece of the queue.
+    pub(crate) within: Option<(u64, &'a Chunk)>,
+}
+
+#[derive(Debug, Default)]
 struct Entry {
     chunk: Option<Arc<Chunk>>,
     dirty: Dirty,
+    /// It has pieces of its own in the last image.
+    apart: bool,
 }
 
 /// All messages of a queue by seq.
@@ -346,7 +364,7 @@ impl Slots {
             self.first = number;
         }
         while self.first + (self.entries.len() as u64) <= number {
-            self.entries.push_back(Entry { chunk: None, dirty: Dirty::default() });
+            self.entries.push_back(Entry::default());
         }
     }
 
@@ -407,9 +425,9 @@ impl Slots {
 
     fn drop_chunk(&mut self, number: u64) {
         let at = (number - self.first) as usize;
-        if let Some(entry) = self.entries.get_mut(at) {
-            entry.chunk = None;
-            entry.dirty = Dirty::default();
+        if let Some(entry) = self.entries.get_mut(at)
+            && std::mem::take(entry).apart
+        {
             self.removed.push(number);
         }
         while self.entries.front().is_some_and(|entry| entry.chunk.is_none()) {
@@ -448,37 +466,58 @@ impl Slots {
         Some((Arc::make_mut(entry.chunk.as_mut()?), (seq % CHUNK) as usize))
     }
 
-    /// Takes the chunks that changed since the last image, and the numbers of those that went.
-    pub(crate) fn take_dirty(&mut self) -> (Vec<DirtyChunk>, Vec<u64>) {
-        let mut changed = Vec::new();
+    /// Takes what changed since the last image.
+    pub(crate) fn take_dirty(&mut self) -> Taken<'_> {
+        let mut taken = Taken { removed: std::mem::take(&mut self.removed), ..Taken::default() };
+        if self.is_small() {
+            for (number, entry) in (self.first..).zip(&mut self.entries) {
+                entry.dirty = Dirty::default();
+                if std::mem::take(&mut entry.apart) {
+                    taken.removed.push(number);
+                }
+                taken.within = entry.chunk.as_deref().map(|chunk| (number, chunk));
+            }
+            return taken;
+        }
         for (number, entry) in (self.first..).zip(&mut self.entries) {
-            let dirty = std::mem::take(&mut entry.dirty);
-            if let (true, Some(chunk)) = (dirty != Dirty::default(), &entry.chunk) {
-                changed.push((number, dirty, Arc::clone(chunk)));
+            let Some(chunk) = &entry.chunk else { continue };
+            let mut dirty = std::mem::take(&mut entry.dirty);
+            if !std::mem::replace(&mut entry.apart, true) {
+                dirty = Dirty { places: true, states: true };
+            }
+            if dirty != Dirty::default() {
+                taken.changed.push((number, dirty, Arc::clone(chunk)));
             }
         }
-        (changed, std::mem::take(&mut self.removed))
+        taken
     }
 
-    /// Makes every chunk count as changed since the last image.
+    fn is_small(&self) -> bool {
+        let few =
+            |entry: &Entry| entry.chunk.as_ref().is_none_or(|chunk| chunk.alive <= WITHIN_MAX);
+        self.entries.len() <= 1 && self.entries.iter().all(few)
+    }
+
+    /// Makes the next image hold every chunk: the last one is void, and nothing is in it.
     pub(crate) fn dirty_all(&mut self) {
         self.removed.clear();
         for entry in &mut self.entries {
-            entry.dirty = Dirty { places: true, states: true };
+            entry.apart = false;
         }
     }
 
-    /// Puts back a chunk that an image held.
-    pub(crate) fn restore(&mut self, number: u64, chunk: Chunk) {
+    /// Puts back a chunk that an image held, in pieces of its own or not.
+    pub(crate) fn restore(&mut self, number: u64, chunk: Chunk, apart: bool) {
         if chunk.alive == 0 {
             // All its messages were in memory only.
-            self.removed.push(number);
+            self.removed.extend(apart.then_some(number));
             return;
         }
         self.fill_to(number * CHUNK);
         let at = (number - self.first) as usize;
         if let Some(entry) = self.entries.get_mut(at) {
             entry.chunk = Some(Arc::new(chunk));
+            entry.apart = apart;
         }
     }
 
@@ -586,13 +625,40 @@ mod tests {
     #[test]
     fn an_image_sees_the_moment_it_was_taken_while_the_queue_goes_on() {
         let mut slots = Slots::default();
-        slots.push(slot(1));
-        let (changed, _) = slots.take_dirty();
-        slots.remove(0);
-        slots.push(slot(2));
-        assert_eq!(changed[0].2.slots.len(), 1);
+        for n in 0..20 {
+            slots.push(slot(n + 1));
+        }
+        let changed = slots.take_dirty().changed;
+        assert!((0..20).all(|seq| slots.remove(seq).is_some()));
+        slots.push(slot(21));
+        assert_eq!(changed[0].2.slots.len(), 20);
         assert_eq!(changed[0].2.slots[0].state(), State::Ready);
-        let (changed, removed) = slots.take_dirty();
-        assert_eq!((changed.len(), removed), (1, vec![0]));
+        let Taken { changed, removed, within } = slots.take_dirty();
+        assert_eq!((changed.len(), removed), (0, vec![0]));
+        assert_eq!(within.map(|(number, chunk)| (number, chunk.alive)), Some((0, 1)));
+    }
+
+    #[test]
+    fn a_small_chunk_gets_pieces_of_its_own_when_it_grows_or_is_not_alone_and_loses_them_again() {
+        let mut slots = Slots::default();
+        slots.push(slot(1));
+        let Taken { changed, removed, within } = slots.take_dirty();
+        assert_eq!((changed.len(), removed.len(), within.is_some()), (0, 0, true));
+        for n in 1..=CHUNK {
+            slots.push(slot(n + 1));
+        }
+        // The first is in the image of the queue, but changed only then.
+        let Taken { changed, removed, within } = slots.take_dirty();
+        let all = Dirty { places: true, states: true };
+        assert!(changed.iter().map(|it| (it.0, it.1)).eq([(0, all), (1, all)]));
+        assert!(removed.is_empty() && within.is_none());
+        assert!(slots.take_dirty().changed.is_empty(), "nothing changed since");
+        assert!((0..CHUNK).all(|seq| slots.remove(seq).is_some()));
+        let Taken { changed, removed, within } = slots.take_dirty();
+        assert_eq!((changed.len(), removed), (0, vec![0, 1]));
+        assert_eq!(within.map(|(number, _)| number), Some(1));
+        // What has no pieces leaves none.
+        slots.remove(CHUNK);
+        assert!(slots.take_dirty().removed.is_empty());
     }
 }

@@ -148,6 +148,35 @@ fn an_image_after_a_lost_one_holds_everything() {
 }
 
 #[test]
+fn a_queue_with_few_messages_is_one_piece_and_one_that_grows_and_shrinks_loses_none() {
+    let mut rig = Rig::new(config());
+    let mut expected: Vec<String> = Vec::new();
+    let mut pieces = Vec::new();
+    // Within the queue's piece, apart in one chunk, in several, apart again, within again.
+    for count in [1, 3, 40, 600, 300, 20, 2, 0, 5] {
+        let (client, all) = rig.consumer();
+        while expected.len() > count {
+            let got = rig.receive(client, all).unwrap();
+            assert_eq!(got.payload, expected.remove(0));
+            assert_eq!(rig.ack(client, got.lease()), Ok(false));
+        }
+        while expected.len() < count {
+            expected.push(format!("{} of {count}", expected.len()));
+            rig.publish(client, "t", &expected[expected.len() - 1]);
+        }
+        rig.take_image();
+        pieces.push(rig.image.pieces.len());
+        rig.close(client, EndedBy::Client, &[]);
+        rig.restart(rig.tape.last(), true, true);
+        rig.fire();
+    }
+    // One for all queues, one for the queue, two a chunk.
+    assert_eq!(pieces, [2, 2, 4, 8, 6, 4, 2, 2, 2]);
+    let (client, all) = rig.consumer();
+    assert_eq!(rig.payloads(client, all), expected);
+}
+
+#[test]
 fn an_image_knows_where_a_body_was_moved() {
     let mut rig = Rig::new(config());
     let (client, _) = rig.consumer();

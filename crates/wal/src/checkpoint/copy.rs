@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{
-    Checkpoints, ChunkKey, FOLDER, Manifest, Place, each_chunk, image_header, image_path,
+    Checkpoints, ChunkKey, Chunks, FOLDER, Manifest, Place, each_chunk, image_header, image_path,
     manifest_path, read_place,
 };
 use crate::disk::Disk;
@@ -45,7 +45,7 @@ impl<D: Disk> Held<D> {
 
     /// Bytes of its chunks.
     pub(crate) fn bytes(&self) -> u64 {
-        self.manifest.chunks.values().map(|place| u64::from(place.len)).sum()
+        self.manifest.chunks.bytes
     }
 
     pub(crate) fn log_id(&self) -> u64 {
@@ -53,8 +53,8 @@ impl<D: Disk> Held<D> {
     }
 
     pub(crate) fn copy(self) -> ImageCopy<D> {
-        let left = self.manifest.chunks.iter().map(|(key, place)| (*key, *place)).collect();
-        let chunks = BTreeMap::new();
+        let left = self.manifest.chunks.places.iter().map(|(key, place)| (*key, *place)).collect();
+        let chunks = Chunks::default();
         let manifest = Manifest { chunks, ..(*self.manifest).clone() };
         ImageCopy { held: self, open: BTreeMap::new(), left, manifest, at: 0 }
     }

@@ -3,14 +3,22 @@
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-const BEGIN: &str = "<!-- figures: begin -->\n";
-const END: &str = "<!-- figures: end -->\n";
+/// Lines of a document between which a table is.
+pub(crate) struct Marks {
+    pub(crate) begin: &'static str,
+    pub(crate) end: &'static str,
+}
 
 /// A document with the table of a report between its marks, in place of what was there.
-pub(in super::super) fn fill(document: &str, figures: &Value) -> anyhow::Result<String> {
-    let (before, rest) = document.split_once(BEGIN).with_context(|| format!("no {BEGIN}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("no {END}"))?;
-    Ok(format!("{before}{BEGIN}{}{END}{after}", section(figures)?))
+pub(in super::super) fn fill(
+    document: &str,
+    marks: &Marks,
+    figures: &Value,
+) -> anyhow::Result<String> {
+    let Marks { begin, end } = marks;
+    let (before, rest) = document.split_once(begin).with_context(|| format!("no {begin}"))?;
+    let (_, after) = rest.split_once(end).with_context(|| format!("no {end}"))?;
+    Ok(format!("{before}{begin}{}{end}{after}", section(figures)?))
 }
 
 fn section(figures: &Value) -> anyhow::Result<String> {
@@ -57,31 +65,35 @@ fn line(cells: &[String]) -> String {
 mod tests {
     use super::super::tests::measured;
     use super::*;
+    use crate::bench::MARKS;
+
+    const BEGIN: &str = MARKS.begin;
+    const END: &str = MARKS.end;
 
     #[test]
     fn a_document_gets_the_figures_of_a_report_and_keeps_the_rest() {
         let figures = measured().to_json();
         let document = format!("before\n{BEGIN}old\n{END}after\n");
-        let filled = fill(&document, &figures).unwrap();
+        let filled = fill(&document, &MARKS, &figures).unwrap();
         assert!(filled.starts_with("before\n") && filled.ends_with("after\n"));
         assert!(!filled.contains("old"));
         assert!(filled.contains("| A | pass 16 B | msgs/s | 1000 | NATS 10.2 | 97.6"), "{filled}");
         assert!(filled.contains("\n- NATS: 2.9\n"));
         // The same figures again change nothing.
-        assert_eq!(fill(&filled, &figures).unwrap(), filled);
+        assert_eq!(fill(&filled, &MARKS, &figures).unwrap(), filled);
     }
 
     #[test]
     fn a_document_without_marks_and_a_file_without_a_table_are_refused() {
         let figures = measured().to_json();
-        assert!(fill("nothing\n", &figures).is_err());
-        assert!(fill(&format!("{BEGIN}{END}"), &Value::Null).is_err());
+        assert!(fill("nothing\n", &MARKS, &figures).is_err());
+        assert!(fill(&format!("{BEGIN}{END}"), &MARKS, &Value::Null).is_err());
     }
 
     #[test]
     fn the_projects_document_has_its_marks() {
         let path = crate::run::root().join("docs/performance.md");
         let document = std::fs::read_to_string(path).unwrap();
-        fill(&document, &measured().to_json()).unwrap();
+        fill(&document, &MARKS, &measured().to_json()).unwrap();
     }
 }
