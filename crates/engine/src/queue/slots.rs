@@ -361,6 +361,18 @@ impl Slots {
         }
     }
 
+    /// Gives a message to a consumer, and its length back.
+    pub(crate) fn lease(&mut self, seq: u64, lease: Lease) -> Option<u64> {
+        let (chunk, at) = self.locate_mut(seq, Dirty { states: true, places: false })?;
+        let (slot, extra) = chunk.with_extra(at);
+        slot.set_state(state_bits(State::Leased));
+        extra.lease = Some(lease);
+        extra.acquires += 1;
+        extra.ready_at = Timestamp::EPOCH;
+        extra.last = Some((Transition::Leased, lease.granted_at));
+        Some(slot.len())
+    }
+
     /// Notes that a message stands elsewhere than its seq says.
     pub(crate) fn set_ranked(&mut self, seq: u64) {
         if let Some((chunk, at)) = self.locate_mut(seq, Dirty { states: true, places: true }) {
@@ -371,12 +383,7 @@ impl Slots {
     /// What the message has beside its slot, made on first use.
     pub(crate) fn extra_mut(&mut self, seq: u64) -> Option<&mut Extra> {
         let (chunk, at) = self.locate_mut(seq, Dirty { states: true, places: false })?;
-        let slot = &mut chunk.slots[at];
-        if slot.extra == PLAIN {
-            slot.extra = u32::try_from(chunk.extras.insert(Extra::default()))
-                .expect("a chunk has at most 256 extras");
-        }
-        chunk.extras.get_mut(slot.extra as usize)
+        Some(chunk.with_extra(at).1)
     }
 
     /// Notes that a message's body has moved.
@@ -496,6 +503,17 @@ impl Slots {
 }
 
 impl Chunk {
+    /// A slot and what it has beside it, made on first use.
+    fn with_extra(&mut self, at: usize) -> (&mut Slot, &mut Extra) {
+        let slot = &mut self.slots[at];
+        if slot.extra == PLAIN {
+            slot.extra = u32::try_from(self.extras.insert(Extra::default()))
+                .expect("a chunk has at most 256 extras");
+        }
+        let extra = &mut self.extras[slot.extra as usize];
+        (slot, extra)
+    }
+
     /// The slots by place, each with what it has beside it; none for one that is gone.
     pub(crate) fn with_extras(
         &self,
