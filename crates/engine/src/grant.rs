@@ -43,8 +43,7 @@ impl Engine {
     /// Hands over a message, and those behind it as far as the terms and the room allow.
     pub(crate) fn grant_all(&mut self, turn: &mut Turn<'_>, to: Asked, no: QueueNo, terms: Terms) {
         let Some(mut offer) = self.offer(to, terms) else { return };
-        loop {
-            let Some(picked) = self.pick(turn.now, no, terms, &mut offer) else { break };
+        while let Some(picked) = self.pick(turn.now, no, terms, &mut offer) {
             self.lease(turn, to.session, no, &picked, terms.bound, &mut offer.need);
             // Where the record ended early, there may be more.
             let more = offer.left > 0

@@ -109,6 +109,14 @@ impl Record<'_> {
                 out.put_u32_le(queue.0);
                 out.put_u32_le(*number);
             }
+            Self::GrantedMany { .. } | Self::AckedMany { .. } => self.encode_many(out),
+            record => record.encode_one(out),
+        }
+    }
+
+    /// The same, of a record about messages in rows.
+    fn encode_many(&self, out: &mut impl BufMut) {
+        match self {
             Self::GrantedMany { queue, runs, generation, at, deadline, bound } => {
                 out.put_u8(GRANTED_MANY);
                 out.put_u32_le(queue.0);
@@ -123,7 +131,7 @@ impl Record<'_> {
                 out.put_u32_le(queue.0);
                 put_acked_runs(out, runs);
             }
-            record => record.encode_one(out),
+            _ => {}
         }
     }
 
