@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sluice_model::{
-    DeadReason, Generation, Lane, Level, MessageId, Purge, QueueName, QueueNo, QueueSettings, Seq,
-    Timestamp, TopicPattern,
+    DeadReason, Lane, Level, MessageId, Purge, QueueName, QueueNo, QueueSettings, Seq, Timestamp,
+    TopicPattern,
 };
 
 use crate::config::QueueConfig;
@@ -12,7 +12,7 @@ use crate::deadlines::Due;
 use crate::dedupe;
 use crate::engine::{Engine, cancel_deadlines};
 use crate::journal::{BodyRef, Sequence};
-use crate::queue::slots::{Extra, Lease, More, Slot};
+use crate::queue::slots::{Extra, More, Slot};
 use crate::queue::{Identity, Queue, Returned};
 use crate::random::LeaseKey;
 use crate::record::{DedupeMark, DedupeScope, Record, Removal, Target};
@@ -77,6 +77,10 @@ impl Engine {
                     queue.touched(Level::Os, body.sequence);
                 }
             }
+            Record::Granted { .. }
+            | Record::GrantedMany { .. }
+            | Record::Acked { .. }
+            | Record::AckedMany { .. } => self.apply_to_many(record, body.sequence),
             record => self.apply_to_one(record, body.sequence),
         }
     }
@@ -84,26 +88,12 @@ impl Engine {
     /// Applies a record about one message.
     fn apply_to_one(&mut self, record: &Record<'_>, sequence: Sequence) {
         match record {
-            Record::Granted { target, generation, at, deadline, bound } => {
-                let lease = Lease {
-                    generation: *generation,
-                    granted_at: *at,
-                    deadline: *deadline,
-                    bound: *bound,
-                    session: None,
-                };
-                self.grant_message(target, lease, sequence);
-            }
             Record::Extended { target, at, deadline } => {
                 // It is handed to the kernel, like a grant.
                 if let Some(queue) = self.queues.get_mut(&target.queue) {
                     queue.touched(Level::Os, sequence);
                 }
                 self.extend_message(target, *at, *deadline);
-            }
-            Record::Acked { target, generation } => {
-                self.touched_one(target, sequence);
-                self.ack_message(target, *generation, sequence);
             }
             Record::Returned { target, cause, at, ready_at, note } => {
                 let (cause, at, ready_at, note) = (*cause, *at, *ready_at, note.as_deref());
@@ -306,7 +296,7 @@ impl Engine {
         // Connections in their grace may still hold some of its messages.
         for (seq, lease) in queue.held_leases() {
             if let Some(session) = lease.session.and_then(|id| self.sessions.get_mut(&id)) {
-                session.forget(&(lease.generation, no, Seq(seq)));
+                session.forget((lease.generation, no, Seq(seq)), 1);
             }
         }
         // At once, or an image taken while its messages are being forgotten would bring it back.
@@ -354,26 +344,6 @@ impl Engine {
         queue.dirty = true;
         if let Some(slot) = queue.slots.get(target.seq.0) {
             self.usage.add(slot);
-        }
-    }
-
-    fn grant_message(&mut self, target: &Target, lease: Lease, sequence: Sequence) {
-        if lease.generation.start == self.start {
-            self.next.generation = self.next.generation.max(lease.generation.counter);
-        }
-        let Some(queue) = self.queues.get_mut(&target.queue) else { return };
-        // In replay the clock does not say that a delay has passed; the grant does.
-        queue.grant(target.seq.0, lease);
-        queue.touched(Level::Os, sequence);
-        self.deadlines.insert(lease.deadline, Due::Lease(target.queue, target.seq));
-    }
-
-    fn ack_message(&mut self, target: &Target, generation: Generation, sequence: Sequence) {
-        self.cancel_deadlines_of(target);
-        self.release_lease(target);
-        let Some(queue) = self.queues.get_mut(&target.queue) else { return };
-        if let Some(slot) = queue.ack(target.seq.0, generation, sequence) {
-            self.usage.release(&slot);
         }
     }
 
@@ -448,7 +418,7 @@ impl Engine {
             && let Some(lease) = extra.lease
             && let Some(session) = lease.session.and_then(|id| self.sessions.get_mut(&id))
         {
-            session.forget(&(lease.generation, target.queue, target.seq));
+            session.forget((lease.generation, target.queue, target.seq), 1);
         }
     }
 

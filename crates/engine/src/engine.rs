@@ -469,11 +469,6 @@ impl Engine {
         Ticket(self.next.ticket)
     }
 
-    pub(crate) fn next_generation(&mut self) -> Generation {
-        self.next.generation += 1;
-        Generation { start: self.start, counter: self.next.generation }
-    }
-
     pub(crate) fn lease_id(&self, queue: QueueNo, seq: Seq, generation: Generation) -> LeaseId {
         let secret = self.lease_key.secret(queue, seq, generation);
         LeaseId { queue, seq, generation, secret }

@@ -4,12 +4,14 @@
 //! chance as a seed, and what must survive goes out to a [`Journal`].
 
 mod apply;
+mod apply_many;
 mod config;
 mod content;
 mod deadlines;
 mod dedupe;
 mod effects;
 mod engine;
+mod grant;
 mod image;
 mod journal;
 mod look;
@@ -24,6 +26,7 @@ mod record;
 mod redrive;
 mod release;
 mod restore;
+mod run_set;
 mod scarce;
 mod session;
 mod settle;
@@ -41,7 +44,8 @@ pub use engine::{Engine, Ran};
 pub use image::{Key, Loader, Piece};
 pub use journal::{BodyRef, Journal, Need, Progress, Sequence};
 pub use record::{
-    Cause, DedupeMark, DedupeScope, PacedRedrive, Record, RecordError, Removal, Target,
+    AckedRun, Cause, DedupeMark, DedupeScope, PacedRedrive, Record, RecordError, Removal, Run,
+    Target,
 };
 pub use release::EndedBy;
 pub use stats::Stats;

@@ -7,12 +7,12 @@ use sluice_model::{
 
 use crate::config::QueueConfig;
 use crate::deadlines::Due;
-use crate::effects::{Body, Effect, Handover, Place, Ticket};
+use crate::effects::{Effect, Place, Ticket};
 use crate::engine::{Asked, Engine, Ran, Refused, Turn};
 use crate::journal::Need;
 use crate::queue::Parked;
 use crate::queue::slots::Extra;
-use crate::record::{Record, Target};
+use crate::record::Target;
 use crate::topic::Listener;
 
 const TOO_MANY_LEASES: &str = "the session holds as many deliveries as session_leases_max allows";
@@ -20,10 +20,10 @@ const TOO_MANY_LEASES: &str = "the session holds as many deliveries as session_l
 /// How messages are to be handed over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    subscription: Option<SubscriptionId>,
+    pub(crate) subscription: Option<SubscriptionId>,
     pub(crate) max: u32,
-    lease: Option<std::time::Duration>,
-    bound: bool,
+    pub(crate) lease: Option<std::time::Duration>,
+    pub(crate) bound: bool,
 }
 
 impl Engine {
@@ -111,7 +111,7 @@ impl Engine {
             if !self.has_room(session, self.bytes_of(no, seq)) {
                 return Ran::NoRoom;
             }
-            self.grant_all(turn, to, no, seq, terms);
+            self.grant_all(turn, to, no, terms);
             return Ran::Done;
         }
         let Some(queue) = self.queues.get(&no) else { return Ran::Done };
@@ -157,7 +157,7 @@ impl Engine {
         state.is_some_and(|state| state.has_room(weight, self.config.session_out_max))
     }
 
-    fn bytes_of(&self, no: QueueNo, seq: Seq) -> usize {
+    pub(crate) fn bytes_of(&self, no: QueueNo, seq: Seq) -> usize {
         let slot = self.queues.get(&no).and_then(|queue| queue.slots.get(seq.0));
         slot.map_or(0, |slot| slot.len() as usize)
     }
@@ -181,86 +181,6 @@ impl Engine {
         }
     }
 
-    /// Hands over a message, and those behind it as far as the terms and the room allow.
-    fn grant_all(&mut self, turn: &mut Turn<'_>, to: Asked, no: QueueNo, first: Seq, terms: Terms) {
-        let mut seq = first;
-        let mut left = terms.max;
-        let (mut handovers, mut need) = (Vec::new(), Need::NONE);
-        loop {
-            left -= 1;
-            let granted = self.grant(turn, to.session, no, seq, terms);
-            let Some((mut handover, its_need)) = granted else { break };
-            need.cover(its_need);
-            let more = left > 0 && !self.holds_too_much(to.session, terms.bound);
-            let next = more.then(|| self.next_message(turn, no)).flatten();
-            // The place that was kept for an answer is one place.
-            let next = next.filter(|seq| {
-                let both = handover.bytes() + self.bytes_of(no, *seq);
-                to.place == Place::Next && self.has_room(to.session, both + Reply::WEIGHT_MIN)
-            });
-            handover.more = next.is_some();
-            if let Some(state) = self.sessions.get_mut(&to.session) {
-                state.out += Reply::delivery_weight(handover.bytes());
-            }
-            handovers.push(handover);
-            match next {
-                Some(next) => seq = next,
-                None => break,
-            }
-        }
-        self.deliver(turn.effects, to, handovers, need);
-    }
-
-    /// Gives a consumer a lease of a message that is ready.
-    fn grant(
-        &mut self,
-        turn: &mut Turn<'_>,
-        session: SessionId,
-        no: QueueNo,
-        seq: Seq,
-        terms: Terms,
-    ) -> Option<(Handover, Need)> {
-        let generation = self.next_generation();
-        let queue = self.queues.get_mut(&no)?;
-        let (slot, extra) = queue.slots.get_full(seq.0)?;
-        let before = extra.map_or(0, |extra| extra.acquires);
-        let resident = extra.and_then(|extra| extra.resident.clone());
-        let body = resident
-            .as_ref()
-            .map_or_else(|| Body::stored(slot.body()), |message| Body::Resident(message.clone()));
-        let deadline = turn.now.after(terms.lease.unwrap_or(queue.rules.lease));
-        let handover = Handover {
-            subscription: terms.subscription,
-            lease: Some(self.lease_id(no, seq, generation)),
-            deadline,
-            redelivered: seq.0 < self.queues.get(&no)?.doubtful_below || before > 0,
-            attempt: before + 1,
-            failures: self.extra(no, seq).map_or(0, |extra| extra.failures),
-            lane: self.extra(no, seq).and_then(|extra| extra.lane().cloned()),
-            body,
-            more: false,
-        };
-        let (target, bound) = (Target::new(no, seq), terms.bound);
-        let record = Record::Granted { target, generation, at: turn.now, deadline, bound };
-        let sequence = self.change(turn, &record, resident.is_some());
-        if bound {
-            if let Some(state) = self.sessions.get_mut(&session) {
-                state.leases.insert((generation, no, seq));
-            }
-            let queue = self.queues.get_mut(&no);
-            if let Some(extra) = queue.and_then(|queue| queue.slots.extra_mut(seq.0))
-                && let Some(lease) = &mut extra.lease
-            {
-                lease.session = Some(session);
-            }
-        }
-        Some((handover, Need { written: sequence, synced: 0 }))
-    }
-
-    fn extra(&self, no: QueueNo, seq: Seq) -> Option<&Extra> {
-        self.queues.get(&no)?.slots.get_full(seq.0)?.1
-    }
-
     /// Answers the receives that wait for messages of this queue, in their order.
     pub(crate) fn serve_parked(&mut self, turn: &mut Turn<'_>, no: QueueNo) {
         let from = Listener::Queue(no);
@@ -277,7 +197,7 @@ impl Engine {
                 self.unpark(from, ticket);
                 let Parked { session, tag, place, subscription, max, lease, bound, .. } = parked;
                 let terms = Terms { subscription, max, lease, bound };
-                self.grant_all(turn, Asked { session, tag, place }, no, seq, terms);
+                self.grant_all(turn, Asked { session, tag, place }, no, terms);
             }
         }
         while let Some(queue) = self.queues.get(&no).filter(|queue| !queue.has_hidden())

@@ -8,15 +8,19 @@ use std::borrow::Cow;
 
 use sluice_model::{
     DeadReason, Generation, Lane, MessageId, Purge, QueueNo, QueueSettings, Redrive, Seq,
-    Timestamp, Topic, Transition,
+    Timestamp, Topic, Transition, var::VarError,
 };
 use thiserror::Error;
 
 use crate::content::Content;
 
 mod codec;
+mod many;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use many::MANY_MAX;
+pub use many::{AckedRun, Run};
 
 pub(crate) use codec::{
     byte, generation, lane, optional_str, paced, put_generation, put_lane, put_paced, put_scope,
@@ -102,6 +106,21 @@ pub enum Record<'a> {
         /// It ends with its connection.
         bound: bool,
     },
+    /// A consumer was given leases of several messages at once.
+    GrantedMany {
+        /// Of which queue.
+        queue: QueueNo,
+        /// Which, in the order of their leases.
+        runs: Cow<'a, [Run]>,
+        /// The lease of the first one; each further one's counter is one higher.
+        generation: Generation,
+        /// When.
+        at: Timestamp,
+        /// When they end by themselves.
+        deadline: Timestamp,
+        /// They end with their connection.
+        bound: bool,
+    },
     /// A consumer took more time.
     Extended {
         /// Which message.
@@ -117,6 +136,13 @@ pub enum Record<'a> {
         target: Target,
         /// The lease that it was done under.
         generation: Generation,
+    },
+    /// Several messages were dealt with at once.
+    AckedMany {
+        /// Of which queue.
+        queue: QueueNo,
+        /// Which, and under which leases; none twice.
+        runs: Cow<'a, [AckedRun]>,
     },
     /// A lease ended without an ack and the message waits again.
     Returned {
@@ -350,6 +376,21 @@ pub enum RecordError {
     /// A string is not UTF-8.
     #[error("a string is not UTF-8")]
     Utf8,
+    /// A number is not in its shortest form.
+    #[error("a number is not in its shortest form")]
+    Number,
+    /// A run of messages is empty, or goes past what there can be.
+    #[error("a run of messages is empty or too long")]
+    Run,
+}
+
+impl From<VarError> for RecordError {
+    fn from(error: VarError) -> Self {
+        match error {
+            VarError::Short => Self::Short,
+            VarError::Invalid => Self::Number,
+        }
+    }
 }
 
 impl From<bytes::TryGetError> for RecordError {

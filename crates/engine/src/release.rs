@@ -26,6 +26,7 @@ use crate::queue::Queue;
 use crate::queue::slots::Lease;
 use crate::queue::work::{Asker, TakingOver, Work};
 use crate::record::Cause;
+use crate::run_set::RunSet;
 use crate::settle::End;
 use crate::topic::Listener;
 
@@ -43,13 +44,13 @@ impl Engine {
     /// back when [`Engine::fire`] comes to it.
     pub fn close(&mut self, now: Timestamp, id: SessionId, by: EndedBy, unsent: &[LeaseId]) {
         let unsent = unsent.iter().filter(|lease| self.is_held(lease));
-        let unsent: BTreeSet<_> = unsent.map(|id| (id.generation, id.queue, id.seq)).collect();
+        let unsent: RunSet<_> = unsent.map(|id| (id.generation, id.queue, id.seq)).collect();
         let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.closed) else {
             return;
         };
         session.closed = true;
-        for held in &unsent {
-            session.leases.remove(held);
+        for held in unsent.iter() {
+            session.leases.remove(held, 1);
         }
         session.unsent = unsent;
         session.ends_by = (by == EndedBy::Broker).then_some(Cause::Withdrawn);
@@ -144,7 +145,7 @@ impl Engine {
     ) {
         let (generation, no, seq) = held;
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.forget(&held);
+        session.forget(held, 1);
         let Some(queue) = self.queues.get(&no) else { return };
         if queue.lease_of(seq.0).map(|lease| lease.generation) != Some(generation) {
             return;
@@ -160,7 +161,7 @@ impl Engine {
         let id = lease.session.filter(|id| self.releasing.contains(id));
         id.and_then(|id| self.sessions.get(&id)).is_some_and(|session| {
             session.ends_by == Some(Cause::Withdrawn)
-                || session.unsent.contains(&(lease.generation, no, seq))
+                || session.unsent.contains((lease.generation, no, seq))
         })
     }
 

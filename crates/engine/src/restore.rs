@@ -24,7 +24,9 @@ impl Engine {
         // not be given out again.
         let by = match record {
             Record::Published { id, .. } => id.start,
-            Record::Granted { generation, .. } => generation.start,
+            Record::Granted { generation, .. } | Record::GrantedMany { generation, .. } => {
+                generation.start
+            }
             _ => 0,
         };
         if by > self.start {

@@ -7,10 +7,28 @@ use sluice_model::{Client, Generation, QueueNo, Seq, SubscriptionId};
 use crate::effects::Ticket;
 use crate::journal::Need;
 use crate::record::Cause;
+use crate::run_set::{RunSet, Step};
 use crate::topic::{Listener, Owner};
 
 /// A lease that a session holds; they are in the order of delivery.
 pub(crate) type Held = (Generation, QueueNo, Seq);
+
+impl Step for Held {
+    fn plus(self, count: u32) -> Self {
+        let (Generation { start, counter }, no, Seq(seq)) = self;
+        let more = u64::from(count);
+        (Generation { start, counter: counter + more }, no, Seq(seq + more))
+    }
+
+    fn distance_from(self, first: Self) -> Option<u64> {
+        let (generation, no, seq) = self;
+        let (first_generation, first_no, first_seq) = first;
+        let in_place = seq.0.checked_sub(first_seq.0)?;
+        let in_time = generation.counter.checked_sub(first_generation.counter)?;
+        let in_line = (generation.start, no) == (first_generation.start, first_no);
+        (in_line && in_place == in_time).then_some(in_place)
+    }
+}
 
 /// One connection's state.
 #[derive(Debug)]
@@ -21,9 +39,9 @@ pub(crate) struct Session {
     /// Its receives that wait.
     pub(crate) waiting: BTreeSet<(Listener, Ticket)>,
     /// What it holds, in the order of delivery.
-    pub(crate) leases: BTreeSet<Held>,
+    pub(crate) leases: RunSet<Held>,
     /// Of a connection that is gone: deliveries that never left the broker and go back.
-    pub(crate) unsent: BTreeSet<Held>,
+    pub(crate) unsent: RunSet<Held>,
     /// How the next of `leases` ends; none while they live.
     pub(crate) ends_by: Option<Cause>,
     /// Queues that wait for the rest of what goes back.
@@ -47,8 +65,8 @@ impl Session {
             client,
             subscriptions: BTreeMap::new(),
             waiting: BTreeSet::new(),
-            leases: BTreeSet::new(),
-            unsent: BTreeSet::new(),
+            leases: RunSet::default(),
+            unsent: RunSet::default(),
             ends_by: None,
             holds_back: BTreeSet::new(),
             need: Need::NONE,
@@ -59,17 +77,17 @@ impl Session {
         }
     }
 
-    /// Takes a lease off the list, because it has ended.
-    pub(crate) fn forget(&mut self, held: &Held) {
-        if !self.leases.remove(held) {
-            self.unsent.remove(held);
+    /// Takes so many leases in a row off the list, because they have ended.
+    pub(crate) fn forget(&mut self, first: Held, count: u32) {
+        if self.leases.remove(first, count) < count {
+            self.unsent.remove(first, count);
         }
     }
 
     /// The next lease that is over and has not been ended yet, and how it ends.
     pub(crate) fn next_over(&self) -> Option<(Held, Cause)> {
-        let unsent = self.unsent.first().map(|held| (*held, Cause::Withdrawn));
-        unsent.or_else(|| Some((*self.leases.first()?, self.ends_by?)))
+        let unsent = self.unsent.first().map(|held| (held, Cause::Withdrawn));
+        unsent.or_else(|| Some((self.leases.first()?, self.ends_by?)))
     }
 
     /// Whether a reply of this weight may be made: there is room, or nothing else is on its way.

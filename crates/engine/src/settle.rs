@@ -144,7 +144,7 @@ impl Engine {
     pub(crate) fn lease_is_due(&mut self, turn: &mut Turn<'_>, no: QueueNo, seq: Seq) {
         let Some(queue) = self.queues.get(&no) else { return };
         let Some((_, Some(extra))) = queue.slots.get_full(seq.0) else { return };
-        let Some(lease) = extra.lease else { return };
+        let Some(lease) = extra.lease.filter(|lease| lease.deadline <= turn.now) else { return };
         // After a restart a lease that was bound to a connection ends uncounted: the connection
         // went away with the broker. So does one that only waits for its turn to go back.
         let orphan = lease.bound && lease.session.is_none();
@@ -154,7 +154,7 @@ impl Engine {
     }
 
     /// How a lease id stands to its message.
-    fn standing(&self, lease: &LeaseId) -> Standing {
+    pub(crate) fn standing(&self, lease: &LeaseId) -> Standing {
         let id = self.lease_id(lease.queue, lease.seq, lease.generation);
         let Some(queue) = self.queues.get(&lease.queue).filter(|_| id == *lease) else {
             return Standing::Unknown;
@@ -251,7 +251,7 @@ pub(crate) enum How<'a> {
 }
 
 /// Why a lease can't be settled as asked.
-fn not_held(standing: &Standing) -> Refused {
+pub(crate) fn not_held(standing: &Standing) -> Refused {
     match standing {
         Standing::Lost { state } => {
             (Code::LeaseLost, format!("the lease is lost, the message is {state}").into())
@@ -271,7 +271,7 @@ pub(crate) struct End<'a> {
 }
 
 /// How a lease id stands to its message.
-enum Standing {
+pub(crate) enum Standing {
     /// It is the valid lease.
     Held { level: Level },
     /// It has ended, nobody holds another, and nothing has voided it: an ack is welcome.

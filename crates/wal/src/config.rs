@@ -26,7 +26,7 @@ impl Default for Config {
             segment_bytes: 64 << 20,
             frame_bytes: 1 << 20,
             record_max: 16 << 20,
-            resident_bytes: 8 << 20,
+            resident_bytes: 2 << 20,
             settlements_reserve: 64 << 20,
             allow_unsafe_fs: false,
         }

@@ -9,6 +9,7 @@ mod parked;
 mod queue;
 mod runs;
 mod settled;
+mod slot;
 pub(crate) mod slots;
 pub(crate) mod work;
 

@@ -134,28 +134,42 @@ impl Order {
 
     /// The next message in order, if one is ready and visible.
     pub(crate) fn peek(&mut self, slots: &Slots) -> Option<u64> {
-        let fresh = loop {
-            match slots.next_alive(self.cursor, self.visible) {
-                None => {
-                    self.cursor = self.cursor.max(self.visible);
-                    break None;
-                }
-                Some(seq) => {
-                    self.cursor = seq;
-                    let fresh = |slot: &Slot| slot.state() == State::Ready && !slot.is_ranked();
-                    if slots.get(seq).is_some_and(fresh) {
-                        break Some(seq);
-                    }
-                    self.cursor += 1;
-                }
-            }
-        };
+        let fresh = self.fresh(slots, self.cursor);
+        self.cursor = fresh.unwrap_or(self.cursor.max(self.visible));
         let ranked = self.ranked.first().copied();
         match (ranked, fresh) {
             (Some(ranked), Some(fresh)) if Rank::of(fresh, None) < ranked => Some(fresh),
             (Some(ranked), _) => Some(ranked.seq),
             (None, fresh) => fresh,
         }
+    }
+
+    /// The messages that are ready and visible, in order: what [`Order::peek`] gives, one after the
+    /// other.
+    pub(crate) fn ahead<'a>(&'a self, slots: &'a Slots) -> impl Iterator<Item = u64> + 'a {
+        let mut ranked = self.ranked.iter().peekable();
+        let mut fresh = self.fresh(slots, self.cursor);
+        std::iter::from_fn(move || match (ranked.peek(), fresh) {
+            (Some(rank), next) if next.is_none_or(|seq| **rank < Rank::of(seq, None)) => {
+                ranked.next().map(|rank| rank.seq)
+            }
+            (_, next) => {
+                fresh = next.and_then(|seq| self.fresh(slots, seq + 1));
+                next
+            }
+        })
+    }
+
+    /// The first message at or behind `from` that is ready, visible, and at its seq's place.
+    fn fresh(&self, slots: &Slots, mut from: u64) -> Option<u64> {
+        while let Some(seq) = slots.next_alive(from, self.visible) {
+            let fresh = |slot: &Slot| slot.state() == State::Ready && !slot.is_ranked();
+            if slots.get(seq).is_some_and(fresh) {
+                return Some(seq);
+            }
+            from = seq + 1;
+        }
+        None
     }
 
     /// A message became ready.

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    DeadReason, Generation, Level, MessageId, Purge, QueueName, QueueNo, QueueSettings, SessionId,
-    State, SubscriptionId, Timestamp, TopicPattern, Transition,
+    DeadReason, Generation, Level, MessageId, Purge, QueueName, QueueNo, QueueSettings, Seq,
+    SessionId, State, SubscriptionId, Timestamp, TopicPattern, Transition,
 };
 
 use crate::config::QueueConfig;
@@ -22,7 +22,9 @@ use crate::queue::order::{Order, Place};
 use crate::queue::slots::{Extra, Lease, Slot, Slots};
 use crate::queue::work::Work;
 use crate::queue::{Counters, Counts, Droppable, Runs, Settled, Waiting, is_waiting};
-use crate::record::{Cause, PacedRedrive, Removal};
+use crate::record::{Cause, PacedRedrive, Removal, Run};
+use crate::run_set::{RunSet, Step as _};
+use crate::session::Held;
 use crate::topic::Owner;
 
 /// Who a queue is.
@@ -94,7 +96,7 @@ pub(crate) struct Queue {
     pub(crate) dirty: bool,
     delayed: BTreeSet<(Timestamp, u64)>,
     /// Messages that somebody holds, in the order of their grants.
-    held: BTreeSet<(Generation, u64)>,
+    held: RunSet<Held>,
     droppable: Droppable,
     /// Messages in memory only.
     resident: u64,
@@ -135,7 +137,7 @@ impl Queue {
             buries_at: None,
             dirty: true,
             delayed: BTreeSet::new(),
-            held: BTreeSet::new(),
+            held: RunSet::default(),
             droppable: Droppable::default(),
             resident: 0,
             redriven_in_memory: 0,
@@ -244,9 +246,8 @@ impl Queue {
             State::Delayed => {
                 self.delayed.insert((extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
             }
-            State::Leased => {
-                self.held.insert((generation_of(extra), seq));
-            }
+            // Whoever leases messages lists them.
+            State::Leased => {}
             State::Dead => {
                 if let Some((reason, at)) = extra.and_then(Extra::dead) {
                     self.dead.insert(reason, at, seq, slot.len());
@@ -270,7 +271,8 @@ impl Queue {
                 self.delayed.remove(&(extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
             }
             State::Leased => {
-                self.held.remove(&(generation_of(extra), seq));
+                let held = (generation_of(extra), self.identity.no, Seq(seq));
+                self.held.remove(held, 1);
             }
             State::Dead => {
                 if let Some((reason, at)) = extra.and_then(Extra::dead) {
@@ -282,17 +284,26 @@ impl Queue {
         self.dirty = true;
     }
 
-    /// T8: a consumer got the message.
-    pub(crate) fn grant(&mut self, seq: u64, lease: Lease) {
-        // Before its `ready_at` goes, by which it is found among the delayed ones.
-        self.leave(seq);
-        if let Some(extra) = self.slots.extra_mut(seq) {
-            extra.lease = Some(lease);
-            extra.acquires += 1;
-            extra.ready_at = Timestamp::EPOCH;
-            extra.last = Some((Transition::Leased, lease.granted_at));
+    /// T8: a consumer got these messages. `lease` is that of the first one; the others' generations
+    /// follow.
+    pub(crate) fn grant(&mut self, run: Run, lease: Lease) {
+        let first = (lease.generation, self.identity.no, run.first);
+        // Those in a row that are there and not listed yet.
+        let (mut from, mut present) = (0, 0);
+        for at in 0..run.count {
+            let (generation, _, Seq(seq)) = first.plus(at);
+            // Before its `ready_at` goes, by which it is found among the delayed ones.
+            self.leave(seq);
+            if let Some(len) = self.slots.lease(seq, Lease { generation, ..lease }) {
+                self.counts.add(State::Leased, len);
+                present += 1;
+            } else {
+                self.held.insert(first.plus(from), present);
+                (from, present) = (at + 1, 0);
+            }
         }
-        self.arrive(seq, State::Leased);
+        self.held.insert(first.plus(from), present);
+        self.dirty = true;
     }
 
     /// T10: its consumer has more time. Gives back the deadline before.
@@ -309,7 +320,13 @@ impl Queue {
         Some(std::mem::replace(&mut lease.deadline, deadline))
     }
 
-    /// T9, T20: the message was dealt with. Gives back its slot.
+    /// So many leases in a row are over.
+    pub(crate) fn unlist(&mut self, first: Held, count: u32) {
+        self.held.remove(first, count);
+    }
+
+    /// T9, T20: the message was dealt with; its lease, if it has one, is not listed any more. Gives
+    /// back its slot.
     pub(crate) fn ack(
         &mut self,
         seq: u64,
@@ -331,7 +348,7 @@ impl Queue {
 
     /// Messages that somebody holds, in the order of their grants.
     pub(crate) fn held(&self) -> impl Iterator<Item = u64> {
-        self.held.iter().map(|(_, seq)| *seq)
+        self.held.iter().map(|(_, _, seq)| seq.0)
     }
 
     /// The lease that a message is held under.
@@ -349,7 +366,8 @@ impl Queue {
 
     /// The message that is held under the oldest lease, if that was granted by `through`.
     pub(crate) fn held_through(&self, through: Generation) -> Option<u64> {
-        self.held.first().filter(|(generation, _)| *generation <= through).map(|(_, seq)| *seq)
+        let oldest = self.held.first().filter(|(generation, ..)| *generation <= through);
+        oldest.map(|(_, _, seq)| seq.0)
     }
 
     /// The leases of these messages.
@@ -502,7 +520,7 @@ impl Queue {
                     self.delayed.insert((at, seq));
                 }
                 State::Leased => {
-                    self.held.insert((generation_of(extra), seq));
+                    self.held.insert((generation_of(extra), self.identity.no, Seq(seq)), 1);
                 }
                 State::Dead => {
                     if let Some((reason, at)) = extra.and_then(Extra::dead) {
@@ -533,7 +551,7 @@ impl Queue {
             resident += u64::from(slot.sequence() == 0);
             let state = slot.state();
             counts.add(state, slot.len());
-            let held = self.held.contains(&(generation_of(extra), seq));
+            let held = self.held.contains((generation_of(extra), no, Seq(seq)));
             assert_eq!(held, state == State::Leased, "held {seq}");
             self.droppable.check(seq, state);
             let leased = extra.is_some_and(|extra| extra.lease.is_some());

@@ -1,4 +1,4 @@
-//! The index of a queue: 40 bytes a message, found by its seq without a search.
+//! The index of a queue: 32 bytes a message, found by its seq without a search.
 //!
 //! Slots stand in chunks of [`CHUNK`], a chunk goes when its last message is gone. A chunk is
 //! shared with a checkpoint that is being written and copied on the first change after it was
@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use slab::Slab;
 use sluice_model::{
-    Carried, DeadReason, Generation, Lane, Level, SessionId, State, Timestamp, Transition,
+    Carried, DeadReason, Generation, Lane, SessionId, State, Timestamp, Transition,
 };
 
-use crate::journal::{BodyRef, Progress};
+use crate::journal::BodyRef;
 use crate::queue::order::Place;
+pub(crate) use crate::queue::slot::Slot;
 
 /// Slots in a chunk. A queue that changed and is not small costs an image one chunk of 7 KiB at
 /// least, and the first change after an image a copy of 8 KiB; with larger chunks a thousand queues
@@ -27,163 +28,9 @@ pub(crate) const CHUNK: u64 = 256;
 /// what is encoded on the spot is neither shared nor copied on the next change.
 const WITHIN_MAX: u32 = 16;
 
-/// No [`Extra`].
-const PLAIN: u32 = u32::MAX;
-
-/// One message of a queue.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Slot {
-    sequence: u64,
-    /// The message's number within the start of the broker that its queue knows by its seq.
-    counter: u64,
-    segment: u32,
-    offset: u32,
-    len: u32,
-    extra: u32,
-    /// Milliseconds since the epoch in the upper 48 bits, then 8 bits of flags, 8 of state.
-    stamp: u64,
-}
-
-/// The body is shared with other queues.
-const SHARED: u64 = 1 << 8;
-/// It is safe once it is written, and no sync is waited for.
-const OS: u64 = 1 << 9;
-/// It stands elsewhere in its queue's order than its seq says.
-const RANKED: u64 = 1 << 10;
-const FLAGS: u64 = SHARED | OS | RANKED;
-
-/// Settled, expired or dropped: nothing is left.
-const GONE: u64 = 0;
-
-const _: () = assert!(size_of::<Slot>() == 40);
-
-const fn state_bits(state: State) -> u64 {
-    match state {
-        State::Ready => 1,
-        State::Delayed => 2,
-        State::Leased => 3,
-        State::Dead => 4,
-    }
-}
-
-impl Slot {
-    /// A message whose body is at `body`; `counter` is its number in its start of the broker.
-    pub(crate) fn new(body: BodyRef, counter: u64, at: Timestamp, level: Level) -> Self {
-        let flags = if level == Level::Os { OS } else { 0 };
-        Self {
-            sequence: body.sequence,
-            counter,
-            segment: body.segment,
-            offset: body.offset,
-            len: body.len,
-            extra: PLAIN,
-            stamp: at.as_millis() << 16 | flags | state_bits(State::Ready),
-        }
-    }
-
-    /// A message in memory only, of `len` bytes.
-    pub(crate) fn resident(len: u64, counter: u64, at: Timestamp) -> Self {
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
-        Self::new(BodyRef { len, ..BodyRef::default() }, counter, at, Level::Memory)
-    }
-
-    /// The same, as one of several that share a body.
-    pub(crate) fn shared(self, shared: bool) -> Self {
-        let flag = if shared { SHARED } else { 0 };
-        Self { stamp: self.stamp & !SHARED | flag, ..self }
-    }
-
-    /// As an image wrote it.
-    pub(crate) fn from_parts(body: BodyRef, counter: u64, at: Timestamp, flags: u8) -> Self {
-        let slot = Self::new(body, counter, at, Level::Sync);
-        Self { stamp: slot.stamp | u64::from(flags) << 8 & FLAGS, ..slot }
-    }
-
-    /// What [`Slot::from_parts`] takes back.
-    pub(crate) fn flags(&self) -> u8 {
-        ((self.stamp & FLAGS) >> 8) as u8
-    }
-
-    fn is_gone(&self) -> bool {
-        self.stamp & 0xff == GONE
-    }
-
-    /// Where the message is in its life. A slot that is gone is never handed out.
-    pub(crate) fn state(&self) -> State {
-        match self.stamp & 0xff {
-            2 => State::Delayed,
-            3 => State::Leased,
-            4 => State::Dead,
-            _ => State::Ready,
-        }
-    }
-
-    fn set_state(&mut self, bits: u64) {
-        self.stamp = self.stamp & !0xff | bits;
-    }
-
-    pub(crate) fn is_ranked(&self) -> bool {
-        self.stamp & RANKED != 0
-    }
-
-    /// How safe it was when it was confirmed.
-    pub(crate) fn level(&self) -> Level {
-        match (self.sequence, self.stamp & OS) {
-            (0, _) => Level::Memory,
-            (_, 0) => Level::Sync,
-            _ => Level::Os,
-        }
-    }
-
-    /// Whether it is visible only once it is synced.
-    pub(crate) fn waits_for_sync(&self) -> bool {
-        self.level() == Level::Sync
-    }
-
-    /// Whether the log has got far enough for it to be visible.
-    pub(crate) fn is_committed(&self, progress: Progress) -> bool {
-        match self.level() {
-            Level::Memory => true,
-            Level::Os => self.sequence <= progress.written,
-            Level::Sync => self.sequence <= progress.synced,
-        }
-    }
-
-    /// Its number in its start of the broker.
-    pub(crate) fn counter(&self) -> u64 {
-        self.counter
-    }
-
-    pub(crate) fn is_shared(&self) -> bool {
-        self.stamp & SHARED != 0
-    }
-
-    pub(crate) fn enqueued_at(&self) -> Timestamp {
-        Timestamp::from_millis(self.stamp >> 16)
-    }
-
-    /// The record that brought the message, or its last move; 0 for one in memory only.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    pub(crate) fn len(&self) -> u64 {
-        u64::from(self.len)
-    }
-
-    pub(crate) fn body(&self) -> BodyRef {
-        BodyRef {
-            sequence: self.sequence,
-            segment: self.segment,
-            offset: self.offset,
-            len: self.len,
-        }
-    }
-}
-
 /// What only some messages have.
 ///
-/// A slot without one is 40 bytes; with one it is several times that, so plain messages never get
+/// A slot without one is 32 bytes; with one it is several times that, so plain messages never get
 /// one before they are handed over.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Extra {
@@ -335,7 +182,7 @@ impl Slots {
     pub(crate) fn get_full(&self, seq: u64) -> Option<(&Slot, Option<&Extra>)> {
         let (chunk, at) = self.locate(seq)?;
         let slot = chunk.slots.get(at).filter(|slot| !slot.is_gone())?;
-        Some((slot, chunk.extras.get(slot.extra as usize)))
+        Some((slot, slot.extra().and_then(|at| chunk.extras.get(at))))
     }
 
     /// Adds a message at the end.
@@ -349,7 +196,7 @@ impl Slots {
         // places.
         let at = (seq % CHUNK) as usize;
         while chunk.slots.len() < at {
-            chunk.slots.push(Slot { extra: PLAIN, stamp: 0, ..slot });
+            chunk.slots.push(slot.gone());
         }
         chunk.slots.push(slot);
         chunk.alive += 1;
@@ -375,35 +222,39 @@ impl Slots {
     /// Moves a message to another state.
     pub(crate) fn set_state(&mut self, seq: u64, state: State) {
         if let Some((chunk, at)) = self.locate_mut(seq, Dirty { states: true, places: false }) {
-            chunk.slots[at].set_state(state_bits(state));
+            chunk.slots[at].set_state(state);
         }
+    }
+
+    /// Gives a message to a consumer, and its length back.
+    pub(crate) fn lease(&mut self, seq: u64, lease: Lease) -> Option<u64> {
+        let (chunk, at) = self.locate_mut(seq, Dirty { states: true, places: false })?;
+        let (slot, extra) = chunk.with_extra(at);
+        slot.set_state(State::Leased);
+        extra.lease = Some(lease);
+        extra.acquires += 1;
+        extra.ready_at = Timestamp::EPOCH;
+        extra.last = Some((Transition::Leased, lease.granted_at));
+        Some(slot.len())
     }
 
     /// Notes that a message stands elsewhere than its seq says.
     pub(crate) fn set_ranked(&mut self, seq: u64) {
         if let Some((chunk, at)) = self.locate_mut(seq, Dirty { states: true, places: true }) {
-            chunk.slots[at].stamp |= RANKED;
+            chunk.slots[at].set_ranked();
         }
     }
 
     /// What the message has beside its slot, made on first use.
     pub(crate) fn extra_mut(&mut self, seq: u64) -> Option<&mut Extra> {
         let (chunk, at) = self.locate_mut(seq, Dirty { states: true, places: false })?;
-        let slot = &mut chunk.slots[at];
-        if slot.extra == PLAIN {
-            slot.extra = u32::try_from(chunk.extras.insert(Extra::default()))
-                .expect("a chunk has at most 256 extras");
-        }
-        chunk.extras.get_mut(slot.extra as usize)
+        Some(chunk.with_extra(at).1)
     }
 
     /// Notes that a message's body has moved.
     pub(crate) fn relocate(&mut self, seq: u64, body: BodyRef) {
         if let Some((chunk, at)) = self.locate_mut(seq, Dirty { places: true, states: false }) {
-            let slot = &mut chunk.slots[at];
-            slot.sequence = body.sequence;
-            slot.segment = body.segment;
-            slot.offset = body.offset;
+            chunk.slots[at].set_body(body);
         }
     }
 
@@ -411,11 +262,10 @@ impl Slots {
     pub(crate) fn remove(&mut self, seq: u64) -> Option<Slot> {
         let (chunk, at) = self.locate_mut(seq, Dirty { states: true, places: false })?;
         let slot = chunk.slots[at];
-        if slot.extra != PLAIN {
-            chunk.extras.remove(slot.extra as usize);
+        if let Some(extra) = slot.extra() {
+            chunk.extras.remove(extra);
         }
-        chunk.slots[at].extra = PLAIN;
-        chunk.slots[at].set_state(GONE);
+        chunk.slots[at] = slot.gone();
         chunk.alive -= 1;
         if chunk.alive == 0 {
             self.drop_chunk(seq / CHUNK);
@@ -527,7 +377,7 @@ impl Slots {
             entry.chunk.iter().flat_map(move |chunk| {
                 (number * CHUNK..).zip(&chunk.slots).filter_map(move |(seq, slot)| {
                     let here = !slot.is_gone();
-                    here.then(|| (seq, slot, chunk.extras.get(slot.extra as usize)))
+                    here.then(|| (seq, slot, slot.extra().and_then(|at| chunk.extras.get(at))))
                 })
             })
         })
@@ -535,13 +385,24 @@ impl Slots {
 }
 
 impl Chunk {
+    /// A slot and what it has beside it, made on first use.
+    fn with_extra(&mut self, at: usize) -> (&mut Slot, &mut Extra) {
+        let slot = &mut self.slots[at];
+        let extra = slot.extra().unwrap_or_else(|| {
+            let extra = self.extras.insert(Extra::default());
+            slot.set_extra(extra);
+            extra
+        });
+        (slot, &mut self.extras[extra])
+    }
+
     /// The slots by place, each with what it has beside it; none for one that is gone.
     pub(crate) fn with_extras(
         &self,
     ) -> impl Iterator<Item = (usize, Option<(&Slot, Option<&Extra>)>)> {
         let full = |slot| {
             let slot: &Slot = slot;
-            (!slot.is_gone()).then(|| (slot, self.extras.get(slot.extra as usize)))
+            (!slot.is_gone()).then(|| (slot, slot.extra().and_then(|at| self.extras.get(at))))
         };
         self.slots.iter().enumerate().map(move |(at, slot)| (at, full(slot)))
     }
@@ -550,15 +411,14 @@ impl Chunk {
     pub(crate) fn from_parts(slots: Vec<Slot>, states: Vec<(usize, State, Option<Extra>)>) -> Self {
         let mut chunk = Self { slots, ..Self::default() };
         for slot in &mut chunk.slots {
-            slot.extra = PLAIN;
-            slot.set_state(GONE);
+            *slot = slot.gone();
         }
         for (at, state, extra) in states {
             let Some(slot) = chunk.slots.get_mut(at) else { continue };
-            slot.set_state(state_bits(state));
+            slot.set_state(state);
             chunk.alive += 1;
             if let Some(extra) = extra {
-                slot.extra = u32::try_from(chunk.extras.insert(extra)).unwrap_or(PLAIN);
+                slot.set_extra(chunk.extras.insert(extra));
             }
         }
         chunk
@@ -567,28 +427,13 @@ impl Chunk {
 
 #[cfg(test)]
 mod tests {
+    use sluice_model::Level;
+
     use super::*;
 
     fn slot(sequence: u64) -> Slot {
         let body = BodyRef { sequence, segment: 1, offset: 64, len: 10 };
         Slot::new(body, sequence, Timestamp::from_millis(1_700_000_000_000), Level::Sync)
-    }
-
-    #[test]
-    fn a_slot_keeps_its_time_flags_and_state_apart() {
-        let at = Timestamp::from_millis(1_700_000_000_123);
-        let body = BodyRef { sequence: 9, ..BodyRef::default() };
-        let mut slot = Slot::new(body, 7, at, Level::Os).shared(true);
-        for state in [State::Delayed, State::Leased, State::Dead, State::Ready] {
-            slot.set_state(state_bits(state));
-            assert_eq!((slot.state(), slot.is_gone()), (state, false));
-            assert_eq!((slot.enqueued_at(), slot.counter()), (at, 7));
-            assert!(slot.is_shared() && slot.level() == Level::Os);
-        }
-        slot.set_state(GONE);
-        assert!(slot.is_gone());
-        let again = Slot::from_parts(body, 7, at, slot.flags());
-        assert!(again.is_shared() && again.level() == Level::Os && !again.is_ranked());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use sluice_model::{
     Timestamp, Topic,
 };
 
+use super::many::{MANY_MAX, acked_runs, put_acked_runs, put_runs, runs};
 use super::{Cause, DedupeMark, DedupeScope, PacedRedrive, Record, RecordError, Removal, Target};
 
 const FOUNDED: u8 = 1;
@@ -29,6 +30,8 @@ const REDRIVEN: u8 = 15;
 const PURGED: u8 = 16;
 const REDRIVE_BEGUN: u8 = 17;
 const REDRIVE_DONE: u8 = 18;
+const GRANTED_MANY: u8 = 19;
+const ACKED_MANY: u8 = 20;
 
 /// A bit of the flags of [`PUBLISHED`]: targets carry their times.
 const TIMED: u8 = 1;
@@ -106,7 +109,29 @@ impl Record<'_> {
                 out.put_u32_le(queue.0);
                 out.put_u32_le(*number);
             }
+            Self::GrantedMany { .. } | Self::AckedMany { .. } => self.encode_many(out),
             record => record.encode_one(out),
+        }
+    }
+
+    /// The same, of a record about messages in rows.
+    fn encode_many(&self, out: &mut impl BufMut) {
+        match self {
+            Self::GrantedMany { queue, runs, generation, at, deadline, bound } => {
+                out.put_u8(GRANTED_MANY);
+                out.put_u32_le(queue.0);
+                put_generation(out, *generation);
+                put_time(out, *at);
+                put_time(out, *deadline);
+                out.put_u8(u8::from(*bound));
+                put_runs(out, runs);
+            }
+            Self::AckedMany { queue, runs } => {
+                out.put_u8(ACKED_MANY);
+                out.put_u32_le(queue.0);
+                put_acked_runs(out, runs);
+            }
+            _ => {}
         }
     }
 
@@ -222,6 +247,18 @@ impl<'a> Record<'a> {
             REDRIVE_DONE => Self::RedriveDone {
                 queue: QueueNo(input.try_get_u32_le()?),
                 number: input.try_get_u32_le()?,
+            },
+            GRANTED_MANY => Self::GrantedMany {
+                queue: QueueNo(input.try_get_u32_le()?),
+                generation: first_of_many(input)?,
+                at: time(input)?,
+                deadline: time(input)?,
+                bound: input.try_get_u8()? != 0,
+                runs: Cow::Owned(runs(input)?),
+            },
+            ACKED_MANY => Self::AckedMany {
+                queue: QueueNo(input.try_get_u32_le()?),
+                runs: Cow::Owned(acked_runs(input)?),
             },
             kind => Self::decode_one(kind, input)?,
         };
@@ -382,6 +419,13 @@ pub(crate) fn time(input: &mut &[u8]) -> Result<Timestamp, RecordError> {
 
 pub(crate) fn generation(input: &mut &[u8]) -> Result<Generation, RecordError> {
     Ok(Generation { start: input.try_get_u32_le()?, counter: input.try_get_u64_le()? })
+}
+
+/// A generation that others follow.
+fn first_of_many(input: &mut &[u8]) -> Result<Generation, RecordError> {
+    let first = generation(input)?;
+    let last = first.counter.checked_add(MANY_MAX.into());
+    last.map(|_| first).ok_or(RecordError::Run)
 }
 
 fn target(input: &mut &[u8]) -> Result<Target, RecordError> {

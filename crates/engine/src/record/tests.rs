@@ -61,6 +61,17 @@ fn samples() -> Vec<Record<'static>> {
     ]
 }
 
+fn samples_of_many() -> Vec<Record<'static>> {
+    let (queue, at) = (QueueNo(7), Timestamp::from_millis(1_700_000_000_000));
+    let generation = Generation { start: 3, counter: 12 };
+    let runs = vec![Run { first: Seq(900), count: 100 }, Run { first: Seq(7), count: 2 }];
+    let acked = runs.iter().map(|run| AckedRun { run: *run, generation }).collect::<Vec<_>>();
+    vec![
+        Record::GrantedMany { queue, generation, at, deadline: at, bound: true, runs: runs.into() },
+        Record::AckedMany { queue, runs: acked.into() },
+    ]
+}
+
 fn samples_of_redrives() -> Vec<Record<'static>> {
     let at = Timestamp::from_millis(1_700_000_000_000);
     let age_min = Some(std::time::Duration::from_secs(60));
@@ -81,7 +92,8 @@ fn samples_of_redrives() -> Vec<Record<'static>> {
 
 #[test]
 fn records_come_back_as_they_were_written_and_never_from_a_part() {
-    for record in samples().into_iter().chain(samples_of_redrives()) {
+    let rest = samples_of_redrives().into_iter().chain(samples_of_many());
+    for record in samples().into_iter().chain(rest) {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
         assert_eq!(Record::decode(&bytes).unwrap(), record);
@@ -121,6 +133,16 @@ fn golden_bytes_of_the_commonest_records_stay() {
         hex(&Record::Acked { target, generation }),
         "08020000000500000000000000010000000300000000000000"
     );
+    let (queue, run) = (QueueNo(2), Run { first: Seq(5), count: 100 });
+    let runs = vec![run, Run { first: Seq(4), count: 1 }].into();
+    let bound = true;
+    assert_eq!(
+        hex(&Record::GrantedMany { queue, generation, at, deadline: at, bound, runs }),
+        "1302000000010000000300000000000000020100000000000002010000000000000102\
+         0a64c90101"
+    );
+    let runs = vec![AckedRun { run, generation }].into();
+    assert_eq!(hex(&Record::AckedMany { queue, runs }), "1402000000010a640602");
 }
 
 proptest! {

@@ -9,6 +9,7 @@ mod dead_set;
 mod dedupe;
 mod dice;
 mod images;
+mod many;
 mod model;
 mod queues;
 mod random;

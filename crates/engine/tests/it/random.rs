@@ -10,7 +10,7 @@ use sluice_model::{
 };
 
 use crate::dice::Dice;
-use crate::rig::{Got, Rig, Said, config, key, ms, peer, publish, take};
+use crate::rig::{Got, Rig, Said, config, key, ms, one_by_one, peer, publish, take};
 
 const SEEDS: u64 = 60;
 const STEPS: u64 = 500;
@@ -470,8 +470,9 @@ impl World {
             for message in queue.messages.values_mut() {
                 // Of which grants the log still knows depends on the records that were kept.
                 let is_kept = |held: &Held| {
-                    (1..=kept).any(|n| {
-                        matches!(self.rig.tape.record(n), Record::Granted { target, generation, .. }
+                    let mut known = (1..=kept).flat_map(|n| one_by_one(self.rig.tape.record(n)));
+                    known.any(|record| {
+                        matches!(record, Record::Granted { target, generation, .. }
                             if target.queue == held.lease.queue
                                 && target.seq == held.lease.seq
                                 && generation == held.lease.generation)

@@ -10,9 +10,9 @@ use sluice_engine::{
 };
 use sluice_flow::Backoff;
 use sluice_model::{
-    Answer, Carried, Client, Code, Command, Confirm, Destination, Extras, LeaseId, Message,
-    MessageId, MessageInfo, Outcome, Principal, Publish, Published, Qos, QueueName, QueueRequest,
-    QueueSettings, QueueStats, Receive, Reply, Request, SessionId, Source, Subscribe,
+    Answer, Carried, Client, Code, Command, Confirm, Destination, Extras, Generation, LeaseId,
+    Message, MessageId, MessageInfo, Outcome, Principal, Publish, Published, Qos, QueueName,
+    QueueRequest, QueueSettings, QueueStats, Receive, Reply, Request, SessionId, Source, Subscribe,
     SubscriptionId, Timestamp,
 };
 
@@ -83,6 +83,30 @@ impl Journal for Tape {
         let used: usize = self.records[from as usize..].iter().map(size).sum();
         assert!(used <= bytes, "a batch of {used} bytes, {bytes} were announced");
         self.batches.push((from, self.last()));
+    }
+}
+
+/// What a record says of each message: one of many as so many records of one.
+pub(crate) fn one_by_one(record: Record<'_>) -> Vec<Record<'_>> {
+    match record {
+        Record::GrantedMany { queue, runs, generation, at, deadline, bound } => {
+            let seqs = runs.iter().flat_map(|run| run.seqs()).zip(generation.counter..);
+            let one = |(seq, counter)| Record::Granted {
+                target: Target::new(queue, seq),
+                generation: Generation { counter, ..generation },
+                at,
+                deadline,
+                bound,
+            };
+            seqs.map(one).collect()
+        }
+        Record::AckedMany { queue, runs } => {
+            let each = runs.iter().flat_map(|run| run.each());
+            let one =
+                |(seq, generation)| Record::Acked { target: Target::new(queue, seq), generation };
+            each.map(one).collect()
+        }
+        record => vec![record],
     }
 }
 

@@ -20,7 +20,7 @@ use sluice_flow::Backoff;
 use sluice_model::{DeadReason, LeaseId, Level, MessageId, Purge, QueueNo, SessionId, Timestamp};
 
 use crate::dice::Dice;
-use crate::rig::{Rig, config, ms, peer};
+use crate::rig::{Rig, config, ms, one_by_one, peer};
 use state::{Counted, Event, Queue, State0, What};
 
 /// Transitions of the table that these commands can bring: all but T14.
@@ -155,7 +155,8 @@ impl World {
             9..25 => self.publish(),
             25..30 => self.publish_batch(),
             30..48 => self.receive(),
-            48..58 => self.ack(),
+            48..54 => self.ack(),
+            54..58 => self.ack_many(),
             58..69 => self.nack(),
             69..72 => self.extend(),
             72..76 => self.one_message(),
@@ -215,12 +216,13 @@ impl World {
     /// what happened to one message in that order.
     fn settle(&mut self, before: u64) {
         for number in before + 1..=self.rig.tape.last() {
-            let record = self.rig.tape.record(number);
-            let Some(key) = key_of(&record) else { continue };
-            let at = self.events.iter().position(|event| key_of_event(event) == key);
-            let at = at.unwrap_or_else(|| panic!("{record:?} among {:?}", self.events));
-            let event = self.events.remove(at);
-            self.log.push((number, event));
+            for record in one_by_one(self.rig.tape.record(number)) {
+                let Some(key) = key_of(&record) else { continue };
+                let at = self.events.iter().position(|event| key_of_event(event) == key);
+                let at = at.unwrap_or_else(|| panic!("{record:?} among {:?}", self.events));
+                let event = self.events.remove(at);
+                self.log.push((number, event));
+            }
         }
         let written = || (before + 1..=self.rig.tape.last()).map(|n| self.rig.tape.record(n));
         let written = || written().collect::<Vec<_>>();
@@ -233,6 +235,7 @@ fn key_of(record: &Record<'_>) -> Option<(u8, QueueNo, u64)> {
     Some(match record {
         Record::Founded { .. } | Record::Started { .. } | Record::Moved { .. } => return None,
         Record::RedriveBegun { .. } | Record::RedriveDone { .. } => return None,
+        Record::GrantedMany { .. } | Record::AckedMany { .. } => panic!("looked at one by one"),
         Record::Declared { queue, .. } => (1, *queue, 0),
         Record::Configured { queue, .. } => (2, *queue, 0),
         Record::Ended { queue } => (3, *queue, 0),

@@ -1,13 +1,14 @@
 //! T9 to T21 as far as clients bring them: what becomes of deliveries, and when it is too late.
 
-use sluice_engine::{Cause, OnExpire, Removal};
+use sluice_engine::{Cause, OnExpire, Record, Removal};
 use sluice_model::{
-    Answer, Code, Command, Confirm, DeadReason, Level, Outcome, QueueNo, Timestamp,
+    Answer, Code, Command, Confirm, DeadReason, Level, Outcome, QueueNo, SettleMany, Settlement,
+    Timestamp,
 };
 
 use super::state::{Message, What, Where};
 use super::{Given, World};
-use crate::rig::ms;
+use crate::rig::{ms, one_by_one};
 
 /// How a lease stands to its message.
 #[derive(Debug, PartialEq)]
@@ -56,24 +57,67 @@ impl World {
         let Some(given) = self.given() else { return };
         let (session, before) = (self.session(), self.rig.tape.last());
         let told = self.rig.ack(session, given.lease);
-        let stands = self.stands(&given);
-        let context =
-            format!("{given:?} stands {stands:?}: {told:?}, {:?}", self.message_of(&given));
-        match stands {
-            Stands::Held | Stands::Late => {
-                assert_eq!(told, Ok(false), "{context}");
-                self.hit(if stands == Stands::Held { 9 } else { 20 });
-                self.emit(given.queue, given.seq, What::Acked);
-                self.acked.insert(given.lease, (self.live.start, self.rig.tape.last()));
-            }
-            Stands::Acked => assert_eq!(told, Ok(true), "{context}"),
-            Stands::AckedOnce => {
-                assert!(matches!(told, Ok(true) | Err(Code::NotFound)), "{context}")
-            }
-            Stands::Lost => assert_eq!(told, Err(Code::LeaseLost), "{context}"),
-            Stands::Gone => assert_eq!(told, Err(Code::NotFound), "{context}"),
+        self.acked_as(&given, told.map(Some), before);
+        self.settle(before);
+    }
+
+    /// Several at once, some of them twice, in any order.
+    pub(super) fn ack_many(&mut self) {
+        let count = self.dice.between(2, 12);
+        let mut all: Vec<_> = (0..count).filter_map(|_| self.given()).collect();
+        if self.dice.one_in(2) {
+            all.sort_by_key(|given| given.lease.generation);
+        }
+        let (session, before) = (self.session(), self.rig.tape.last());
+        let leases = all.iter().map(|given| given.lease).collect();
+        let (how, confirm) = (Settlement::Ack, Confirm::Always);
+        let many = Command::SettleMany(Box::new(SettleMany { leases, how, confirm }));
+        let Answer::SettledMany { refused, deadline: None } = self.rig.answer(session, many) else {
+            panic!("many acks are answered as such");
+        };
+        assert!(refused.is_sorted_by_key(|(at, _)| *at), "{refused:?}");
+        for (at, given) in (0..).zip(&all) {
+            let refusal = refused.iter().find(|(of, _)| *of == at);
+            let told = refusal.map_or(Ok(None), |(_, refusal)| Err(refusal.code));
+            self.acked_as(given, told, before);
         }
         self.settle(before);
+    }
+
+    /// An ack was answered so, and wrote what follows `before`; whether it was the first one is not
+    /// always told.
+    fn acked_as(&mut self, given: &Given, told: Result<Option<bool>, Code>, before: u64) {
+        let stands = self.stands(given);
+        let context =
+            || format!("{given:?} stands {stands:?}: {told:?}, {:?}", self.message_of(given));
+        match stands {
+            Stands::Held | Stands::Late => {
+                assert!(matches!(told, Ok(None | Some(false))), "{}", context());
+                self.hit(if stands == Stands::Held { 9 } else { 20 });
+                self.emit(given.queue, given.seq, What::Acked);
+                self.acked
+                    .insert(given.lease, (self.live.start, self.record_of_ack(given, before)));
+            }
+            Stands::Acked => assert!(matches!(told, Ok(None | Some(true))), "{}", context()),
+            Stands::AckedOnce => {
+                let forgotten = matches!(told, Err(Code::NotFound));
+                assert!(forgotten || matches!(told, Ok(None | Some(true))), "{}", context());
+            }
+            Stands::Lost => assert_eq!(told, Err(Code::LeaseLost), "{}", context()),
+            Stands::Gone => assert_eq!(told, Err(Code::NotFound), "{}", context()),
+        }
+    }
+
+    /// The record behind `before` that says that a message was acked; the last one if none does.
+    fn record_of_ack(&self, given: &Given, before: u64) -> u64 {
+        let last = self.rig.tape.last();
+        let says_so = |record: &Record<'_>| {
+            matches!(record, Record::Acked { target, .. }
+                if (target.queue, target.seq.0) == (given.queue, given.seq))
+        };
+        let mut written = before + 1..=last;
+        let found = written.find(|n| one_by_one(self.rig.tape.record(*n)).iter().any(says_so));
+        found.unwrap_or(last)
     }
 
     fn refused(&self, given: &Given) -> Option<Code> {
