@@ -3,6 +3,7 @@
 //! ```text
 //! listener --first byte--> doors/binary/connection -- session: bytes to requests --> Broker
 //!                     '--> doors/line/connection   <- session: replies to bytes  <--
+//! HTTP listener ------------> doors/http             requests of hyper             -->
 //! admin socket -------------> doors/admin            lines of JSON                 -->
 //! ```
 //!
@@ -22,5 +23,7 @@ mod server;
 pub use auth::{ApiKey, KeyHash, KeyRing};
 pub use config::{Admin, Config, ConfigError};
 pub use counters::{Counters, CountersSnapshot};
-pub use doors::SocketPath;
+pub use doors::{
+    HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, SocketPath, StoredKey,
+};
 pub use server::{Server, ServerError};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluice_broker::{Broker, BrokerError};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -24,8 +24,9 @@ use crate::auth::{KeyRing, Keys};
 use crate::config::{Admin, Config, ConfigError, is_loopback};
 use crate::counters::Counters;
 use crate::doors::admin::{self, AdminListener};
-use crate::doors::{Notice, Notices, Peer, Shared};
-use crate::listener::{self, Pace, Places};
+use crate::doors::http::HttpDoor;
+use crate::doors::{Notice, Notices, Peer, Shared, http};
+use crate::listener::{self, Listener, Pace, Places};
 use crate::places::{Cap, CapBy};
 
 /// Descriptors kept for the log, the other listeners and the rest of the process.
@@ -66,8 +67,8 @@ pub(crate) struct Caps {
 
 /// The doors, bound and not yet open: connections wait until [`Server::run`].
 pub struct Server {
-    listener: TcpListener,
-    tcp_addr: SocketAddr,
+    tcp: Listener,
+    http: Option<Listener>,
     admin: Option<(AdminListener, PathBuf)>,
     caps: Caps,
     shared: Arc<Shared>,
@@ -82,10 +83,16 @@ impl Server {
     pub async fn bind(config: Config, broker: Broker) -> Result<Self, ServerError> {
         config.validate()?;
         let keys = Keys::load(&config)?;
-        let addr = config.tcp_addr;
-        let listening = |source| ServerError::Bind { addr, source };
-        let listener = listener::listen(addr).map_err(listening)?;
-        let tcp_addr = listener.local_addr().map_err(listening)?;
+        let tcp = Listener::bind(config.tcp_addr)?;
+        let http = match config.http_listener() {
+            None => None,
+            Some((addr, reason)) => {
+                if let Some(reason) = reason {
+                    warn!(%addr, %reason, "the HTTP door is open to this machine alone");
+                }
+                Some(Listener::bind(addr)?)
+            }
+        };
         let admin = config.admin.as_ref().and_then(open_admin_door);
         let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1);
         let connections_max = match config.connections_max {
@@ -95,21 +102,33 @@ impl Server {
         if connections_max > room {
             warn!(connections_max, room, "connections_max is more than there are descriptors for");
         }
-        warn_if_exposed(&config, tcp_addr);
+        for listener in [Some(&tcp), http.as_ref()].into_iter().flatten() {
+            warn_if_exposed(&config, listener.addr());
+        }
         let caps = Caps {
             connections: Cap::new(connections_max),
             addresses: CapBy::new(config.per_address_max),
             lean: Cap::new(LEAN_CONNECTIONS),
         };
         let shared = Arc::new(Shared::new(config, broker, keys));
+        if http.is_some() {
+            provide_default(&shared).await;
+        }
         let notices = watch::Sender::default();
-        info!(%tcp_addr, connections_max, open = shared.config.is_open(), "doors bound");
-        Ok(Self { listener, tcp_addr, admin, caps, shared, notices })
+        let http_addr = http.as_ref().map(Listener::addr);
+        let open = shared.config.is_open();
+        info!(tcp_addr = %tcp.addr(), ?http_addr, connections_max, open, "doors bound");
+        Ok(Self { tcp, http, admin, caps, shared, notices })
     }
 
     /// Where the binary and the line door listen.
-    pub const fn tcp_addr(&self) -> SocketAddr {
-        self.tcp_addr
+    pub fn tcp_addr(&self) -> SocketAddr {
+        self.tcp.addr()
+    }
+
+    /// Where the HTTP door listens, if it does.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(Listener::addr)
     }
 
     /// The doors' counters, which stay readable after the server has stopped.
@@ -129,7 +148,7 @@ impl Server {
     /// # Errors
     /// The broker failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, admin, caps, shared, notices, .. } = self;
+        let Self { tcp, http, admin, caps, shared, notices } = self;
         let heard = Notices(notices.subscribe());
         let mut tasks = JoinSet::new();
         // Apart from connections: it has no part in how many of these there may be.
@@ -137,8 +156,9 @@ impl Server {
         if let Some((admin, backups)) = admin {
             admins.spawn(admin::serve(admin, backups, Arc::clone(&shared), heard.clone()));
         }
-        let failure = serve(&listener, &caps, &shared, &heard, &mut tasks, shutdown).await.err();
-        drop(listener);
+        let doors = Doors { caps: &caps, shared: &shared, notices: &heard };
+        let failure = doors.serve(&tcp, http.as_ref(), &mut tasks, shutdown).await.err();
+        drop((tcp, http));
 
         let patience = if failure.is_some() { FAILURE_DRAIN } else { shared.config.drain_timeout };
         info!(connections = caps.connections.taken(), "draining");
@@ -165,33 +185,66 @@ fn open_admin_door(config: &Admin) -> Option<(AdminListener, PathBuf)> {
     }
 }
 
-async fn serve(
-    listener: &TcpListener,
-    caps: &Caps,
-    shared: &Arc<Shared>,
-    notices: &Notices,
-    tasks: &mut JoinSet<()>,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), BrokerError> {
-    let config = &shared.config;
-    let mut pace = Pace::new(config.accept_rate, config.accept_burst, Instant::now());
-    let mut last_id = 0u64;
-    let mut shutdown = std::pin::pin!(shutdown);
-    let mut failure = std::pin::pin!(shared.broker.failure());
-    loop {
-        tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            failure = &mut failure => return Err(failure),
-            Some(_) = tasks.join_next() => {}
-            (stream, peer) = listener::accept(listener, shared) => {
-                shared.counters.accepted.one();
-                last_id += 1;
-                if let Some(places) = listener::take_places(peer.ip(), pace.as_mut(), caps, shared) {
-                    let (shared, notices) = (Arc::clone(shared), notices.clone());
-                    tasks.spawn(connection(last_id, stream, peer, places, shared, notices));
-                }
+/// Makes the queue of the simple endpoints. Without it they try again.
+async fn provide_default(shared: &Shared) {
+    let made = match http::default_settings(&shared.config.http, 1) {
+        Ok(settings) => shared.broker.provide(http::default_queue(), settings).await,
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = made {
+        warn!(reason = %refusal.message, "the queue `default` could not be made");
+    }
+}
+
+/// What every accepted connection needs.
+struct Doors<'a> {
+    caps: &'a Caps,
+    shared: &'a Arc<Shared>,
+    notices: &'a Notices,
+}
+
+impl Doors<'_> {
+    /// Accepts until `shutdown` is ready.
+    async fn serve(
+        &self,
+        tcp: &Listener,
+        http: Option<&Listener>,
+        tasks: &mut JoinSet<()>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), BrokerError> {
+        let Self { caps, shared, notices } = *self;
+        let config = &shared.config;
+        let pace = || Pace::new(config.accept_rate, config.accept_burst, Instant::now());
+        let (mut tcp_pace, mut http_pace) = (pace(), pace());
+        let door = Arc::new(HttpDoor::new());
+        let mut last_id = 0u64;
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut failure = std::pin::pin!(shared.broker.failure());
+        loop {
+            let (stream, peer, is_http) = tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                failure = &mut failure => return Err(failure),
+                Some(_) = tasks.join_next() => continue,
+                (stream, peer) = tcp.accept(shared) => (stream, peer, false),
+                (stream, peer) = accept_if(http, shared) => (stream, peer, true),
+            };
+            shared.counters.accepted.one();
+            last_id += 1;
+            let pace = if is_http { http_pace.as_mut() } else { tcp_pace.as_mut() };
+            if let Some(places) = listener::take_places(peer.ip(), pace, caps, shared) {
+                let door = is_http.then(|| Arc::clone(&door));
+                let (shared, notices) = (Arc::clone(shared), notices.clone());
+                let accepted = Accepted { id: last_id, stream, peer, places, door };
+                tasks.spawn(accepted.serve(shared, notices));
             }
         }
+    }
+}
+
+async fn accept_if(listener: Option<&Listener>, shared: &Shared) -> (TcpStream, SocketAddr) {
+    match listener {
+        Some(listener) => listener.accept(shared).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -199,19 +252,30 @@ async fn finish(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
 }
 
-async fn connection(
+/// A connection that was let in.
+struct Accepted {
     id: u64,
     stream: TcpStream,
     peer: SocketAddr,
     places: Places,
-    shared: Arc<Shared>,
-    notices: Notices,
-) {
-    let span = debug_span!("connection", id, %peer);
-    let _watch = PanicWatch { id, counters: &shared.counters };
-    let peer = Peer { connection: id, ip: peer.ip().to_canonical(), lean: places.lean };
-    listener::serve(stream, peer, &shared, notices).instrument(span).await;
-    drop(places);
+    /// The HTTP door, if it came there.
+    door: Option<Arc<HttpDoor>>,
+}
+
+impl Accepted {
+    async fn serve(self, shared: Arc<Shared>, notices: Notices) {
+        let Self { id, stream, peer, places, door } = self;
+        let span = debug_span!("connection", id, %peer);
+        let _watch = PanicWatch { id, counters: &shared.counters };
+        let peer = Peer { connection: id, ip: peer.ip().to_canonical(), lean: places.lean };
+        match door {
+            None => listener::serve(stream, peer, &shared, notices).instrument(span).await,
+            Some(door) => {
+                listener::serve_http(stream, peer, &door, &shared, notices).instrument(span).await;
+            }
+        }
+        drop(places);
+    }
 }
 
 /// Counts a panic that ends its connection; others go on.

@@ -1,0 +1,113 @@
+//! What all connections of the door share, and the way from a request to its handler.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use hyper::{Method, Request};
+use sluice_model::{Code, QueueName, QueueSettings, Refusal, Setting};
+use tokio::time::Instant;
+use tower_service::Service as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::caller::Caller;
+use super::refusal::Refused;
+use super::{HttpConfig, service, simple};
+
+/// What all connections of the door share.
+pub(crate) struct HttpDoor {
+    router: Router,
+}
+
+/// When the server started, and what the simple counters stood at when they were cleared.
+pub(crate) struct Begun {
+    pub(super) at: Instant,
+    pub(super) enqueues: AtomicU64,
+    pub(super) dequeues_ok: AtomicU64,
+    pub(super) dequeues_empty: AtomicU64,
+}
+
+impl Default for Begun {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        let (enqueues, dequeues_ok, dequeues_empty) = (zero(), zero(), zero());
+        Self { at: Instant::now(), enqueues, dequeues_ok, dequeues_empty }
+    }
+}
+
+impl Begun {
+    /// The simple counters begin anew.
+    pub(super) fn clear(&self, counters: &crate::CountersSnapshot) {
+        self.enqueues.store(counters.http_enqueues, Relaxed);
+        self.dequeues_ok.store(counters.http_dequeues_ok, Relaxed);
+        self.dequeues_empty.store(counters.http_dequeues_empty, Relaxed);
+    }
+}
+
+impl HttpDoor {
+    pub(crate) fn new() -> Self {
+        let (router, _) = routes().split_for_parts();
+        let router = router
+            .fallback(async || Refused::new(Code::NotFound, "there is nothing at this path"))
+            .method_not_allowed_fallback(async || {
+                Refused::new(Code::MethodNotAllowed, "the path has other methods, see Allow")
+            });
+        Self { router }
+    }
+
+    /// Whether anybody may ask for it: no key is looked at.
+    pub(super) fn is_public(&self, path: &str) -> bool {
+        matches!(path, simple::HEALTH | "/livez" | "/readyz" | "/v1/openapi.json")
+    }
+
+    /// Serves a request. The two that queues live by don't pass the table of routes.
+    pub(super) async fn answer(
+        &self,
+        request: Request<hyper::body::Incoming>,
+        caller: Caller,
+    ) -> Response {
+        let simple = match (request.method(), request.uri().path()) {
+            (&Method::POST, simple::ENQUEUE) => {
+                let (parts, body) = request.into_parts();
+                simple::enqueue(&caller, &parts.headers, body).await
+            }
+            (&Method::GET, simple::DEQUEUE) => simple::dequeue(&caller).await,
+            _ => {
+                let mut request = request.map(service::incoming);
+                request.extensions_mut().insert(caller);
+                let Ok(response) = self.router.clone().call(request).await;
+                return response;
+            }
+        };
+        simple.unwrap_or_else(IntoResponse::into_response)
+    }
+}
+
+/// Every route, each described.
+fn routes() -> OpenApiRouter {
+    simple::routes()
+}
+
+/// The queue of the simple endpoints.
+pub(crate) fn default_queue() -> QueueName {
+    QueueName::new("default").expect("the name has one good token")
+}
+
+/// Its bounds, times so many.
+///
+/// # Errors
+/// They are none that a queue can have.
+pub(crate) fn default_settings(http: &HttpConfig, times: u64) -> Result<QueueSettings, Refusal> {
+    let mut settings = QueueSettings::default();
+    let bounds = [
+        (Setting::MaxMessages, http.default_max_messages),
+        (Setting::MaxBytes, http.default_max_bytes),
+    ];
+    for (setting, bound) in bounds {
+        let bound = bound.saturating_mul(times).min(*setting.range().end());
+        settings
+            .set(setting, bound)
+            .map_err(|error| Refusal::new(Code::Invalid, error.to_string()))?;
+    }
+    Ok(settings)
+}
