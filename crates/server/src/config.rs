@@ -194,6 +194,12 @@ impl Config {
         }
     }
 
+    /// Whether others can reach a listener without keys, or keys cross the network in the clear.
+    pub(crate) fn is_exposed(&self) -> bool {
+        let http = self.http_listener().map(|(addr, _)| addr);
+        [Some(self.tcp_addr), http].into_iter().flatten().any(|addr| !is_loopback(addr.ip()))
+    }
+
     /// Where the HTTP door listens, if it does. Of a bare port that is all interfaces where nothing
     /// speaks against it, else loopback, with the reason.
     pub(crate) fn http_listener(&self) -> Option<(SocketAddr, Option<ConfigError>)> {

@@ -15,6 +15,7 @@ mod auth;
 mod config;
 mod counters;
 mod doors;
+mod limits;
 mod listener;
 mod log;
 mod places;

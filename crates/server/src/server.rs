@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluice_broker::{Broker, BrokerError};
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -27,12 +26,11 @@ use crate::doors::admin::{self, AdminListener};
 use crate::doors::http::HttpDoor;
 use crate::doors::{Notice, Notices, Peer, Shared, http};
 use crate::listener::{self, Listener, Pace, Places};
+use crate::limits::raise_descriptor_limit;
 use crate::places::{Cap, CapBy};
 
 /// Descriptors kept for the log, the other listeners and the rest of the process.
 const DESCRIPTORS_KEPT: usize = 256;
-/// Below this many descriptors a warning is due.
-const DESCRIPTORS_FEW: u64 = 10_000;
 /// Connections let in while memory is short, so that consumers can make room.
 const LEAN_CONNECTIONS: usize = 256;
 /// How long the replies of a broker that has failed may take to leave.
@@ -156,7 +154,8 @@ impl Server {
         if let Some((admin, backups)) = admin {
             admins.spawn(admin::serve(admin, backups, Arc::clone(&shared), heard.clone()));
         }
-        let doors = Doors { caps: &caps, shared: &shared, notices: &heard };
+        let ring = KeyRing::new(Arc::clone(&shared), notices.clone());
+        let doors = Doors { caps: &caps, shared: &shared, notices: &heard, ring };
         let failure = doors.serve(&tcp, http.as_ref(), &mut tasks, shutdown).await.err();
         drop((tcp, http));
 
@@ -201,6 +200,7 @@ struct Doors<'a> {
     caps: &'a Caps,
     shared: &'a Arc<Shared>,
     notices: &'a Notices,
+    ring: KeyRing,
 }
 
 impl Doors<'_> {
@@ -212,11 +212,11 @@ impl Doors<'_> {
         tasks: &mut JoinSet<()>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), BrokerError> {
-        let Self { caps, shared, notices } = *self;
+        let Self { caps, shared, notices, ring } = self;
         let config = &shared.config;
         let pace = || Pace::new(config.accept_rate, config.accept_burst, Instant::now());
         let (mut tcp_pace, mut http_pace) = (pace(), pace());
-        let door = Arc::new(HttpDoor::new());
+        let door = Arc::new(HttpDoor::new(ring.clone()));
         let mut last_id = 0u64;
         let mut shutdown = std::pin::pin!(shutdown);
         let mut failure = std::pin::pin!(shared.broker.failure());
@@ -233,7 +233,7 @@ impl Doors<'_> {
             let pace = if is_http { http_pace.as_mut() } else { tcp_pace.as_mut() };
             if let Some(places) = listener::take_places(peer.ip(), pace, caps, shared) {
                 let door = is_http.then(|| Arc::clone(&door));
-                let (shared, notices) = (Arc::clone(shared), notices.clone());
+                let (shared, notices) = (Arc::clone(shared), (*notices).clone());
                 let accepted = Accepted { id: last_id, stream, peer, places, door };
                 tasks.spawn(accepted.serve(shared, notices));
             }
@@ -291,23 +291,6 @@ impl Drop for PanicWatch<'_> {
             error!(connection = self.id, "a panic ended a connection");
         }
     }
-}
-
-/// Raises the limit on descriptors to the hard one and returns it.
-fn raise_descriptor_limit() -> usize {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let mut limit = current;
-    if current != maximum {
-        match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-            Ok(()) => limit = maximum,
-            Err(error) => warn!(%error, "the limit on descriptors could not be raised"),
-        }
-    }
-    let limit = limit.unwrap_or(u64::MAX);
-    if limit < DESCRIPTORS_FEW {
-        warn!(limit, "few descriptors: raise the hard limit (ulimit -Hn) for more connections");
-    }
-    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 fn warn_if_exposed(config: &Config, addr: SocketAddr) {

@@ -62,6 +62,10 @@ pub struct Stats {
     /// When it was made.
     pub made_at: u64,
     /// Every setting as it counts.
+    #[cfg_attr(
+        feature = "schema",
+        schema(value_type = std::collections::BTreeMap<String, super::Value>)
+    )]
     pub settings: Settings,
     /// Messages by state.
     pub counts: Counts,

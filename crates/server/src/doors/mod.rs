@@ -1,6 +1,7 @@
 //! The doors: one module each, and what they share.
 
 pub(crate) mod admin;
+pub(crate) mod backups;
 pub(crate) mod binary;
 pub(crate) mod http;
 pub(crate) mod line;

@@ -1,9 +1,12 @@
 //! Bodies: of requests, read up to a bound; of answers, watched for their end.
 
+use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use axum::BoxError;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -20,7 +23,7 @@ pub(super) type Incoming = axum::body::Body;
 /// `too_large`; `timeout` for one that came too slowly, or `bad_request` for one that broke off.
 pub(super) async fn read<B>(mut body: B, max: usize) -> Result<Bytes, Refusal>
 where
-    B: http_body::Body<Data = Bytes> + Unpin,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     let hint = body.size_hint();
     if hint.lower() > max as u64 {
@@ -47,19 +50,31 @@ where
 
 async fn next<B>(body: &mut B) -> Result<Option<Bytes>, Refusal>
 where
-    B: http_body::Body<Data = Bytes> + Unpin,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| {
-            // The socket's wrapper ends bodies that come too slowly; nobody hears of the others.
-            Refusal::new(Code::Timeout, "the body did not come in time, or broke off")
-        })?;
+        let frame = frame.map_err(|error| broken(&*error.into()))?;
         // Trailers say nothing to us.
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }
     }
     Ok(None)
+}
+
+/// Why a body can't be read on: the socket's wrapper says it by the kind of its error.
+fn broken(mut error: &(dyn Error + 'static)) -> Refusal {
+    loop {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.kind() == io::ErrorKind::TimedOut
+        {
+            return Refusal::new(Code::Timeout, "the body did not come in time");
+        }
+        match error.source() {
+            Some(source) => error = source,
+            None => return Refusal::new(Code::BadRequest, "the body is malformed or broke off"),
+        }
+    }
 }
 
 fn too_large(max: usize) -> Refusal {

@@ -10,7 +10,8 @@ use sluice_model::{
 };
 
 use super::exchange::{Exchange, Received};
-use crate::doors::{Notices, Shared};
+use crate::auth::KeyRing;
+use crate::doors::{Notices, Peer, Shared};
 
 /// Who asks. Put on a request before its handler runs.
 #[derive(Clone)]
@@ -18,7 +19,10 @@ pub(super) struct Caller {
     pub(super) shared: Arc<Shared>,
     pub(super) exchange: Arc<Exchange>,
     pub(super) principal: Principal,
+    pub(super) peer: Peer,
     pub(super) notices: Notices,
+    /// For who makes and revokes keys.
+    pub(super) ring: KeyRing,
 }
 
 impl Caller {
@@ -53,6 +57,13 @@ impl Caller {
         if let Some(lease) = delivery.lease {
             self.exchange.ack_when_written(lease);
         }
+    }
+
+    /// The same caller with a session of its own, for work whose answers nobody is sent. Who uses
+    /// it says [`Exchange::done`] after each step.
+    pub(super) fn aside(&self) -> Self {
+        let exchange = Exchange::new(Arc::clone(&self.shared), self.peer);
+        Self { exchange: Arc::new(exchange), ..self.clone() }
     }
 
     /// Whether the caller may do what no request to the broker asks for.

@@ -17,8 +17,9 @@ use super::io::HttpIo;
 use super::service::Service;
 use crate::doors::{Ended, LINGER, Notices, Peer, Shared};
 
-/// hyper's own bound on what it has read and not understood; ours is looked at first.
-const BUFFER_MIN: usize = 8 << 10;
+/// How much more hyper may have read and not understood than a head may have: ours is the bound
+/// that is met first.
+const BEYOND_HEAD: usize = 16 << 10;
 
 /// Serves a client until one side ends it. `local` is the address that it came to.
 pub(crate) async fn serve<S>(
@@ -45,7 +46,7 @@ where
         notices: notices.clone(),
     };
     let mut connection = http1::Builder::new()
-        .max_buf_size(http.head_max.max(BUFFER_MIN))
+        .max_buf_size(http.head_max + BEYOND_HEAD)
         .max_headers(http.headers_max)
         .serve_connection(TokioIo::new(io), service);
     let mut drained = notices.now().draining;

@@ -12,11 +12,13 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::caller::Caller;
 use super::refusal::Refused;
-use super::{HttpConfig, service, simple};
+use super::{HttpConfig, extract, service, simple, v1};
+use crate::auth::KeyRing;
 
 /// What all connections of the door share.
 pub(crate) struct HttpDoor {
     router: Router,
+    ring: KeyRing,
 }
 
 /// When the server started, and what the simple counters stood at when they were cleared.
@@ -35,7 +37,24 @@ impl Default for Begun {
     }
 }
 
+/// The simple counters since they were cleared.
+pub(super) struct Since {
+    pub(super) enqueues: u64,
+    pub(super) dequeues_ok: u64,
+    pub(super) dequeues_empty: u64,
+}
+
 impl Begun {
+    /// What was counted since.
+    pub(super) fn since(&self, counters: &crate::CountersSnapshot) -> Since {
+        let since = |now: u64, then: &AtomicU64| now.saturating_sub(then.load(Relaxed));
+        Since {
+            enqueues: since(counters.http_enqueues, &self.enqueues),
+            dequeues_ok: since(counters.http_dequeues_ok, &self.dequeues_ok),
+            dequeues_empty: since(counters.http_dequeues_empty, &self.dequeues_empty),
+        }
+    }
+
     /// The simple counters begin anew.
     pub(super) fn clear(&self, counters: &crate::CountersSnapshot) {
         self.enqueues.store(counters.http_enqueues, Relaxed);
@@ -45,19 +64,30 @@ impl Begun {
 }
 
 impl HttpDoor {
-    pub(crate) fn new() -> Self {
-        let (router, _) = routes().split_for_parts();
+    /// The door of a server whose keys `ring` can replace.
+    pub(crate) fn new(ring: KeyRing) -> Self {
+        let (router, document) = routes().split_for_parts();
+        let document = v1::describe(document);
+        let router = router.route(
+            v1::DOCUMENT,
+            axum::routing::get(async move || extract::json(document.to_string())),
+        );
         let router = router
             .fallback(async || Refused::new(Code::NotFound, "there is nothing at this path"))
             .method_not_allowed_fallback(async || {
                 Refused::new(Code::MethodNotAllowed, "the path has other methods, see Allow")
             });
-        Self { router }
+        Self { router, ring }
+    }
+
+    /// A handle with which the keys can be replaced.
+    pub(super) fn ring(&self) -> KeyRing {
+        self.ring.clone()
     }
 
     /// Whether anybody may ask for it: no key is looked at.
     pub(super) fn is_public(&self, path: &str) -> bool {
-        matches!(path, simple::HEALTH | "/livez" | "/readyz" | "/v1/openapi.json")
+        matches!(path, simple::HEALTH | simple::LIVEZ | simple::READYZ | v1::DOCUMENT)
     }
 
     /// Serves a request. The two that queues live by don't pass the table of routes.
@@ -85,7 +115,12 @@ impl HttpDoor {
 
 /// Every route, each described.
 fn routes() -> OpenApiRouter {
-    simple::routes()
+    simple::routes().merge(v1::routes())
+}
+
+#[cfg(test)]
+pub(super) fn document() -> String {
+    v1::describe(routes().split_for_parts().1).to_string()
 }
 
 /// The queue of the simple endpoints.

@@ -175,24 +175,42 @@ impl Exchange {
         receive: Receive,
         notices: &Notices,
     ) -> Result<Received, Refusal> {
+        let mut received = Received { deliveries: Vec::new(), next: None };
+        for answer in self.listen(receive, notices).await? {
+            match answer {
+                Answer::Delivered(delivery) => received.deliveries.push(delivery),
+                Answer::Empty { next } => received.next = next,
+                // What can't be read is in the dead set, and counted there.
+                _ => {}
+            }
+        }
+        Ok(received)
+    }
+
+    /// The same with everything that came, as it came.
+    ///
+    /// # Errors
+    /// It was refused.
+    pub(super) async fn listen(
+        &self,
+        receive: Receive,
+        notices: &Notices,
+    ) -> Result<Vec<Answer>, Refusal> {
         let waits = receive.wait.is_some();
         let tag = self.submit(Command::Receive(receive))?;
         let mut answer = match waits {
             false => self.answer(tag).await?,
             true => self.wait(tag, notices.clone()).await?,
         };
-        let mut received = Received { deliveries: Vec::new(), next: None };
+        let mut answers = Vec::new();
         loop {
-            let more = answer.goes_on();
-            match answer {
-                Answer::Delivered(delivery) => received.deliveries.push(delivery),
-                Answer::Empty { next } => received.next = next,
-                Answer::Refused(refusal) => return Err(refusal),
-                // What can't be read is in the dead set, and counted there.
-                _ => {}
+            if let Answer::Refused(refusal) = answer {
+                return Err(refusal);
             }
+            let more = answer.goes_on();
+            answers.push(answer);
             if !more {
-                return Ok(received);
+                return Ok(answers);
             }
             answer = self.answer(tag).await?;
         }

@@ -172,13 +172,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpIo<S> {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if self.farewell.is_none() {
-            self.shared.counters.http_malformed.one();
-            let too_large = bytes.starts_with(b"HTTP/1.1 4") && bytes.get(9..12) != Some(b"400");
-            let refusal = match too_large {
-                true => Refusal::new(Code::TooLarge, "the head of the request is too large"),
-                false => Refusal::new(Code::BadRequest, "the request can't be read"),
-            };
-            self.end_with(&refusal, io::ErrorKind::InvalidData);
+            // 431 and 414, in its words.
+            let too_large = bytes.get(9..12).is_some_and(|status| status != b"400");
+            self.end_for(match too_large {
+                true => Fault::HeadTooLarge,
+                false => Fault::Malformed("the request can't be read"),
+            });
         }
         ready!(self.poll_farewell(context));
         Poll::Ready(Ok(bytes.len()))
@@ -205,6 +204,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HttpIo<S> {
         }
         let new = buffer.filled().get(before..).unwrap_or_default();
         let (good, fault) = io.watch(new);
+        if fault.is_some() && io.framing.is_in_body() {
+            // Whoever reads the body answers.
+            io.shared.counters.http_malformed.one();
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         if let Some(fault) = fault {
             io.end_for(fault);
             buffer.set_filled(before + good);

@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod door;
 mod exchange;
+mod extract;
 mod framing;
 mod guard;
 mod io;
@@ -25,6 +26,7 @@ mod refusal;
 mod service;
 mod simple;
 mod trace;
+mod v1;
 
 pub use config::{HttpAddr, HttpAddrError, HttpConfig};
 pub(crate) use connection::serve;

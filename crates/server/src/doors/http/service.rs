@@ -80,7 +80,9 @@ impl Service {
             shared: Arc::clone(&self.shared),
             exchange: Arc::clone(&self.exchange),
             principal,
+            peer: self.peer,
             notices: self.notices.clone(),
+            ring: self.door.ring(),
         })
     }
 }

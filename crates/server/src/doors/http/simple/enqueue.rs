@@ -1,5 +1,6 @@
 //! `POST /enqueue`: hands a message in.
 
+use axum::BoxError;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::header::CONTENT_TYPE;
@@ -38,7 +39,7 @@ pub(in crate::doors::http) async fn enqueue<B>(
     body: B,
 ) -> Outcome<Response>
 where
-    B: http_body::Body<Data = Bytes> + Unpin,
+    B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     let payload = body::read(body, caller.shared.config.http.max_body).await?;
     let message = Message { payload, extras: extras(headers) };
