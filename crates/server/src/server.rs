@@ -25,8 +25,8 @@ use crate::counters::Counters;
 use crate::doors::admin::{self, AdminListener};
 use crate::doors::http::HttpDoor;
 use crate::doors::{Notice, Notices, Peer, Shared, http};
-use crate::listener::{self, Listener, Pace, Places};
 use crate::limits::raise_descriptor_limit;
+use crate::listener::{self, Listener, Pace, Places};
 use crate::places::{Cap, CapBy};
 
 /// Descriptors kept for the log, the other listeners and the rest of the process.

@@ -191,7 +191,9 @@ impl Fields {
 }
 
 fn id_of(name: &str, value: &Json) -> Result<MessageId, Refusal> {
-    let (Json::Text(text) | Json::Given(text)) = value else { return Err(wrong(name, value, "the id of a message")) };
+    let (Json::Text(text) | Json::Given(text)) = value else {
+        return Err(wrong(name, value, "the id of a message"));
+    };
     text.parse().map_err(|error| invalid(format!("{name} = {:?}: {error}", shortened(text))))
 }
 

@@ -36,7 +36,7 @@ pub use answer::{
 pub use message::{Browsed, Message, PAYLOAD_SHOWN_MAX, Peeked};
 pub use publish::{MESSAGE_FIELDS, Messages, Taken, TakenAll, message, messages, taken};
 pub use queue::{Counts, Queue, Queues, Stats};
-pub use receive::{Payload, Received, RECEIVE_FIELDS, Wanted, Delivered, receive};
+pub use receive::{Delivered, Payload, RECEIVE_FIELDS, Received, Wanted, receive};
 pub use request::{BODY_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX, request, request_with, verbs};
 pub use setting::{Settings, Value};
 pub use settle::{SETTLE_FIELDS, Settled, SettledEach, settle, settled, subscribe};

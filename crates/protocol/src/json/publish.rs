@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sluice_model::{COST_MAX, Extras, Lane, Level, Message, PRIORITY_DEFAULT, Published, Refusal, Timestamp};
+use sluice_model::{
+    COST_MAX, Extras, Lane, Level, Message, PRIORITY_DEFAULT, Published, Refusal, Timestamp,
+};
 
 use super::fields::{Fields, bad, invalid, wrong};
 use super::value::Json;

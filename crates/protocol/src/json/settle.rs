@@ -104,11 +104,7 @@ fn cut(mut note: String) -> String {
 }
 
 /// What became of leases, as it is sent.
-pub fn settled(
-    leases: &[LeaseId],
-    refused: &[(u32, Refusal)],
-    deadline_at: Option<u64>,
-) -> String {
+pub fn settled(leases: &[LeaseId], refused: &[(u32, Refusal)], deadline_at: Option<u64>) -> String {
     let results = leases.iter().zip(0..).map(|(lease, at)| {
         let error = refused.iter().find(|(place, _)| *place == at);
         let error = error.map(|(_, refusal)| super::Failure::from(refusal).error);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_broker::Broker;
-use sluice_server::{Config, HttpAddr, HttpConfig, CountersSnapshot, KeyRing, Server, ServerError};
+use sluice_server::{Config, CountersSnapshot, HttpAddr, HttpConfig, KeyRing, Server, ServerError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;

@@ -31,7 +31,9 @@ struct Nothing {}
 pub(super) fn answer(broker: &Broker, backups: &Path, line: &[u8]) -> (String, bool) {
     let outcome = match serde_json::from_slice(line) {
         Ok(Request::Ping(Nothing {})) => Ok(json!({})),
-        Ok(Request::Backup(Nothing {})) => broker.backup().map(|status| told(&status, Some(backups))),
+        Ok(Request::Backup(Nothing {})) => {
+            broker.backup().map(|status| told(&status, Some(backups)))
+        }
         Ok(Request::BackupStatus(Nothing {})) => Ok(told(&broker.backup_status(), Some(backups))),
         Err(error) => Err(Refusal::new(Code::BadRequest, format!("no request: {error}"))),
     };

@@ -87,7 +87,9 @@ impl Chunks {
             (At::InTrailer, b'\r') => At::TrailerLineFeed,
             (At::TrailerLineFeed, b'\n') => At::Trailer,
             (At::LastLineFeed, b'\n') => return Ok(true),
-            (At::Extension | At::Trailer | At::InTrailer, byte) if byte >= b' ' || byte == b'\t' => {
+            (At::Extension | At::Trailer | At::InTrailer, byte)
+                if byte >= b' ' || byte == b'\t' =>
+            {
                 self.extra += 1;
                 if self.extra > EXTRA_MAX {
                     return Err("the chunks have too much beside them");

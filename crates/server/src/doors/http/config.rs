@@ -156,12 +156,7 @@ impl HttpConfig {
                 (1 << 10..=1 << 20).contains(&self.head_max),
                 "1 KiB to 1 MiB",
             ),
-            (
-                "headers_max",
-                self.headers_max,
-                (8..=1_000).contains(&self.headers_max),
-                "8 to 1000",
-            ),
+            ("headers_max", self.headers_max, (8..=1_000).contains(&self.headers_max), "8 to 1000"),
         ];
         for (name, value, good, range) in checks {
             if !good {

@@ -8,8 +8,8 @@
 //! hyper ends slow heads without a word, and answers what it can't parse without a body: both are
 //! answered here, by the same shape as every error.
 
-use std::io;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};

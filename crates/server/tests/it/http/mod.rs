@@ -1,8 +1,12 @@
 //! The HTTP door over real sockets, with the broker that is shipped.
 
+mod access;
 mod client;
 mod hostile;
+mod queues;
 mod simple;
+mod snapshots;
+mod topics;
 
 use sluice_broker::Broker;
 use sluice_server::{Config, CountersSnapshot};

@@ -50,7 +50,8 @@ pub(in crate::doors::http) async fn dequeue(caller: &Caller) -> Outcome<Response
     caller.ack_when_written(&delivery);
     let carried = delivery.carried;
     let mut headers = carried.headers.iter();
-    let kind = headers.find(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str().as_bytes()));
+    let kind =
+        headers.find(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str().as_bytes()));
     Ok(payload(kind.map(|(_, value)| value), carried.payload))
 }
 

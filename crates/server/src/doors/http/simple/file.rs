@@ -37,11 +37,13 @@ pub(super) struct Bounds {
 /// `bad_request`.
 pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let first =
+        name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if first && name.len() <= NAME_MAX && name.bytes().all(good) {
         return Ok(());
     }
-    let text = "file is a bare name: 1 to 64 letters, digits, _, . and -, not beginning with . or -";
+    let text =
+        "file is a bare name: 1 to 64 letters, digits, _, . and -, not beginning with . or -";
     Err(Refusal::new(Code::BadRequest, text))
 }
 
@@ -203,7 +205,9 @@ mod tests {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
         let long = "x".repeat(65);
-        for bad in ["", ".", "..", ".x", "-x", "a/b", "../a", "/a", "a\\b", "a b", "a\0", "ä", &long] {
+        for bad in
+            ["", ".", "..", ".x", "-x", "a/b", "../a", "/a", "a\\b", "a b", "a\0", "ä", &long]
+        {
             assert_eq!(check_name(bad).unwrap_err().code, Code::BadRequest, "{bad:?}");
         }
     }

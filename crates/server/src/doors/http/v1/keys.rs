@@ -65,7 +65,8 @@ pub(super) struct MadeKey {
 )]
 pub(super) async fn list(caller: Caller) -> Outcome<Response> {
     let keys = with_store(&caller, |store| store.list()).await?;
-    let key = |StoredKey { id, created_at, secrets, grants }| Key { id, created_at, secrets, grants };
+    let key =
+        |StoredKey { id, created_at, secrets, grants }| Key { id, created_at, secrets, grants };
     let keys = Keys { keys: keys.into_iter().map(key).collect() };
     Ok(extract::json(json!(keys).to_string()))
 }
@@ -136,8 +137,5 @@ async fn with_store<T: Send + 'static>(
 /// Lets the keys count as they are now.
 async fn reload(caller: &Caller) -> Outcome<()> {
     let keys = with_store(caller, |store| store.load()).await?;
-    caller
-        .ring
-        .replace(keys)
-        .map_err(|error| Refused::new(Code::Conflict, error.to_string()))
+    caller.ring.replace(keys).map_err(|error| Refused::new(Code::Conflict, error.to_string()))
 }

@@ -46,11 +46,7 @@ pub(super) fn routes() -> OpenApiRouter {
         .routes(routes!(publish::raw_to_topic))
         .routes(routes!(stream::stream))
         .routes(routes!(subscriptions::list))
-        .routes(routes!(
-            subscriptions::subscribe,
-            subscriptions::stats,
-            subscriptions::delete
-        ))
+        .routes(routes!(subscriptions::subscribe, subscriptions::stats, subscriptions::delete))
         .routes(routes!(receive::from_subscription))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))

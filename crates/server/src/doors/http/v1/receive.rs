@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use sluice_model::{
-    Answer, Command, NameError, Code, Qos, QueueName, QueueSettings, Receive, Source, Subscribe,
+    Answer, Code, Command, NameError, Qos, QueueName, QueueSettings, Receive, Source, Subscribe,
     SubscriptionName,
 };
 use sluice_protocol::json::{self, Wanted};
@@ -58,7 +58,8 @@ pub(super) async fn from_subscription(
     };
     let settings = QueueSettings::default();
     let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: Some(name), settings };
-    let Answer::Subscribed { subscription } = caller.ask(Command::Subscribe(subscribe)).await? else {
+    let Answer::Subscribed { subscription } = caller.ask(Command::Subscribe(subscribe)).await?
+    else {
         return Err(unexpected().into());
     };
     let received = receive(&caller, Source::Subscription(subscription), wanted).await;

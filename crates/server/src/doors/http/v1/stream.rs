@@ -16,8 +16,8 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Frame;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::Method;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use sluice_model::{
     Answer, BlockDelivery, Code, Command, Delivery, NameError, Qos, Receive, Refusal, Source,
     Subscribe, SubscriptionId, TopicPattern,
@@ -53,13 +53,13 @@ pub(super) async fn stream(
     if method == Method::HEAD {
         return Err(Refused::new(Code::MethodNotAllowed, "only GET listens"));
     }
-    let pattern = TopicPattern::new(&name).map_err(|error: NameError| {
-        Refused::new(Code::Invalid, format!("name: {error}"))
-    })?;
+    let pattern = TopicPattern::new(&name)
+        .map_err(|error: NameError| Refused::new(Code::Invalid, format!("name: {error}")))?;
     // A session of its own: what it has not sent ends with it.
     let caller = caller.aside();
     let subscribe = Subscribe::unnamed(pattern, Qos::AtMostOnce);
-    let Answer::Subscribed { subscription } = caller.ask(Command::Subscribe(subscribe)).await? else {
+    let Answer::Subscribed { subscription } = caller.ask(Command::Subscribe(subscribe)).await?
+    else {
         return Err(unexpected().into());
     };
     caller.exchange.done();
@@ -122,7 +122,9 @@ async fn events(caller: Arc<Caller>, subscription: SubscriptionId) -> Option<Byt
             Answer::Delivered(delivery) => message(&mut text, delivery),
             Answer::DeliveredBlock(block) => block_of(&mut text, block),
             Answer::Lost { messages } => {
-                text.put_slice(format!("event: gap\ndata: {{\"messages\":{messages}}}\n\n").as_bytes());
+                text.put_slice(
+                    format!("event: gap\ndata: {{\"messages\":{messages}}}\n\n").as_bytes(),
+                );
             }
             _ => {}
         }

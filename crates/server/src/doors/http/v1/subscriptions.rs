@@ -38,7 +38,8 @@ pub(super) async fn subscribe(
         .map_err(|error| Refused::new(Code::Invalid, format!("name: {error}")))?;
     let (pattern, settings) = json::subscribe(&body)?;
     let subscribe = Subscribe { pattern, qos: Qos::AtLeastOnce, name: Some(name), settings };
-    let Answer::Subscribed { subscription } = caller.ask(Command::Subscribe(subscribe)).await? else {
+    let Answer::Subscribed { subscription } = caller.ask(Command::Subscribe(subscribe)).await?
+    else {
         return Err(unexpected().into());
     };
     // It stays; what ends is that this connection listens.
