@@ -6,9 +6,8 @@ use serde_json::json;
 use sluice_model::Grants;
 use sluice_server::{ApiKey, Config, KeyHash, KeyStore, KeyStoreError, StoredKey};
 
-use super::Place;
 use super::client::Http;
-use crate::running::config;
+use super::{Place, config};
 
 /// Keys in memory.
 #[derive(Default)]

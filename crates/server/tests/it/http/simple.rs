@@ -1,7 +1,6 @@
 //! The simple endpoints, as existing clients use them.
 
-use super::Place;
-use crate::running::config;
+use super::{Place, config};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_come_out_in_the_order_in_which_they_went_in() {

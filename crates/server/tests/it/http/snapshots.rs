@@ -1,7 +1,6 @@
 //! `POST /persist` and `POST /load`, and what is counted.
 
-use super::Place;
-use crate::running::config;
+use super::{Place, config};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_is_written_and_comes_back_whole() {
