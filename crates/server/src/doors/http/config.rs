@@ -52,7 +52,7 @@ impl fmt::Display for HttpAddr {
 }
 
 /// Settings of the HTTP door.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct HttpConfig {
     /// Where it listens.
     pub addr: HttpAddr,
@@ -114,12 +114,6 @@ impl Default for HttpConfig {
             snapshot_max_bytes: 1 << 30,
             key_store: None,
         }
-    }
-}
-
-impl fmt::Debug for HttpConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpConfig").field("addr", &self.addr).finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,7 @@ use super::client::Http;
 use super::{Place, config};
 
 /// Keys in memory.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Store(Mutex<Vec<(String, Vec<String>, Grants)>>);
 
 impl KeyStore for Store {
