@@ -1,5 +1,6 @@
 //! What all connections of the door share, and the way from a request to its handler.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use axum::Router;
@@ -18,7 +19,7 @@ use crate::auth::KeyRing;
 /// What all connections of the door share.
 pub(crate) struct HttpDoor {
     router: Router,
-    ring: KeyRing,
+    ring: Arc<KeyRing>,
 }
 
 /// When the server started, and what the simple counters stood at when they were cleared.
@@ -77,12 +78,12 @@ impl HttpDoor {
             .method_not_allowed_fallback(async || {
                 Refused::new(Code::MethodNotAllowed, "the path has other methods, see Allow")
             });
-        Self { router, ring }
+        Self { router, ring: Arc::new(ring) }
     }
 
     /// A handle with which the keys can be replaced.
-    pub(super) fn ring(&self) -> KeyRing {
-        self.ring.clone()
+    pub(super) fn ring(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring)
     }
 
     /// Whether anybody may ask for it: no key is looked at.
