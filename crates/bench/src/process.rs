@@ -92,7 +92,7 @@ impl Launch {
         }
         let mut child = command
             .args(&self.args)
-            .args(["--tcp-addr", &self.tcp_addr])
+            .args(["--tcp-addr", &self.tcp_addr, "--http-addr", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -107,16 +107,18 @@ impl Launch {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
             return Err(StartError::Ended { status, log });
         }
-        let mut broker = Broker { child, tcp_addr: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        broker.tcp_addr = tcp_addr(&line).ok_or_else(|| StartError::Line(line.trim().into()))?;
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut broker = Broker { child, tcp_addr: nowhere, http_addr: addr(&line, "http=") };
+        let tcp_addr = addr(&line, "tcp=");
+        broker.tcp_addr = tcp_addr.ok_or_else(|| StartError::Line(line.trim().into()))?;
         Ok(broker)
     }
 }
 
-/// The address in `sluice ready tcp=ADDR ...`.
-fn tcp_addr(line: &str) -> Option<SocketAddr> {
+/// The address behind `name` in `sluice ready tcp=ADDR ...`.
+fn addr(line: &str, name: &str) -> Option<SocketAddr> {
     let mut words = line.strip_prefix("sluice ready ")?.split_whitespace();
-    words.find_map(|word| word.strip_prefix("tcp="))?.parse().ok()
+    words.find_map(|word| word.strip_prefix(name))?.parse().ok()
 }
 
 /// A broker that runs.
@@ -124,12 +126,18 @@ fn tcp_addr(line: &str) -> Option<SocketAddr> {
 pub struct Broker {
     child: Child,
     tcp_addr: SocketAddr,
+    http_addr: Option<SocketAddr>,
 }
 
 impl Broker {
     /// Where its binary and line doors listen.
     pub fn tcp_addr(&self) -> SocketAddr {
         self.tcp_addr
+    }
+
+    /// Where its HTTP door listens, if it does.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http_addr
     }
 
     /// The process.
@@ -219,7 +227,8 @@ mod tests {
     #[test]
     fn the_ready_line_may_have_more_listeners() {
         let line = "sluice ready http=127.0.0.1:1 tcp=127.0.0.1:5555 metrics=127.0.0.1:2\n";
-        assert_eq!(tcp_addr(line), Some(SocketAddr::from(([127, 0, 0, 1], 5555))));
-        assert_eq!(tcp_addr("sluice ready\n"), None);
+        assert_eq!(addr(line, "tcp="), Some(SocketAddr::from(([127, 0, 0, 1], 5555))));
+        assert_eq!(addr(line, "http="), Some(SocketAddr::from(([127, 0, 0, 1], 1))));
+        assert_eq!(addr("sluice ready\n", "tcp="), None);
     }
 }

@@ -57,6 +57,11 @@ impl Broker {
         self.access.authorize(principal, action, resource)
     }
 
+    /// What does the work.
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
     /// What the backend can do.
     pub fn capabilities(&self) -> Capabilities {
         self.backend.capabilities()

@@ -9,6 +9,7 @@ mod broker;
 mod error;
 pub mod local;
 mod memory;
+mod provide;
 mod session;
 mod stats;
 

@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod failure;
 mod heap;
+mod key_store;
 mod keys;
 mod logging;
 mod machine;

@@ -20,7 +20,7 @@ use crate::error::{Error, Refused};
 use crate::options::Options;
 use crate::publisher::Publisher;
 use crate::shared::{Handles, Shared};
-use crate::token::Token;
+use sluice_protocol::Token;
 
 /// A connection to a broker, made again when it is lost. Clones are handles of the same.
 ///

@@ -11,7 +11,7 @@ use crate::core::delivered::{Delivered, Lease};
 use crate::core::requests::{Answer, Ask, Leases, Reply};
 use crate::core::settlements::How;
 use crate::error::Error;
-use crate::token::Token;
+use sluice_protocol::Token;
 
 /// A message that was delivered.
 ///

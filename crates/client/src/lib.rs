@@ -35,7 +35,6 @@ mod error;
 mod options;
 mod publisher;
 mod shared;
-mod token;
 
 pub use client::{Client, Counters, Receive, Settle};
 pub use consumer::{Consume, Consumer, Subscribe};
@@ -49,4 +48,4 @@ pub use sluice_model::{
     Redrive, SubscriptionName, Timestamp,
 };
 pub use sluice_protocol::json;
-pub use token::{Token, TokenError};
+pub use sluice_protocol::{Token, TokenError};

@@ -26,6 +26,7 @@
 pub mod binary;
 pub mod json;
 pub mod line;
+mod token;
 
 pub use binary::frame::{
     Frame, FrameDecodeError, FrameEncodeError, FrameType, encode_frame, try_decode_frame,
@@ -34,3 +35,4 @@ pub use binary::v1::{
     AckPayload, AuthPayload, HelloPayload, NackPayload, PROTOCOL_VERSION, PollPayload,
     PublishPayload, SubscribePayload,
 };
+pub use token::{Token, TokenError};

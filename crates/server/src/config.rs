@@ -10,6 +10,7 @@ use sluice_protocol::binary::frame::{LENGTH_MAX, LENGTH_MIN};
 use thiserror::Error;
 
 use crate::auth::ApiKey;
+use crate::doors::{HttpAddr, HttpConfig};
 
 /// The door for commands on the same machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Admin {
 pub struct Config {
     /// Where the binary and the line door listen; port 0 takes a free one.
     pub tcp_addr: SocketAddr,
+    /// The HTTP door.
+    pub http: HttpConfig,
     /// The admin door; none for a broker without a data directory.
     pub admin: Option<Admin>,
     /// The keys that clients may show and do everything with. Without these and a key file everyone
@@ -72,6 +75,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             tcp_addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5555),
+            http: HttpConfig::default(),
             admin: None,
             allowed_api_keys: Vec::new(),
             keys: None,
@@ -167,7 +171,16 @@ impl Config {
                 return Err(ConfigError::KeyLength { bytes });
             }
         }
-        let addr = self.tcp_addr;
+        self.http.validate()?;
+        self.check_exposure(self.tcp_addr)?;
+        match self.http.addr {
+            HttpAddr::At(addr) => self.check_exposure(addr),
+            HttpAddr::Off | HttpAddr::Port(_) => Ok(()),
+        }
+    }
+
+    /// Whether a listener may be opened there.
+    fn check_exposure(&self, addr: SocketAddr) -> Result<(), ConfigError> {
         if is_loopback(addr.ip()) {
             return Ok(());
         }
@@ -175,6 +188,29 @@ impl Config {
             true if !self.insecure_no_auth => Err(ConfigError::OpenToNetwork { addr }),
             false if !self.insecure_plaintext => Err(ConfigError::PlaintextToNetwork { addr }),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether others can reach a listener without keys, or keys cross the network in the clear.
+    pub(crate) fn is_exposed(&self) -> bool {
+        let http = self.http_listener().map(|(addr, _)| addr);
+        [Some(self.tcp_addr), http].into_iter().flatten().any(|addr| !is_loopback(addr.ip()))
+    }
+
+    /// Where the HTTP door listens, if it does. Of a bare port that is all interfaces where nothing
+    /// speaks against it, else loopback, with the reason.
+    pub(crate) fn http_listener(&self) -> Option<(SocketAddr, Option<ConfigError>)> {
+        match self.http.addr {
+            HttpAddr::Off => None,
+            HttpAddr::At(addr) => Some((addr, None)),
+            HttpAddr::Port(port) => {
+                let everywhere = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+                let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+                match self.check_exposure(everywhere) {
+                    Ok(()) => Some((everywhere, None)),
+                    Err(reason) => Some((loopback, Some(reason))),
+                }
+            }
         }
     }
 

@@ -82,6 +82,32 @@ counters! {
     binary_connections,
     /// Connections of the line door.
     line_connections,
+    /// Connections of the HTTP door.
+    http_connections,
+    /// Requests at the HTTP door.
+    http_requests,
+    /// Of these, refused: answered with a status of 400 or above.
+    http_refusals,
+    /// HTTP connections ended because what came can't be read, or could be read in two ways.
+    http_malformed,
+    /// HTTP connections ended because the head of a request was too large.
+    http_heads_too_large,
+    /// HTTP connections ended because the head of a request did not come in time.
+    http_heads_too_slow,
+    /// HTTP requests ended because their bodies came too slowly.
+    http_bodies_too_slow,
+    /// HTTP connections closed because an answer made no progress.
+    http_write_timeouts,
+    /// HTTP requests refused for the host that they asked for.
+    http_foreign_hosts,
+    /// HTTP requests refused because a page of another site sent them.
+    http_foreign_origins,
+    /// Messages taken by `POST /enqueue`.
+    http_enqueues,
+    /// Messages given by `GET /dequeue`.
+    http_dequeues_ok,
+    /// Times that `GET /dequeue` had nothing to give.
+    http_dequeues_empty,
     /// Connections to the admin socket, refused ones included.
     admin_connections,
     /// Of these, closed at once: another user's, or too many.

@@ -3,6 +3,7 @@
 //! ```text
 //! listener --first byte--> doors/binary/connection -- session: bytes to requests --> Broker
 //!                     '--> doors/line/connection   <- session: replies to bytes  <--
+//! HTTP listener ------------> doors/http             requests of hyper             -->
 //! admin socket -------------> doors/admin            lines of JSON                 -->
 //! ```
 //!
@@ -14,6 +15,7 @@ mod auth;
 mod config;
 mod counters;
 mod doors;
+mod limits;
 mod listener;
 mod log;
 mod places;
@@ -22,5 +24,7 @@ mod server;
 pub use auth::{ApiKey, KeyHash, KeyRing};
 pub use config::{Admin, Config, ConfigError};
 pub use counters::{Counters, CountersSnapshot};
-pub use doors::SocketPath;
+pub use doors::{
+    HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, SocketPath, StoredKey,
+};
 pub use server::{Server, ServerError};

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -16,9 +17,10 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::config::is_loopback;
-use crate::doors::{Ended, Fill, Notices, Peer, Shared, Wire, binary, line, until};
+use crate::doors::http::HttpDoor;
+use crate::doors::{Ended, Fill, Notices, Peer, Shared, Wire, binary, http, line, until};
 use crate::places::{Place, PlaceBy, peer_group};
-use crate::server::Caps;
+use crate::server::{Caps, ServerError};
 
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: u32 = 4_096;
@@ -33,34 +35,57 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// connection after this.
 const UNCONFIRMED_MAX: Duration = Duration::from_secs(15);
 
-/// Opens the listening socket.
-pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = match addr {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(BACKLOG)
+/// A listening socket.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    addr: SocketAddr,
 }
 
-/// Waits for the next connection. An accept that fails is counted and tried again.
-pub(crate) async fn accept(listener: &TcpListener, shared: &Shared) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) => {
-                shared.counters.accept_failures.one();
-                // The peer's fault says nothing about the next one.
-                let peers_fault = matches!(
-                    error.kind(),
-                    io::ErrorKind::ConnectionAborted
-                        | io::ErrorKind::ConnectionReset
-                        | io::ErrorKind::Interrupted
-                );
-                if !peers_fault {
-                    warn!(%error, "accept failed, trying again");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+impl Listener {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
+    pub(crate) fn bind(addr: SocketAddr) -> Result<Self, ServerError> {
+        let listening = |source| ServerError::Bind { addr, source };
+        let socket = Self::listen(addr).map_err(listening)?;
+        let addr = socket.local_addr().map_err(listening)?;
+        Ok(Self { socket, addr })
+    }
+
+    fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+        let socket = match addr {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG)
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Waits for the next connection. An accept that fails is counted and tried again. Cancel-safe.
+    pub(crate) async fn accept(&self, shared: &Shared) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.socket.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    shared.counters.accept_failures.one();
+                    // The peer's fault says nothing about the next one.
+                    let peers_fault = matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted
+                            | io::ErrorKind::ConnectionReset
+                            | io::ErrorKind::Interrupted
+                    );
+                    if !peers_fault {
+                        warn!(%error, "accept failed, trying again");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             }
         }
@@ -180,6 +205,23 @@ pub(crate) async fn serve(stream: TcpStream, peer: Peer, shared: &Shared, notice
             },
             Err(ended) => ended,
         };
+    debug!(?ended, "connection closed");
+}
+
+/// Serves one connection of the HTTP door.
+pub(crate) async fn serve_http(
+    stream: TcpStream,
+    peer: Peer,
+    door: &Arc<HttpDoor>,
+    shared: &Arc<Shared>,
+    notices: Notices,
+) {
+    if let Err(error) = set_options(&stream) {
+        debug!(%error, "socket options could not be set");
+    }
+    let Ok(local) = stream.local_addr() else { return };
+    let local = local.ip().to_canonical();
+    let ended = http::serve(stream, local, peer, door, shared, notices).await;
     debug!(?ended, "connection closed");
 }
 

@@ -11,10 +11,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sluice_broker::{Broker, BrokerError};
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
@@ -24,14 +23,14 @@ use crate::auth::{KeyRing, Keys};
 use crate::config::{Admin, Config, ConfigError, is_loopback};
 use crate::counters::Counters;
 use crate::doors::admin::{self, AdminListener};
+use crate::doors::http::HttpDoor;
 use crate::doors::{Notice, Notices, Peer, Shared};
-use crate::listener::{self, Pace, Places};
+use crate::limits::raise_descriptor_limit;
+use crate::listener::{self, Listener, Pace, Places};
 use crate::places::{Cap, CapBy};
 
 /// Descriptors kept for the log, the other listeners and the rest of the process.
 const DESCRIPTORS_KEPT: usize = 256;
-/// Below this many descriptors a warning is due.
-const DESCRIPTORS_FEW: u64 = 10_000;
 /// Connections let in while memory is short, so that consumers can make room.
 const LEAN_CONNECTIONS: usize = 256;
 /// How long the replies of a broker that has failed may take to leave.
@@ -66,8 +65,8 @@ pub(crate) struct Caps {
 
 /// The doors, bound and not yet open: connections wait until [`Server::run`].
 pub struct Server {
-    listener: TcpListener,
-    tcp_addr: SocketAddr,
+    tcp: Listener,
+    http: Option<Listener>,
     admin: Option<(AdminListener, PathBuf)>,
     caps: Caps,
     shared: Arc<Shared>,
@@ -82,10 +81,16 @@ impl Server {
     pub async fn bind(config: Config, broker: Broker) -> Result<Self, ServerError> {
         config.validate()?;
         let keys = Keys::load(&config)?;
-        let addr = config.tcp_addr;
-        let listening = |source| ServerError::Bind { addr, source };
-        let listener = listener::listen(addr).map_err(listening)?;
-        let tcp_addr = listener.local_addr().map_err(listening)?;
+        let tcp = Listener::bind(config.tcp_addr)?;
+        let http = match config.http_listener() {
+            None => None,
+            Some((addr, reason)) => {
+                if let Some(reason) = reason {
+                    warn!(%addr, %reason, "the HTTP door is open to this machine alone");
+                }
+                Some(Listener::bind(addr)?)
+            }
+        };
         let admin = config.admin.as_ref().and_then(open_admin_door);
         let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1);
         let connections_max = match config.connections_max {
@@ -95,7 +100,9 @@ impl Server {
         if connections_max > room {
             warn!(connections_max, room, "connections_max is more than there are descriptors for");
         }
-        warn_if_exposed(&config, tcp_addr);
+        for listener in [Some(&tcp), http.as_ref()].into_iter().flatten() {
+            warn_if_exposed(&config, listener.addr());
+        }
         let caps = Caps {
             connections: Cap::new(connections_max),
             addresses: CapBy::new(config.per_address_max),
@@ -103,13 +110,20 @@ impl Server {
         };
         let shared = Arc::new(Shared::new(config, broker, keys));
         let notices = watch::Sender::default();
-        info!(%tcp_addr, connections_max, open = shared.config.is_open(), "doors bound");
-        Ok(Self { listener, tcp_addr, admin, caps, shared, notices })
+        let http_addr = http.as_ref().map(Listener::addr);
+        let open = shared.config.is_open();
+        info!(tcp_addr = %tcp.addr(), ?http_addr, connections_max, open, "doors bound");
+        Ok(Self { tcp, http, admin, caps, shared, notices })
     }
 
     /// Where the binary and the line door listen.
-    pub const fn tcp_addr(&self) -> SocketAddr {
-        self.tcp_addr
+    pub fn tcp_addr(&self) -> SocketAddr {
+        self.tcp.addr()
+    }
+
+    /// Where the HTTP door listens, if it does.
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(Listener::addr)
     }
 
     /// The doors' counters, which stay readable after the server has stopped.
@@ -129,7 +143,7 @@ impl Server {
     /// # Errors
     /// The broker failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { listener, admin, caps, shared, notices, .. } = self;
+        let Self { tcp, http, admin, caps, shared, notices } = self;
         let heard = Notices(notices.subscribe());
         let mut tasks = JoinSet::new();
         // Apart from connections: it has no part in how many of these there may be.
@@ -137,8 +151,10 @@ impl Server {
         if let Some((admin, backups)) = admin {
             admins.spawn(admin::serve(admin, backups, Arc::clone(&shared), heard.clone()));
         }
-        let failure = serve(&listener, &caps, &shared, &heard, &mut tasks, shutdown).await.err();
-        drop(listener);
+        let ring = KeyRing::new(Arc::clone(&shared), notices.clone());
+        let doors = Doors { caps: &caps, shared: &shared, notices: &heard, ring };
+        let failure = doors.serve(&tcp, http.as_ref(), &mut tasks, shutdown).await.err();
+        drop((tcp, http));
 
         let patience = if failure.is_some() { FAILURE_DRAIN } else { shared.config.drain_timeout };
         info!(connections = caps.connections.taken(), "draining");
@@ -165,33 +181,56 @@ fn open_admin_door(config: &Admin) -> Option<(AdminListener, PathBuf)> {
     }
 }
 
-async fn serve(
-    listener: &TcpListener,
-    caps: &Caps,
-    shared: &Arc<Shared>,
-    notices: &Notices,
-    tasks: &mut JoinSet<()>,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), BrokerError> {
-    let config = &shared.config;
-    let mut pace = Pace::new(config.accept_rate, config.accept_burst, Instant::now());
-    let mut last_id = 0u64;
-    let mut shutdown = std::pin::pin!(shutdown);
-    let mut failure = std::pin::pin!(shared.broker.failure());
-    loop {
-        tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            failure = &mut failure => return Err(failure),
-            Some(_) = tasks.join_next() => {}
-            (stream, peer) = listener::accept(listener, shared) => {
-                shared.counters.accepted.one();
-                last_id += 1;
-                if let Some(places) = listener::take_places(peer.ip(), pace.as_mut(), caps, shared) {
-                    let (shared, notices) = (Arc::clone(shared), notices.clone());
-                    tasks.spawn(connection(last_id, stream, peer, places, shared, notices));
-                }
+/// What every accepted connection needs.
+struct Doors<'a> {
+    caps: &'a Caps,
+    shared: &'a Arc<Shared>,
+    notices: &'a Notices,
+    ring: KeyRing,
+}
+
+impl Doors<'_> {
+    /// Accepts until `shutdown` is ready.
+    async fn serve(
+        &self,
+        tcp: &Listener,
+        http: Option<&Listener>,
+        tasks: &mut JoinSet<()>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), BrokerError> {
+        let Self { caps, shared, notices, ring } = self;
+        let config = &shared.config;
+        let pace = || Pace::new(config.accept_rate, config.accept_burst, Instant::now());
+        let (mut tcp_pace, mut http_pace) = (pace(), pace());
+        let door = Arc::new(HttpDoor::new(ring.clone()));
+        let mut last_id = 0u64;
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut failure = std::pin::pin!(shared.broker.failure());
+        loop {
+            let (stream, peer, is_http) = tokio::select! {
+                () = &mut shutdown => return Ok(()),
+                failure = &mut failure => return Err(failure),
+                Some(_) = tasks.join_next() => continue,
+                (stream, peer) = tcp.accept(shared) => (stream, peer, false),
+                (stream, peer) = accept_if(http, shared) => (stream, peer, true),
+            };
+            shared.counters.accepted.one();
+            last_id += 1;
+            let pace = if is_http { http_pace.as_mut() } else { tcp_pace.as_mut() };
+            if let Some(places) = listener::take_places(peer.ip(), pace, caps, shared) {
+                let door = is_http.then(|| Arc::clone(&door));
+                let (shared, notices) = (Arc::clone(shared), (*notices).clone());
+                let accepted = Accepted { id: last_id, stream, peer, places, door };
+                tasks.spawn(accepted.serve(shared, notices));
             }
         }
+    }
+}
+
+async fn accept_if(listener: Option<&Listener>, shared: &Shared) -> (TcpStream, SocketAddr) {
+    match listener {
+        Some(listener) => listener.accept(shared).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -199,19 +238,30 @@ async fn finish(tasks: &mut JoinSet<()>) {
     while tasks.join_next().await.is_some() {}
 }
 
-async fn connection(
+/// A connection that was let in.
+struct Accepted {
     id: u64,
     stream: TcpStream,
     peer: SocketAddr,
     places: Places,
-    shared: Arc<Shared>,
-    notices: Notices,
-) {
-    let span = debug_span!("connection", id, %peer);
-    let _watch = PanicWatch { id, counters: &shared.counters };
-    let peer = Peer { connection: id, ip: peer.ip().to_canonical(), lean: places.lean };
-    listener::serve(stream, peer, &shared, notices).instrument(span).await;
-    drop(places);
+    /// The HTTP door, if it came there.
+    door: Option<Arc<HttpDoor>>,
+}
+
+impl Accepted {
+    async fn serve(self, shared: Arc<Shared>, notices: Notices) {
+        let Self { id, stream, peer, places, door } = self;
+        let span = debug_span!("connection", id, %peer);
+        let _watch = PanicWatch { id, counters: &shared.counters };
+        let peer = Peer { connection: id, ip: peer.ip().to_canonical(), lean: places.lean };
+        match door {
+            None => listener::serve(stream, peer, &shared, notices).instrument(span).await,
+            Some(door) => {
+                listener::serve_http(stream, peer, &door, &shared, notices).instrument(span).await;
+            }
+        }
+        drop(places);
+    }
 }
 
 /// Counts a panic that ends its connection; others go on.
@@ -227,23 +277,6 @@ impl Drop for PanicWatch<'_> {
             error!(connection = self.id, "a panic ended a connection");
         }
     }
-}
-
-/// Raises the limit on descriptors to the hard one and returns it.
-fn raise_descriptor_limit() -> usize {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let mut limit = current;
-    if current != maximum {
-        match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-            Ok(()) => limit = maximum,
-            Err(error) => warn!(%error, "the limit on descriptors could not be raised"),
-        }
-    }
-    let limit = limit.unwrap_or(u64::MAX);
-    if limit < DESCRIPTORS_FEW {
-        warn!(limit, "few descriptors: raise the hard limit (ulimit -Hn) for more connections");
-    }
-    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 fn warn_if_exposed(config: &Config, addr: SocketAddr) {

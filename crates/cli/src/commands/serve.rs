@@ -15,6 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::ServeArgs;
 use crate::commands::repair::advice;
 use crate::failure::Failure;
+use crate::key_store::FileKeys;
 use crate::reload::Reload;
 use crate::settings::{Loaded, Settings};
 use crate::{heap, keys, logging};
@@ -35,6 +36,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let mut settings = loaded.settings.clone();
     settings.local.accept_clock = args.accept_clock;
     settings.server.keys = keys_at_start(&settings)?;
+    settings.server.http.key_store = settings.keys_path().map(FileKeys::shared);
+    if !settings.ephemeral {
+        settings.server.http.snapshots = Some(settings.data_dir.join("snapshots"));
+    }
     // Refused before anything is touched on disk.
     settings
         .server
@@ -221,6 +226,7 @@ async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
 
 #[expect(clippy::print_stdout, reason = "scripts wait for this line")]
 fn say_ready(server: &Server) -> std::io::Result<()> {
-    println!("sluice ready tcp={}", server.tcp_addr());
+    let http = server.http_addr().map(|addr| format!(" http={addr}")).unwrap_or_default();
+    println!("sluice ready tcp={}{http}", server.tcp_addr());
     std::io::stdout().flush()
 }

@@ -117,8 +117,8 @@ mod tests {
         let cases = [
             ("SLUICE_MAX_BYTES",           "2G", "max_bytes",    "2GiB"),
             ("SLUICE_QUEUES__MAX_BYTES",   "2G", "max_bytes",    "2GiB"),
-            ("QUEUE_MAX_BYTES",            "2G", "max_bytes",    "2GiB"),
-            ("QUEUE_MAX_MSGS",             "7",  "max_messages", "7"),
+            ("QUEUE_MAX_BYTES",            "2G", "default_max_bytes", "2GiB"),
+            ("QUEUE_MAX_MSGS",             "7",  "default_max_messages", "7"),
             ("SLUICE_IDLE_TIMEOUT",        "5m", "idle_timeout", "5m"),
             ("SLUICE_IDLE_TIMEOUT_MS",     "50", "idle_timeout", "50ms"),
             ("RATELIMMQ_HOST",            "::1", "tcp_addr",     "::1"),

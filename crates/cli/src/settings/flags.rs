@@ -30,6 +30,10 @@ impl Args for Flags {
     fn augment_args(command: Command) -> Command {
         let command = flagged().fold(command, |command, (key, value)| {
             let arg = Arg::new(key.name).long(key.flag_name()).help(key.doc().replace('`', ""));
+            let arg = match key.traits.flag_alias {
+                Some(alias) => arg.visible_alias(alias),
+                None => arg,
+            };
             let parse = move |text: &str| read(key, text);
             command.arg(match key.kind {
                 Kind::Switch => arg.action(ArgAction::SetTrue),

@@ -33,6 +33,10 @@ pub(crate) struct Key {
 pub(crate) struct Traits {
     /// `serve` has a flag of the key's name, whose value is shown as this; a switch has none.
     pub(crate) flag: Option<&'static str>,
+    /// The flag's name where it is not the key's.
+    pub(crate) flag_name: Option<&'static str>,
+    /// Another flag that does the same.
+    pub(crate) flag_alias: Option<&'static str>,
     /// Other names of it, in files and as `SLUICE_<NAME>`.
     pub(crate) also: &'static [(&'static str, Reading)],
     /// Variables of other programs that it is also taken from.
@@ -42,10 +46,27 @@ pub(crate) struct Traits {
 }
 
 impl Traits {
-    pub(crate) const NONE: Self = Self { flag: None, also: &[], variables: &[], live: false };
+    pub(crate) const NONE: Self = Self {
+        flag: None,
+        flag_name: None,
+        flag_alias: None,
+        also: &[],
+        variables: &[],
+        live: false,
+    };
 
     pub(crate) const fn flag(mut self, value: &'static str) -> Self {
         self.flag = Some(value);
+        self
+    }
+
+    pub(crate) const fn named(mut self, name: &'static str) -> Self {
+        self.flag_name = Some(name);
+        self
+    }
+
+    pub(crate) const fn alias(mut self, name: &'static str) -> Self {
+        self.flag_alias = Some(name);
         self
     }
 
@@ -93,7 +114,7 @@ impl Key {
     }
 
     pub(crate) fn flag_name(&self) -> String {
-        self.name.replace('_', "-")
+        self.traits.flag_name.map_or_else(|| self.name.replace('_', "-"), ToOwned::to_owned)
     }
 }
 

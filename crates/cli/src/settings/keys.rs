@@ -8,8 +8,8 @@
 
 use super::key::{Key, Section, Traits};
 use super::kind::Kind::{
-    Bytes, Count, Endpoint, Fraction, LogFilter, Path, PathOrNone, Policy, Secrets, Switch, Time,
-    Word,
+    Bytes, Count, Endpoint, Fraction, Http, LogFilter, Names, Path, PathOrNone, Policy, Secrets,
+    Switch, Time, Word,
 };
 use super::kind::Reading::{EveryN, FileOfOld, Interval, Port, Same};
 use super::value::{Field, LEVELS, LOG_FORMATS, ON_EXPIRE, OVERFLOW};
@@ -76,6 +76,50 @@ sections! {
         insecure_plaintext: Switch => server.insecure_plaintext [flag("")];
         /// Where keys are configured: how long a client may take to authenticate
         first_frame_timeout: Time => server.first_frame_timeout;
+    }
+
+    [http] "The HTTP door" {
+        /// Where it listens: HOST:PORT; `:PORT` for all interfaces where that is safe or accepted,
+        /// else loopback; `off` for nowhere
+        http_addr: Http => server.http.addr [flag("HOST:PORT"), alias("addr")];
+        /// Hosts that clients may ask for beside localhost and the addresses of this machine
+        allowed_hosts: Names => server.http.allowed_hosts;
+        /// Most messages of the queue `default`, that of `POST /enqueue`
+        default_max_messages: Count => server.http.default_max_messages [
+            flag("COUNT"),
+            named("max-msgs"),
+            variables(&[("QUEUE_MAX_MSGS", Same)])
+        ];
+        /// Most bytes of its messages
+        default_max_bytes: Bytes => server.http.default_max_bytes [
+            flag("SIZE"),
+            named("max-bytes"),
+            variables(&[("QUEUE_MAX_BYTES", Same)])
+        ];
+        /// Longest body of `POST /enqueue`
+        max_body: Bytes => server.http.max_body [flag("SIZE")];
+        /// Longest body of a request in JSON
+        max_json: Bytes => server.http.max_json;
+        /// Longest head of a request
+        head_max: Bytes => server.http.head_max;
+        /// Most headers of a request
+        headers_max: Count => server.http.headers_max;
+        /// How long the head of a request may take
+        head_timeout: Time => server.http.head_timeout;
+        /// How long a body may take before `body_rate_min` counts
+        body_grace: Time => server.http.body_grace;
+        /// Bytes a second that a body must come with
+        body_rate_min: Bytes => server.http.body_rate_min;
+        /// How long an answer may make no progress
+        response_timeout: Time => server.http.response_timeout;
+        /// How long a connection may be open between two requests
+        http_idle_timeout: Time => server.http.idle_timeout;
+        /// Longest time that a receive may wait
+        wait_max: Time => server.http.wait_max;
+        /// Most snapshots that `POST /persist` keeps
+        snapshots_max: Count => server.http.snapshots_max;
+        /// Longest of them
+        snapshot_max_bytes: Bytes => server.http.snapshot_max_bytes;
     }
 
     [connections] "Bounds of connections" {
@@ -177,14 +221,12 @@ sections! {
             => server.max_message_bytes & local.engine.queue.max_message_bytes
             & local.engine.unnamed.max_message_bytes;
         /// Most messages of one queue or named subscription
-        max_messages: Count => local.engine.queue.max_messages
-            [variables(&[("QUEUE_MAX_MSGS", Same)])];
+        max_messages: Count => local.engine.queue.max_messages;
         /// The same of a subscription over version 1, which loses its oldest past it
         v1_max_messages: Count => local.engine.unnamed.max_messages;
         /// Most bytes of one queue's or subscription's messages
         max_bytes: Bytes
-            => local.engine.queue.max_bytes & local.engine.unnamed.max_bytes
-            [variables(&[("QUEUE_MAX_BYTES", Same)])];
+            => local.engine.queue.max_bytes & local.engine.unnamed.max_bytes;
         /// What a full queue does with the next message: `reject`; or `drop_oldest`, counted; or
         /// `dead`, which parks the oldest in the dead set
         overflow: Word(OVERFLOW) => local.engine.queue.overflow;

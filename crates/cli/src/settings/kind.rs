@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
+use sluice_server::HttpAddr;
 use sluice_wal::SyncPolicy;
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +24,10 @@ pub(crate) enum Kind {
     Time,
     Fraction,
     Endpoint,
+    /// An address, a port alone, or nothing.
+    Http,
+    /// A list of names, which may stand between commas.
+    Names,
     Path,
     /// A path, or nothing for the usual one.
     PathOrNone,
@@ -97,6 +102,11 @@ impl Kind {
                 .map(Value::Time),
             Self::Fraction => fraction(raw).map(Value::Fraction),
             Self::Endpoint => text.and_then(read_endpoint),
+            Self::Http => {
+                let addr: Option<HttpAddr> = text.and_then(|text| text.parse().ok());
+                addr.map(|addr| Value::Text(addr.to_string()))
+            }
+            Self::Names => names(raw).map(Value::Text),
             Self::Path => text.filter(|path| !path.is_empty()).map(|path| Value::Text(path.into())),
             Self::PathOrNone => text.map(|path| Value::Text(path.into())),
             Self::Policy => {
@@ -127,6 +137,8 @@ impl Kind {
             Self::Time => "a duration such as 250ms, 5s, 10m or 1h, up to a hundred years".into(),
             Self::Fraction => "a number".into(),
             Self::Endpoint => "HOST or HOST:PORT, with an IP address or localhost as host".into(),
+            Self::Http => "HOST:PORT with an IP address or localhost as host, :PORT, or off".into(),
+            Self::Names => "a list of names".into(),
             Self::Path | Self::PathOrNone => "a path".into(),
             Self::Policy => "a sync policy: always, every_n:N, interval_ms:N or none".into(),
             Self::Word(words) => words.join(" or "),
@@ -217,6 +229,21 @@ fn secrets(raw: &Raw) -> Option<Vec<SecretString>> {
                 _ => None,
             })
             .collect(),
+        _ => None,
+    }
+}
+
+/// A list of names as one text, between commas.
+fn names(raw: &Raw) -> Option<String> {
+    match raw {
+        Raw::Text(text) => Some(text.clone()),
+        Raw::List(items) => {
+            let name = |item: &Raw| match item {
+                Raw::Text(name) => Some(name.clone()),
+                _ => None,
+            };
+            items.iter().map(name).collect::<Option<Vec<_>>>().map(|names| names.join(","))
+        }
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sluice_engine::{OnExpire, Overflow};
 use sluice_model::Level;
+use sluice_server::HttpAddr;
 use sluice_wal::SyncPolicy;
 
 /// A value as a file, a variable or a flag has it.
@@ -139,8 +140,17 @@ plain_fields! {
     String: Text(value) => value.clone(), |field| field.clone();
     PathBuf: Text(value) => PathBuf::from(value), |field| field.display().to_string();
     Vec<SecretString>: Secrets(value) => value.clone(), |field| field.clone();
+    HttpAddr: Text(value) => value.parse().map_err(|_| "is no address".to_owned())?,
+        |field| field.to_string();
+    Vec<String>: Text(value) => names(value), |field| field.join(",");
     SyncPolicy: Text(value) => value.parse().map_err(|error| format!("{error}"))?,
         |field| field.to_string();
+}
+
+/// The names between commas.
+fn names(text: &str) -> Vec<String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(ToOwned::to_owned).collect()
 }
 
 impl Field for SocketAddr {

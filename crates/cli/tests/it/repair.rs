@@ -40,7 +40,15 @@ fn change(path: &Path, at: usize, with: &[u8]) {
 }
 
 fn serve(place: &Place) -> Outcome {
-    place.run(["serve", "--tcp-addr", "127.0.0.1:0", "--data-dir", "data"])
+    place.run([
+        "serve",
+        "--tcp-addr",
+        "127.0.0.1:0",
+        "--http-addr",
+        "127.0.0.1:0",
+        "--data-dir",
+        "data",
+    ])
 }
 
 /// Runs what a line of standard error says after `what`, word by word.

@@ -12,6 +12,7 @@ use super::written::millis;
 
 /// The answer to `queue.declare` and `queue.update`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Declared {
     /// It was not there before.
     pub created: bool,
@@ -22,6 +23,7 @@ pub struct Declared {
 
 /// A setting that is not what was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Differs {
     /// Its name.
     pub setting: Cow<'static, str>,
@@ -34,6 +36,7 @@ pub struct Differs {
 /// The answer to `queue.purge`, `queue.delete`, `queue.remove`, `queue.cancel` and
 /// `subscription.delete`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Removed {
     /// So many messages are gone.
     pub messages: u64,
@@ -41,6 +44,7 @@ pub struct Removed {
 
 /// The answer to `queue.reschedule`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Rescheduled {
     /// When the message comes; not there for at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,6 +53,7 @@ pub struct Rescheduled {
 
 /// The answer to `queue.redrive`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Redriven {
     /// So many messages were put back.
     pub messages: u64,
@@ -58,6 +63,7 @@ pub struct Redriven {
 
 /// The answer to a request that had no effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// Why.
     pub error: Refused,
@@ -65,6 +71,7 @@ pub struct Failure {
 
 /// Why a request had no effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Refused {
     /// The kind of reason, as [`Code`] is written.
     pub code: Cow<'static, str>,
@@ -145,6 +152,6 @@ pub fn refused(refusal: &Refusal) -> String {
     text(&Failure::from(refusal))
 }
 
-fn text(shape: &impl Serialize) -> String {
+pub(super) fn text(shape: &impl Serialize) -> String {
     serde_json::to_string(shape).expect("the shapes have string keys and nothing that can fail")
 }

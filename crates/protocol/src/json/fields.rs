@@ -14,9 +14,33 @@ pub(super) struct Fields(BTreeMap<String, Json>);
 impl Fields {
     /// Reads an object that has none but the known fields.
     pub(super) fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
-        let fields = match Json::read(body)? {
+        Self::of(Json::read(body)?, "the request", known)
+    }
+
+    /// Reads an object that has none but the known fields, and puts those beside it that were given
+    /// as text: in a path, a query, or headers.
+    pub(super) fn read_with(
+        given: &[(&str, &str)],
+        body: &[u8],
+        known: &[&str],
+    ) -> Result<Self, Refusal> {
+        let mut fields = Self::read(if body.is_empty() { b"{}" } else { body }, known)?;
+        for (name, text) in given {
+            if !known.contains(name) {
+                return Err(bad(unknown_name("field", name, known)));
+            }
+            if fields.0.insert((*name).to_owned(), Json::Given((*text).to_owned())).is_some() {
+                return Err(bad(format!("the field {name:?} is there twice")));
+            }
+        }
+        Ok(fields)
+    }
+
+    /// The fields of an object that has none but the known ones.
+    pub(super) fn of(value: Json, what: &str, known: &[&str]) -> Result<Self, Refusal> {
+        let fields = match value {
             Json::Object(fields) => fields,
-            other => return Err(bad(format!("the request is {}, not an object", other.kind()))),
+            other => return Err(wrong(what, &other, "an object")),
         };
         match fields.keys().find(|name| !known.contains(&name.as_str())) {
             Some(unknown) => Err(bad(unknown_name("field", unknown, known))),
@@ -41,8 +65,12 @@ impl Fields {
         range: RangeInclusive<u64>,
     ) -> Result<Option<u64>, Refusal> {
         let Some(value) = self.take(name) else { return Ok(None) };
-        let Json::Number(number) = &value else {
-            return Err(wrong(name, &value, "a whole number"));
+        let number = match &value {
+            Json::Number(number) => number,
+            Json::Given(text) => &text.parse().map_err(|_| {
+                bad(format!("{name} = {:?} is not a whole number", shortened(text)))
+            })?,
+            other => return Err(wrong(name, other, "a whole number")),
         };
         let (min, max) = (range.start(), range.end());
         match number.as_u64() {
@@ -64,6 +92,11 @@ impl Fields {
         match self.take(name) {
             None => Ok(None),
             Some(Json::Flag(flag)) => Ok(Some(flag)),
+            Some(Json::Given(text)) => match text.as_str() {
+                "true" => Ok(Some(true)),
+                "false" => Ok(Some(false)),
+                other => Err(bad(format!("{name} = {:?} is not true or false", shortened(other)))),
+            },
             Some(other) => Err(wrong(name, &other, "true or false")),
         }
     }
@@ -72,7 +105,7 @@ impl Fields {
     pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Refusal> {
         match self.take(name) {
             None => Ok(None),
-            Some(Json::Text(text)) => Ok(Some(text)),
+            Some(Json::Text(text) | Json::Given(text)) => Ok(Some(text)),
             Some(other) => Err(wrong(name, &other, "a string")),
         }
     }
@@ -134,14 +167,33 @@ impl Fields {
         }
     }
 
+    /// Strings as long as a message's keys may be.
+    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
+        let text = |value| match value {
+            Json::Text(text) | Json::Given(text) => Ok(text),
+            other => Err(wrong(name, &other, "an array of strings")),
+        };
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            // Names and values in headers stand between commas.
+            Some(Json::Given(texts)) => {
+                Ok(texts.split(',').map(|text| text.trim().to_owned()).collect())
+            }
+            Some(Json::Array(texts)) => texts.into_iter().map(text).collect(),
+            Some(other) => Err(wrong(name, &other, "an array of strings")),
+        }
+    }
+
     /// Takes a field that must be there.
-    fn needed(&mut self, name: &str) -> Result<Json, Refusal> {
+    pub(super) fn needed(&mut self, name: &str) -> Result<Json, Refusal> {
         self.take(name).ok_or_else(|| missing(name))
     }
 }
 
 fn id_of(name: &str, value: &Json) -> Result<MessageId, Refusal> {
-    let Json::Text(text) = value else { return Err(wrong(name, value, "the id of a message")) };
+    let (Json::Text(text) | Json::Given(text)) = value else {
+        return Err(wrong(name, value, "the id of a message"));
+    };
     text.parse().map_err(|error| invalid(format!("{name} = {:?}: {error}", shortened(text))))
 }
 

@@ -13,6 +13,7 @@ pub const PAYLOAD_SHOWN_MAX: usize = 4 << 20;
 
 /// The answer to `queue.browse`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Browsed {
     /// In the order of their places.
     pub messages: Vec<Message>,
@@ -24,6 +25,7 @@ pub struct Browsed {
 /// One message's full state. States, reasons and changes are strings, so that a client reads also
 /// what a newer broker says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Message {
     /// Its identity, as [`sluice_model::MessageId`] is written.
     pub id: String,
@@ -79,6 +81,7 @@ pub struct Message {
 
 /// The answer to `queue.peek`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Peeked {
     /// The message's state.
     #[serde(flatten)]

@@ -1,5 +1,8 @@
 //! Everything that can be asked of queues, and what comes back, as JSON.
 //!
+//! Messages on their way in and out, and what ends their leases, have shapes of their own beside
+//! the verbs ([`messages`], [`receive`], [`settle`]).
+//!
 //! One mapping for all that speak JSON: the binary door from version 2 on, the HTTP door, the
 //! command line. `docs/protocol/json.md` describes it, verb by verb. The broker reads with
 //! [`request`] and writes with [`answer`]; a client writes with [`written`] and reads the shapes
@@ -18,9 +21,12 @@
 mod answer;
 mod fields;
 mod message;
+mod publish;
 mod queue;
+mod receive;
 mod request;
 mod setting;
+mod settle;
 mod value;
 mod written;
 
@@ -28,8 +34,11 @@ pub use answer::{
     Declared, Differs, Failure, Redriven, Refused, Removed, Rescheduled, answer, refused,
 };
 pub use message::{Browsed, Message, PAYLOAD_SHOWN_MAX, Peeked};
+pub use publish::{MESSAGE_FIELDS, Messages, Taken, TakenAll, message, messages, taken};
 pub use queue::{Counts, Queue, Queues, Stats};
-pub use request::{BODY_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX, request, verbs};
+pub use receive::{Delivered, Payload, RECEIVE_FIELDS, Received, Wanted, receive};
+pub use request::{BODY_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX, request, request_with, verbs};
 pub use setting::{Settings, Value};
+pub use settle::{SETTLE_FIELDS, Settled, SettledEach, settle, settled, subscribe};
 pub use value::DEPTH_MAX;
 pub use written::written;

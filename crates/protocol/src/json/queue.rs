@@ -8,6 +8,7 @@ use super::written::millis;
 
 /// The answer to `queue.list` and `subscription.list`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Queues {
     /// In the order of their names.
     pub queues: Vec<Queue>,
@@ -18,6 +19,7 @@ pub struct Queues {
 
 /// A queue in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Queue {
     /// Its name.
     pub name: String,
@@ -33,6 +35,7 @@ pub struct Queue {
 
 /// How many messages are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Counts {
     /// May be leased, or wait for a limit.
     pub ready: u64,
@@ -46,6 +49,7 @@ pub struct Counts {
 
 /// The answer to `queue.stats`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Stats {
     /// The queue's name.
     pub name: String,
@@ -58,6 +62,10 @@ pub struct Stats {
     /// When it was made.
     pub made_at: u64,
     /// Every setting as it counts.
+    #[cfg_attr(
+        feature = "schema",
+        schema(value_type = std::collections::BTreeMap<String, super::Value>)
+    )]
     pub settings: Settings,
     /// Messages by state.
     pub counts: Counts,

@@ -52,6 +52,18 @@ pub fn verbs() -> impl ExactSizeIterator<Item = (&'static str, &'static [&'stati
 /// `too_large`, `bad_request` for what can't be read, or `invalid` for a value that is none of
 /// those possible; they name the field.
 pub fn request(verb: &str, body: &[u8]) -> Result<QueueRequest, Refusal> {
+    request_with(verb, &[], body)
+}
+
+/// Reads what is asked, of which some fields were given as text: in a path or a query.
+///
+/// # Errors
+/// As [`request`].
+pub fn request_with(
+    verb: &str,
+    given: &[(&str, &str)],
+    body: &[u8],
+) -> Result<QueueRequest, Refusal> {
     if body.len() > BODY_BYTES_MAX {
         let text =
             format!("the request has {} bytes, at most {BODY_BYTES_MAX} are allowed", body.len());
@@ -61,8 +73,7 @@ pub fn request(verb: &str, body: &[u8]) -> Result<QueueRequest, Refusal> {
         let names = VERBS.map(|verb| verb.name);
         return Err(bad(unknown_name("verb", verb, &names)));
     };
-    let body = if body.is_empty() { b"{}" } else { body };
-    (known.read)(&mut Fields::read(body, known.fields)?)
+    (known.read)(&mut Fields::read_with(given, body, known.fields)?)
 }
 
 fn name(fields: &mut Fields) -> Result<QueueName, Refusal> {

@@ -21,6 +21,8 @@ pub(super) enum Json {
     Flag(bool),
     Number(Number),
     Text(String),
+    /// Text that stands for whatever is wanted: from a path, a query or a header.
+    Given(String),
     Array(Vec<Self>),
     Object(BTreeMap<String, Self>),
 }
@@ -40,7 +42,7 @@ impl Json {
             Self::Null => "null",
             Self::Flag(_) => "true or false",
             Self::Number(_) => "a number",
-            Self::Text(_) => "a string",
+            Self::Text(_) | Self::Given(_) => "a string",
             Self::Array(_) => "an array",
             Self::Object(_) => "an object",
         }

@@ -1,7 +1,9 @@
 //! The doors: one module each, and what they share.
 
 pub(crate) mod admin;
+pub(crate) mod backups;
 pub(crate) mod binary;
+pub(crate) mod http;
 pub(crate) mod line;
 mod output;
 mod wire;
@@ -21,6 +23,7 @@ use crate::counters::Counters;
 use crate::places::CapBy;
 
 pub use admin::SocketPath;
+pub use http::{HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, StoredKey};
 pub(crate) use output::{COPY_MAX, Output};
 pub(crate) use wire::{BufferPool, Fill, Wire, until};
 
@@ -32,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) failures: FailureTable,
     pub(crate) principals: Arc<CapBy<Principal>>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) begun: http::Begun,
     pub(crate) pool: BufferPool,
 }
 
@@ -46,6 +50,7 @@ impl Shared {
             keys: RwLock::new(Arc::new(keys)),
             failures: FailureTable::new(),
             counters: Arc::new(Counters::default()),
+            begun: http::Begun::default(),
             pool: BufferPool::default(),
         }
     }

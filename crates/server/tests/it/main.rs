@@ -7,6 +7,7 @@ mod client;
 mod doors;
 mod fake;
 mod hostile;
+mod http;
 mod keys;
 mod lifecycle;
 mod local;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_broker::Broker;
-use sluice_server::{Config, CountersSnapshot, KeyRing, Server, ServerError};
+use sluice_server::{Config, CountersSnapshot, HttpAddr, HttpConfig, KeyRing, Server, ServerError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -16,6 +16,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Running<B = Fake> {
     pub(crate) addr: SocketAddr,
+    /// The HTTP door.
+    pub(crate) http: SocketAddr,
     /// The broker behind it.
     pub(crate) fake: B,
     pub(crate) ring: KeyRing,
@@ -25,7 +27,8 @@ pub(crate) struct Running<B = Fake> {
 }
 
 pub(crate) fn config() -> Config {
-    Config { tcp_addr: "127.0.0.1:0".parse().unwrap(), ..Config::default() }
+    let http = HttpConfig { addr: HttpAddr::Off, ..HttpConfig::default() };
+    Config { tcp_addr: "127.0.0.1:0".parse().unwrap(), http, ..Config::default() }
 }
 
 pub(crate) fn config_with_keys(keys: &[&str]) -> Config {
@@ -44,15 +47,21 @@ pub(crate) async fn start_with(config: Config, fake: Fake) -> Running {
 pub(crate) async fn start_on<B>(config: Config, broker: Broker, fake: B) -> Running<B> {
     let server = Server::bind(config, broker).await.unwrap();
     let (addr, counters, ring) = (server.tcp_addr(), server.counters(), server.key_ring());
+    let http = server.http_addr().unwrap_or(addr);
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run(async {
         // A dropped sender stops the server as well.
         let _ = stopped.await;
     }));
-    Running { addr, fake, ring, stop: Some(stop), counters, task }
+    Running { addr, http, fake, ring, stop: Some(stop), counters, task }
 }
 
 impl<B> Running<B> {
+    /// What it has counted so far.
+    pub(crate) fn counters(&self) -> CountersSnapshot {
+        self.counters.snapshot()
+    }
+
     /// Begins the drain.
     pub(crate) fn shut_down(&mut self) {
         self.stop.take();

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
-use sluice_broker::{BackupDone, BackupState, BackupStatus, Broker};
+use serde_json::json;
+use sluice_broker::Broker;
 use sluice_model::{Code, Refusal};
+
+use crate::doors::backups::told;
 
 /// What may be asked: an object with one member, whose name says what.
 #[derive(Debug, Deserialize)]
@@ -29,8 +31,10 @@ struct Nothing {}
 pub(super) fn answer(broker: &Broker, backups: &Path, line: &[u8]) -> (String, bool) {
     let outcome = match serde_json::from_slice(line) {
         Ok(Request::Ping(Nothing {})) => Ok(json!({})),
-        Ok(Request::Backup(Nothing {})) => broker.backup().map(|status| told(&status, backups)),
-        Ok(Request::BackupStatus(Nothing {})) => Ok(told(&broker.backup_status(), backups)),
+        Ok(Request::Backup(Nothing {})) => {
+            broker.backup().map(|status| told(&status, Some(backups)))
+        }
+        Ok(Request::BackupStatus(Nothing {})) => Ok(told(&broker.backup_status(), Some(backups))),
         Err(error) => Err(Refusal::new(Code::BadRequest, format!("no request: {error}"))),
     };
     match outcome {
@@ -42,28 +46,4 @@ pub(super) fn answer(broker: &Broker, backups: &Path, line: &[u8]) -> (String, b
 /// The answer that refuses.
 pub(super) fn refused(refusal: &Refusal) -> String {
     json!({ "error": { "code": refusal.code.name(), "message": refusal.message } }).to_string()
-}
-
-fn told(status: &BackupStatus, backups: &Path) -> Value {
-    let number = status.number;
-    match &status.state {
-        BackupState::Never => json!({ "number": number, "state": "never" }),
-        BackupState::Running { done, total } => json!({
-            "number": number, "state": "running", "done_bytes": done, "total_bytes": total,
-        }),
-        BackupState::Done(BackupDone { name, bytes, last, took, skipped, removed }) => json!({
-            "number": number,
-            "state": "done",
-            "name": name,
-            "directory": backups.to_string_lossy(),
-            "bytes": bytes,
-            "last_record": last,
-            "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            "skipped": skipped,
-            "removed": removed,
-        }),
-        BackupState::Failed { code, reason } => json!({
-            "number": number, "state": "failed", "code": code.name(), "reason": reason,
-        }),
-    }
 }

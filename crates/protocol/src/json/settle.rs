@@ -1,0 +1,126 @@
+//! What ends leases or makes them longer, and what became of each; and how subscriptions are made.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sluice_model::{
+    LeaseId, NOTE_BYTES_MAX, Outcome, QueueSettings, Refusal, Settlement, TopicPattern,
+};
+
+use super::answer::Refused;
+use super::fields::{Fields, bad, invalid, missing};
+use super::setting;
+use super::value::{Json, shortened};
+use crate::Token;
+
+/// What `ack`, `nack` and `extend` may say.
+pub const SETTLE_FIELDS: [(&str, &[&str]); 3] = [
+    ("ack", &["tokens"]),
+    ("nack", &["tokens", "outcome", "delay_ms", "note"]),
+    ("extend", &["tokens", "by_ms"]),
+];
+
+/// What became of leases, in the order in which they were named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct SettledEach {
+    /// In their order.
+    pub results: Vec<Settled>,
+    /// The earliest of the new deadlines, after an extend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<u64>,
+}
+
+/// What became of a lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Settled {
+    /// Which.
+    pub token: String,
+    /// It is as asked.
+    pub ok: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Refused>,
+}
+
+/// Reads what is to become of leases, of which there are 1 to `max`: `what` is `ack`, `nack` or
+/// `extend`.
+///
+/// # Errors
+/// `bad_request` for what can't be read, or `invalid` for a value that is none of those possible;
+/// they name the field.
+pub fn settle(what: &str, body: &[u8], max: usize) -> Result<(Vec<LeaseId>, Settlement), Refusal> {
+    let known = SETTLE_FIELDS.iter().find(|(name, _)| *name == what).map(|(_, fields)| *fields);
+    let mut fields = Fields::read_with(&[], body, known.unwrap_or_default())?;
+    let tokens = match fields.needed("tokens")? {
+        Json::Array(tokens) => tokens,
+        other => return Err(super::fields::wrong("tokens", &other, "an array")),
+    };
+    if !(1..=max).contains(&tokens.len()) {
+        let text = format!("tokens has {} items, it must have 1 to {max}", tokens.len());
+        return Err(invalid(text));
+    }
+    let leases = tokens.iter().map(lease).collect::<Result<_, _>>()?;
+    let how = match what {
+        "nack" => Settlement::Nack(outcome(&mut fields)?),
+        "extend" => {
+            let by = fields.whole("by_ms", 1..=43_200_000)?.ok_or_else(|| missing("by_ms"))?;
+            Settlement::Extend(Duration::from_millis(by))
+        }
+        _ => Settlement::Ack,
+    };
+    Ok((leases, how))
+}
+
+fn lease(token: &Json) -> Result<LeaseId, Refusal> {
+    let Json::Text(text) = token else {
+        return Err(bad(format!("a token is {}, not a string", token.kind())));
+    };
+    let token: Result<Token, _> = text.parse();
+    token
+        .map(|Token(lease)| lease)
+        .map_err(|error| invalid(format!("token {:?}: {error}", shortened(text))))
+}
+
+fn outcome(fields: &mut Fields) -> Result<Outcome, Refusal> {
+    const WORDS: [&str; 3] = ["failed", "released", "rejected"];
+    let word = fields.word("outcome", &WORDS, |word| word)?.unwrap_or("failed");
+    let delay = fields.millis("delay_ms")?;
+    let note: Option<Box<str>> = fields.text("note")?.map(|note| cut(note).into());
+    match word {
+        "released" if note.is_none() => Ok(Outcome::Released { delay }),
+        "released" => Err(invalid("note: what is released has none".to_owned())),
+        "rejected" if delay.is_none() => Ok(Outcome::Rejected { note }),
+        "rejected" => Err(invalid("delay_ms: what is rejected does not come again".to_owned())),
+        _ => Ok(Outcome::Failed { delay, note }),
+    }
+}
+
+/// What is past the bound is cut off.
+fn cut(mut note: String) -> String {
+    note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
+    note
+}
+
+/// What became of leases, as it is sent.
+pub fn settled(leases: &[LeaseId], refused: &[(u32, Refusal)], deadline_at: Option<u64>) -> String {
+    let results = leases.iter().zip(0..).map(|(lease, at)| {
+        let error = refused.iter().find(|(place, _)| *place == at);
+        let error = error.map(|(_, refusal)| super::Failure::from(refusal).error);
+        Settled { token: Token(*lease).to_string(), ok: error.is_none(), error }
+    });
+    super::answer::text(&SettledEach { results: results.collect(), deadline_at })
+}
+
+/// Reads how a durable subscription is made: `{"pattern": ..., "settings": ...}`.
+///
+/// # Errors
+/// As [`settle`].
+pub fn subscribe(body: &[u8]) -> Result<(TopicPattern, QueueSettings), Refusal> {
+    let mut fields = Fields::read_with(&[], body, &["pattern", "settings"])?;
+    let settings = setting::taken(fields.take("settings"))?;
+    let pattern = fields.text("pattern")?.ok_or_else(|| missing("pattern"))?;
+    let pattern = TopicPattern::new(&pattern);
+    Ok((pattern.map_err(|error| invalid(format!("pattern: {error}")))?, settings))
+}

@@ -1,0 +1,152 @@
+//! What all connections of the door share, and the way from a request to its handler.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use hyper::{Method, Request};
+use sluice_model::{Code, QueueName, QueueSettings, Refusal, Setting};
+use tokio::time::Instant;
+use tower_service::Service as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::caller::Caller;
+use super::refusal::Refused;
+use super::{HttpConfig, extract, service, simple, v1};
+use crate::auth::KeyRing;
+
+/// What all connections of the door share.
+pub(crate) struct HttpDoor {
+    router: Router,
+    ring: Arc<KeyRing>,
+}
+
+/// When the server started, and what the simple counters stood at when they were cleared.
+pub(crate) struct Begun {
+    pub(super) at: Instant,
+    pub(super) enqueues: AtomicU64,
+    pub(super) dequeues_ok: AtomicU64,
+    pub(super) dequeues_empty: AtomicU64,
+    /// The queue `default` has been given its bounds.
+    pub(super) provided: AtomicBool,
+}
+
+impl Default for Begun {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        let (enqueues, dequeues_ok, dequeues_empty) = (zero(), zero(), zero());
+        let provided = AtomicBool::new(false);
+        Self { at: Instant::now(), enqueues, dequeues_ok, dequeues_empty, provided }
+    }
+}
+
+/// The simple counters since they were cleared.
+pub(super) struct Since {
+    pub(super) enqueues: u64,
+    pub(super) dequeues_ok: u64,
+    pub(super) dequeues_empty: u64,
+}
+
+impl Begun {
+    /// What was counted since.
+    pub(super) fn since(&self, counters: &crate::CountersSnapshot) -> Since {
+        let since = |now: u64, then: &AtomicU64| now.saturating_sub(then.load(Relaxed));
+        Since {
+            enqueues: since(counters.http_enqueues, &self.enqueues),
+            dequeues_ok: since(counters.http_dequeues_ok, &self.dequeues_ok),
+            dequeues_empty: since(counters.http_dequeues_empty, &self.dequeues_empty),
+        }
+    }
+
+    /// The simple counters begin anew.
+    pub(super) fn clear(&self, counters: &crate::CountersSnapshot) {
+        self.enqueues.store(counters.http_enqueues, Relaxed);
+        self.dequeues_ok.store(counters.http_dequeues_ok, Relaxed);
+        self.dequeues_empty.store(counters.http_dequeues_empty, Relaxed);
+    }
+}
+
+impl HttpDoor {
+    /// The door of a server whose keys `ring` can replace.
+    pub(crate) fn new(ring: KeyRing) -> Self {
+        let (router, document) = routes().split_for_parts();
+        let document = v1::describe(document);
+        let router = router.route(
+            v1::DOCUMENT,
+            axum::routing::get(async move || extract::json(document.to_string())),
+        );
+        let router = router
+            .fallback(async || Refused::new(Code::NotFound, "there is nothing at this path"))
+            .method_not_allowed_fallback(async || {
+                Refused::new(Code::MethodNotAllowed, "the path has other methods, see Allow")
+            });
+        Self { router, ring: Arc::new(ring) }
+    }
+
+    /// A handle with which the keys can be replaced.
+    pub(super) fn ring(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring)
+    }
+
+    /// Whether anybody may ask for it: no key is looked at.
+    pub(super) fn is_public(&self, path: &str) -> bool {
+        matches!(path, simple::HEALTH | simple::LIVEZ | simple::READYZ | v1::DOCUMENT)
+    }
+
+    /// Serves a request. The two that queues live by don't pass the table of routes.
+    pub(super) async fn answer(
+        &self,
+        request: Request<hyper::body::Incoming>,
+        caller: Caller,
+    ) -> Response {
+        let simple = match (request.method(), request.uri().path()) {
+            (&Method::POST, simple::ENQUEUE) => {
+                let (parts, body) = request.into_parts();
+                simple::enqueue(&caller, &parts.headers, body).await
+            }
+            (&Method::GET, simple::DEQUEUE) => simple::dequeue(&caller).await,
+            _ => {
+                let mut request = request.map(service::incoming);
+                request.extensions_mut().insert(caller);
+                let Ok(response) = self.router.clone().call(request).await;
+                return response;
+            }
+        };
+        simple.unwrap_or_else(IntoResponse::into_response)
+    }
+}
+
+/// Every route, each described.
+fn routes() -> OpenApiRouter {
+    simple::routes().merge(v1::routes())
+}
+
+#[cfg(test)]
+pub(super) fn document() -> String {
+    v1::describe(routes().split_for_parts().1).to_string()
+}
+
+/// The queue of the simple endpoints.
+pub(super) fn default_queue() -> QueueName {
+    QueueName::new("default").expect("the name has one good token")
+}
+
+/// Its bounds, times so many.
+///
+/// # Errors
+/// They are none that a queue can have.
+pub(super) fn default_settings(http: &HttpConfig, times: u64) -> Result<QueueSettings, Refusal> {
+    let mut settings = QueueSettings::default();
+    let bounds = [
+        (Setting::MaxMessages, http.default_max_messages),
+        (Setting::MaxBytes, http.default_max_bytes),
+    ];
+    for (setting, bound) in bounds {
+        let bound = bound.saturating_mul(times).min(*setting.range().end());
+        settings
+            .set(setting, bound)
+            .map_err(|error| Refusal::new(Code::Invalid, error.to_string()))?;
+    }
+    Ok(settings)
+}

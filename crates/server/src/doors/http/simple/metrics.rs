@@ -1,0 +1,85 @@
+//! `GET /metrics`: what is counted, for people and scripts.
+//!
+//! Prometheus' text is another shape of the same, for who accepts that: [`handle`] is where the two
+//! part.
+
+use axum::response::Response;
+use serde_json::{Map, Value, json};
+use sluice_broker::Stats;
+use sluice_model::{Action, Answer, Code, QueueRequest, Refusal, Resource};
+use tokio::runtime::Handle;
+
+use crate::doors::http::caller::Caller;
+use crate::doors::http::refusal::Outcome;
+use crate::doors::http::{door, extract};
+use crate::limits;
+
+/// Show what is counted
+///
+/// `enqueues`, `dequeues_ok` and `dequeues_empty` count since the start or the last `POST /clear`,
+/// `doors` and `broker` since the start.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health",
+    responses((status = 200, description = "Names and figures",
+        body = std::collections::BTreeMap<String, u64>, content_type = "application/json"))
+)]
+pub(super) async fn handle(caller: Caller) -> Outcome<Response> {
+    caller.may(Action::Observe, Resource::Broker)?;
+    Ok(extract::json(figures(&caller).await?.to_string()))
+}
+
+async fn figures(caller: &Caller) -> Result<Value, Refusal> {
+    let asked = caller.ask_queue(QueueRequest::Stats { name: door::default_queue() }).await;
+    let (length, bytes) = match asked {
+        Ok(Answer::Stats(stats)) => {
+            let counts = stats.counts;
+            (counts.ready + counts.delayed + counts.leased, stats.bytes)
+        }
+        Ok(_) | Err(Refusal { code: Code::NotFound, .. }) => (0, 0),
+        Err(refusal) => return Err(refusal),
+    };
+    let counted = caller.shared.counters.snapshot();
+    let (begun, since) = (&caller.shared.begun, caller.shared.begun.since(&counted));
+    let doors: Map<String, Value> =
+        counted.iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+    Ok(json!({
+        "uptime_sec": begun.at.elapsed().as_secs(),
+        "enqueues": since.enqueues,
+        "dequeues_ok": since.dequeues_ok,
+        "dequeues_empty": since.dequeues_empty,
+        "queue_length": length,
+        "queue_bytes": bytes,
+        "open_fds": limits::open_descriptors(),
+        "fd_limit": limits::descriptor_limit(),
+        "tasks": Handle::current().metrics().num_alive_tasks(),
+        "memory_used": caller.shared.broker.memory().usage().0,
+        "insecure": caller.shared.config.is_exposed(),
+        "broker": broker(&caller.shared.broker.stats()),
+        "doors": doors,
+    }))
+}
+
+fn broker(stats: &Stats) -> Value {
+    let Stats { published, delivered, acked, unroutable, dropped, expired, dead, .. } = stats;
+    let Stats { refused, forbidden, refused_memory, refused_space, subscriptions, .. } = stats;
+    let Stats { sessions, queued, commits, file_bytes, disk_free, .. } = stats;
+    json!({
+        "published": published,
+        "delivered": delivered,
+        "acked": acked,
+        "unroutable": unroutable,
+        "dropped": dropped,
+        "expired": expired,
+        "dead": dead,
+        "refused": refused,
+        "forbidden": forbidden,
+        "refused_memory": refused_memory,
+        "refused_space": refused_space,
+        "subscriptions": subscriptions,
+        "sessions": sessions,
+        "queued": queued,
+        "commits": commits,
+        "file_bytes": file_bytes,
+        "disk_free": disk_free,
+    })
+}
