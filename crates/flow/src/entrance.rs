@@ -120,6 +120,14 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_goes_back_makes_nobody_wait() {
+        let clients = Clients::new(limit(1, 1, 1), 10, (0, 0));
+        let mut entrance = Entrance::new(Some(clients), Some(limit(1, 2, 1)));
+        assert_eq!(entrance.ask(&client(1), 1, SECOND), Ok(Pass::Go));
+        assert_eq!(entrance.ask(&client(2), 1, SECOND - 5), Ok(Pass::Go));
+    }
+
+    #[test]
     fn what_the_global_limit_refuses_costs_the_client_nothing() {
         let clients = Clients::new(limit(1, 2, 0), 10, (0, 0));
         let mut entrance = Entrance::new(Some(clients), Some(limit(1, 3, 0)));

@@ -59,6 +59,7 @@ impl LeakyLimit {
         cost: u32,
         now: u64,
     ) -> Result<Departure, Limited> {
+        let asked = now;
         let now = self.limit.clock(now);
         let demand = self.limit.demand(*bucket, cost, now)?;
         let rate = self.limit.rate();
@@ -67,7 +68,8 @@ impl LeakyLimit {
         if cost > 0 && demand.eligible > rate.floor(now) + patience {
             return Err(Limited { eligible_at: rate.micros(demand.eligible - patience) });
         }
-        let at = if cost == 0 { now } else { rate.micros(demand.eligible).max(now) };
+        let waits = cost > 0 && demand.eligible > rate.floor(now);
+        let at = if waits { rate.micros(demand.eligible) } else { asked };
         Ok(Departure { at, charge: self.limit.charge(bucket, demand) })
     }
 

@@ -10,6 +10,7 @@
 //! socket. [`Server`] starts the doors, drains them and stops.
 #![warn(clippy::indexing_slicing)]
 
+mod admission;
 mod auth;
 mod config;
 mod counters;
@@ -19,6 +20,9 @@ mod log;
 mod places;
 mod server;
 
+pub use admission::{
+    Admission, Entering, Gate, GateLimits, Outcome, Outcomes, ParkedPermit, Permit, RateLimited,
+};
 pub use auth::{ApiKey, KeyHash, KeyRing};
 pub use config::{Admin, Config, ConfigError};
 pub use counters::{Counters, CountersSnapshot};
