@@ -155,15 +155,19 @@ impl<W> Room<W> {
         self.hand()
     }
 
-    /// One that waits has gone away. False if it has been handed a place, which must leave.
-    pub fn cancel(&mut self, ticket: Ticket) -> bool {
-        let waited = self.waiting.remove(&ticket).is_some();
-        let returned = !waited && self.returning.remove(&ticket).is_some();
-        if returned {
-            self.figures.parked = self.figures.parked.saturating_sub(1);
-        }
-        self.figures.cancelled += u64::from(waited || returned);
-        waited || returned
+    /// One that waits has gone away; how it would have been called comes back. None if it has been
+    /// handed a place, which must leave.
+    pub fn cancel(&mut self, ticket: Ticket) -> Option<W> {
+        let waiter = match self.waiting.remove(&ticket) {
+            Some(waiter) => waiter,
+            None => {
+                let waiter = self.returning.remove(&ticket)?;
+                self.figures.parked = self.figures.parked.saturating_sub(1);
+                waiter
+            }
+        };
+        self.figures.cancelled += 1;
+        Some(waiter)
     }
 
     /// A request gives its place back while it waits for something else.

@@ -215,7 +215,9 @@ struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.admission.0.lock().cancel(self.ticket);
+        let waiter = self.admission.0.lock().cancel(self.ticket);
+        // Without the lock, because dropping a sender wakes.
+        drop(waiter);
     }
 }
 
