@@ -341,6 +341,24 @@ fn after_a_restart_buckets_start_empty() {
 }
 
 #[test]
+fn a_moment_between_two_ticks_counts_as_the_later_one() {
+    // 3 999 999 ticks in a millisecond: a microsecond is none of them.
+    let rate = Rate::per_second(3).unwrap();
+    let (mut limit, mut bucket) = (TokenLimit::new(rate, 1).unwrap(), Bucket::default());
+    limit.take(&mut bucket, 1, 1).unwrap();
+    assert_eq!(u128::from(bucket.0), 4_000 + rate.ticks_for(1));
+}
+
+#[test]
+fn what_was_charged_before_a_change_is_not_refunded_after_it() {
+    let (mut limit, mut bucket) = (limit(12, 2), Bucket::default());
+    let charge = limit.take(&mut bucket, 2, 10).unwrap();
+    limit.change(rate(12), 2, 10).unwrap().carry(&mut bucket);
+    limit.refund(&mut bucket, charge, 10);
+    assert_eq!(limit.available(bucket, 10), 0);
+}
+
+#[test]
 fn what_ends_after_the_clock_is_refused_for_good() {
     let (mut limit, mut bucket) = (limit(12, 5), Bucket::default());
     assert_eq!(limit.take(&mut bucket, 1, u64::MAX), Err(Limited { eligible_at: NEVER }));
