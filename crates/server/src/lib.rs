@@ -11,6 +11,7 @@
 //! socket. [`Server`] starts the doors, drains them and stops.
 #![warn(clippy::indexing_slicing)]
 
+mod admission;
 mod auth;
 mod config;
 mod counters;
@@ -21,6 +22,9 @@ mod log;
 mod places;
 mod server;
 
+pub use admission::{
+    Admission, Entering, Gate, GateLimits, Outcome, Outcomes, ParkedPermit, Permit, RateLimited,
+};
 pub use auth::{ApiKey, KeyHash, KeyRing};
 pub use config::{Admin, Config, ConfigError};
 pub use counters::{Counters, CountersSnapshot};

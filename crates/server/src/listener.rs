@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 use sluice_broker::Pressure;
+use sluice_flow::peer_group;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -19,7 +20,7 @@ use tracing::{debug, warn};
 use crate::config::is_loopback;
 use crate::doors::http::HttpDoor;
 use crate::doors::{Ended, Fill, Notices, Peer, Shared, Wire, binary, http, line, until};
-use crate::places::{Place, PlaceBy, peer_group};
+use crate::places::{Place, PlaceBy};
 use crate::server::{Caps, ServerError};
 
 /// Connections that the kernel completes before we accept them.

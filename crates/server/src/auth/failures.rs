@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-
-use crate::places::peer_group;
+use sluice_flow::peer_group;
 
 /// Wrong keys an address may show within [`WINDOW`] before it has to wait.
 const FREE_FAILURES: u32 = 10;

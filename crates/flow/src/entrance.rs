@@ -1,0 +1,158 @@
+//! The limits that a request meets at the entrance: that of its client, and that of all together.
+//!
+//! ```text
+//! ask --both allow--> Go
+//!     --over a limit, no wait or too much waits--> Limited     nothing is charged
+//!     --the client's tells a time--> Wait --then--> ask_global --> Go, Wait, Limited
+//!     --the global one tells a time--> Wait --> go
+//! ```
+//!
+//! A batch counts as its items. A request that waits for its client's turn meets the global limit
+//! only then, so it keeps no place there that others could use. What one limit charged is given
+//! back when the other refuses.
+
+use crate::clients::{Client, Clients};
+use crate::leaky::{Departure, LeakyLimit};
+use crate::token::{Bucket, Charge, Limited};
+
+/// Both limits; each may be absent.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    clients: Option<Clients>,
+    global: Option<(LeakyLimit, Bucket)>,
+}
+
+/// What is to be done with a request that is not refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// It may go on.
+    Go,
+    /// It may go on at `until`, in microseconds.
+    Wait {
+        /// The time.
+        until: u64,
+        /// What the client's limit charged, if the global one must be asked then.
+        then: Option<Ahead>,
+    },
+}
+
+/// A request that waited for its client's turn, with the global limit still ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead(Charge);
+
+impl Entrance {
+    /// An entrance with these limits.
+    pub fn new(clients: Option<Clients>, global: Option<LeakyLimit>) -> Self {
+        Self { clients, global: global.map(|limit| (limit, Bucket::default())) }
+    }
+
+    /// Asks both limits for `cost` tokens at `now`, in microseconds.
+    ///
+    /// # Errors
+    /// One of them refuses; nothing is charged.
+    pub fn ask(&mut self, client: &Client, cost: u32, now: u64) -> Result<Pass, Limited> {
+        let Some(clients) = &mut self.clients else { return self.global(cost, now) };
+        let departure = clients.depart(client, cost, now)?;
+        if departure.at <= now {
+            return self
+                .global(cost, now)
+                .inspect_err(|_| self.undo(client, departure.charge, now));
+        }
+        let then = self.global.is_some().then_some(Ahead(departure.charge));
+        Ok(Pass::Wait { until: departure.at, then })
+    }
+
+    /// Asks the global limit, when the client's turn has come.
+    ///
+    /// # Errors
+    /// It refuses; the client gets back what it may.
+    pub fn ask_global(
+        &mut self,
+        client: &Client,
+        ahead: Ahead,
+        cost: u32,
+        now: u64,
+    ) -> Result<Pass, Limited> {
+        self.global(cost, now).inspect_err(|_| self.undo(client, ahead.0, now))
+    }
+
+    /// The limit of clients, to change it.
+    pub fn clients(&mut self) -> Option<&mut Clients> {
+        self.clients.as_mut()
+    }
+
+    fn global(&mut self, cost: u32, now: u64) -> Result<Pass, Limited> {
+        let Some((limit, bucket)) = &mut self.global else { return Ok(Pass::Go) };
+        let Departure { at, .. } = limit.depart(bucket, cost, now)?;
+        Ok(if at > now { Pass::Wait { until: at, then: None } } else { Pass::Go })
+    }
+
+    fn undo(&mut self, client: &Client, charge: Charge, now: u64) {
+        if let Some(clients) = &mut self.clients {
+            clients.refund(client, charge, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::{Rate, TokenLimit, Waiting};
+
+    const SECOND: u64 = 1_000_000;
+
+    /// So many a second.
+    fn limit(rate: u64, burst: u32, queue_max: u32) -> LeakyLimit {
+        let limit = TokenLimit::new(Rate::per_second(rate).unwrap(), burst).unwrap();
+        LeakyLimit::new(limit, Waiting { queue_max, wait_max: 10 * SECOND })
+    }
+
+    fn client(last: u8) -> Client {
+        Client::address(Ipv4Addr::new(192, 0, 2, last).into())
+    }
+
+    #[test]
+    fn without_limits_everything_goes() {
+        let mut entrance = Entrance::default();
+        assert_eq!(entrance.ask(&client(1), u32::MAX, 0), Ok(Pass::Go));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_makes_nobody_wait() {
+        let clients = Clients::new(limit(1, 1, 1), 10, (0, 0));
+        let mut entrance = Entrance::new(Some(clients), Some(limit(1, 2, 1)));
+        assert_eq!(entrance.ask(&client(1), 1, SECOND), Ok(Pass::Go));
+        assert_eq!(entrance.ask(&client(2), 1, SECOND - 5), Ok(Pass::Go));
+    }
+
+    #[test]
+    fn what_the_global_limit_refuses_costs_the_client_nothing() {
+        let clients = Clients::new(limit(1, 2, 0), 10, (0, 0));
+        let mut entrance = Entrance::new(Some(clients), Some(limit(4, 3, 0)));
+        assert_eq!(entrance.ask(&client(1), 2, 0), Ok(Pass::Go));
+        assert_eq!(entrance.ask(&client(1), 1, 0), Err(Limited { eligible_at: SECOND }));
+        assert_eq!(entrance.ask(&client(2), 1, 0), Ok(Pass::Go));
+        assert_eq!(entrance.ask(&client(3), 2, 0), Err(Limited { eligible_at: SECOND / 2 }));
+        // Sooner than the client's own limit would bring two tokens.
+        assert_eq!(entrance.ask(&client(3), 2, SECOND / 2), Ok(Pass::Go));
+    }
+
+    #[test]
+    fn a_client_that_waits_keeps_nobody_else_from_going() {
+        let clients = Clients::new(limit(1, 1, 2), 10, (0, 0));
+        let mut entrance = Entrance::new(Some(clients), Some(limit(1, 2, 1)));
+        assert_eq!(entrance.ask(&client(1), 1, 0), Ok(Pass::Go));
+        let Ok(Pass::Wait { until: SECOND, then: Some(ahead) }) = entrance.ask(&client(1), 1, 0)
+        else {
+            panic!("it waits for its client's turn");
+        };
+        assert_eq!(entrance.ask(&client(2), 1, 0), Ok(Pass::Go));
+        let wait = Pass::Wait { until: SECOND, then: None };
+        assert_eq!(entrance.ask(&client(3), 1, 0), Ok(wait));
+        assert_eq!(entrance.ask(&client(4), 1, 0), Err(Limited { eligible_at: SECOND }));
+        let wait = Pass::Wait { until: 2 * SECOND, then: None };
+        assert_eq!(entrance.ask_global(&client(1), ahead, 1, SECOND), Ok(wait));
+    }
+}

@@ -1,0 +1,95 @@
+//! The limits of clients and of all together, with a clock and a lock around them.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use sluice_flow::{Client, Clients, Entrance, LeakyLimit, Limited, NEVER, Pass};
+use thiserror::Error;
+
+/// The limits that requests meet; off until set.
+#[derive(Clone, Debug, Default)]
+pub struct GateLimits {
+    /// That of each client: its key, without one its address.
+    pub client: Option<LeakyLimit>,
+    /// How many clients have a bucket of their own; further ones share one.
+    pub clients_max: u32,
+    /// That of all together.
+    pub global: Option<LeakyLimit>,
+}
+
+/// A limit refused the request: 429.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("rate limited; retry after {} ms", .retry_after.as_millis())]
+pub struct RateLimited {
+    /// When it makes sense to ask again, at least a millisecond; [`Duration::MAX`] for a request
+    /// that no time would let in.
+    pub retry_after: Duration,
+}
+
+/// Asks the limits for every request.
+#[derive(Debug)]
+pub struct Gate {
+    /// None where nothing is limited.
+    entrance: Option<Mutex<Entrance>>,
+    /// What microseconds are counted from.
+    start: Instant,
+}
+
+impl Gate {
+    /// A gate with these limits, with its clock from `start`.
+    pub fn new(limits: GateLimits, start: Instant) -> Self {
+        let seed = (RandomState::new().hash_one(0), RandomState::new().hash_one(1));
+        let clients = limits.client.map(|limit| Clients::new(limit, limits.clients_max, seed));
+        let limited = clients.is_some() || limits.global.is_some();
+        let entrance = limited.then(|| Mutex::new(Entrance::new(clients, limits.global)));
+        Self { entrance, start }
+    }
+
+    /// A gate that lets everything through.
+    pub fn open(start: Instant) -> Self {
+        Self::new(GateLimits::default(), start)
+    }
+
+    /// Lets a request of `cost` items through, at once or, where limits delay, later.
+    ///
+    /// One that is dropped while it is delayed has been counted.
+    ///
+    /// # Errors
+    /// A limit refuses it; it is not counted.
+    pub async fn pass(&self, client: &Client, cost: u32) -> Result<(), RateLimited> {
+        let mut asked = self.ask(client, cost, Instant::now())?;
+        while let Pass::Wait { until, then } = asked {
+            tokio::time::sleep_until((self.start + Duration::from_micros(until)).into()).await;
+            let (Some(ahead), Some(entrance)) = (then, &self.entrance) else { break };
+            let now = Instant::now();
+            let micros = self.micros(now).max(until);
+            let pass = entrance.lock().ask_global(client, ahead, cost, micros);
+            asked = pass.map_err(|limited| self.refusal(limited, now))?;
+        }
+        Ok(())
+    }
+
+    /// Says what is to be done with a request at `now`, for those who have a clock of their own.
+    ///
+    /// # Errors
+    /// A limit refuses it; it is not counted.
+    pub fn ask(&self, client: &Client, cost: u32, now: Instant) -> Result<Pass, RateLimited> {
+        let Some(entrance) = &self.entrance else { return Ok(Pass::Go) };
+        let pass = entrance.lock().ask(client, cost, self.micros(now));
+        pass.map_err(|limited| self.refusal(limited, now))
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        let micros = now.saturating_duration_since(self.start).as_micros();
+        u64::try_from(micros).unwrap_or(u64::MAX)
+    }
+
+    fn refusal(&self, limited: Limited, now: Instant) -> RateLimited {
+        let wait = match limited.eligible_at {
+            NEVER => Duration::MAX,
+            at => Duration::from_micros(at.saturating_sub(self.micros(now))),
+        };
+        RateLimited { retry_after: wait.max(Duration::from_millis(1)) }
+    }
+}
