@@ -48,6 +48,7 @@ impl Engine {
             return;
         };
         session.closed = true;
+        self.sessions_open -= 1;
         for held in &unsent {
             session.leases.remove(held);
         }

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use sluice_model::{Client, LeaseId, Refusal, SessionId, Timestamp};
+use sluice_model::{
+    Client, LeaseId, QueueKind, QueueName, Refusal, SessionId, SurveyPart, Timestamp,
+};
 use sluice_wal::{BodyRef, Disk, ReadError, Reader, RecoveryReport, Sequence, WalError};
 
 use crate::backend::{Backend, Capabilities, Link};
@@ -361,8 +363,9 @@ impl<D: Disk> Core<D> {
         }
     }
 
-    fn stats(&self) -> Stats {
+    fn stats(&self, now: Timestamp) -> Stats {
         Stats {
+            checkpoint_age: self.driver.checkpoint_age(now),
             longest_turn: self.longest_turn,
             long_turns: self.long_turns,
             longest_image: self.longest_image,
@@ -411,7 +414,15 @@ impl<D: Disk> Backend for LocalBackend<D> {
     }
 
     fn stats(&self) -> Stats {
-        self.shared.core.lock().stats()
+        self.shared.core.lock().stats(self.shared.clock.now())
+    }
+
+    fn survey(&self, kind: QueueKind, after: Option<&QueueName>) -> SurveyPart {
+        let mut core = self.shared.core.lock();
+        let part = core.driver.survey(self.shared.clock.now(), kind, after);
+        // Whoever waits is next: the one that surveys comes back at once.
+        MutexGuard::unlock_fair(core);
+        part
     }
 
     fn backup(&self) -> Result<BackupStatus, Refusal> {
@@ -459,7 +470,7 @@ impl<D: Disk> Backend for LocalBackend<D> {
             core.turn(now, Input::Committed(commit.run()));
         }
         self.shared.give_back(&mut core);
-        tell_bounds(&core.stats());
+        tell_bounds(&core.stats(now));
         match &core.failure {
             Some(failure) => Err(failure.clone()),
             None => Ok(()),

@@ -15,6 +15,7 @@ mod random;
 mod rig;
 mod slices;
 mod subscriptions;
+mod survey;
 mod table;
 mod transitions;
 mod waits;
