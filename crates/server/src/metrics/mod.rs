@@ -1,0 +1,33 @@
+//! What there is to be watched, as text for Prometheus.
+//!
+//! ```text
+//! queues.rs  survey, part after part --.
+//! gather.rs  counters and gauges ------+--> samples.rs --> OpenMetrics --> format.rs: as accepted
+//! process.rs the process --------------'       '-- family.rs: the table of all there is
+//! ```
+//!
+//! Counters belong to the process and never go down. No label holds anything of a message, and
+//! `metrics_queues_max` bounds the queues that have labels of their own.
+
+mod config;
+mod family;
+mod format;
+mod gather;
+mod process;
+mod queues;
+#[cfg(test)]
+mod reference;
+mod samples;
+
+pub use config::MetricsConfig;
+pub(crate) use format::Format;
+
+use crate::doors::Shared;
+
+/// All there is, as it stands now, in this format.
+pub(crate) async fn page(shared: &Shared, format: Format) -> String {
+    // Looking at many queues costs something, so nobody does it beside somebody else.
+    let _turn = shared.scrape.lock().await;
+    let queues = queues::survey(shared).await;
+    format.write(gather::all(shared, queues))
+}
