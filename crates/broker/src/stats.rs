@@ -112,6 +112,8 @@ pub struct Stats {
     pub long_turns: u64,
     /// The longest time that the engine was held for an image.
     pub longest_image: Duration,
+    /// The longest time that it was held for a part of a survey of queues.
+    pub longest_survey: Duration,
     /// The longest time that it was held for moving bodies.
     pub longest_move: Duration,
 }

@@ -68,6 +68,7 @@ pub(crate) struct Core<D: Disk> {
     longest_turn: Duration,
     long_turns: u64,
     longest_image: Duration,
+    longest_survey: Duration,
     longest_move: Duration,
 }
 
@@ -120,6 +121,7 @@ impl<D: Disk> LocalBackend<D> {
             longest_turn: Duration::ZERO,
             long_turns: 0,
             longest_image: Duration::ZERO,
+            longest_survey: Duration::ZERO,
             longest_move: Duration::ZERO,
         };
         let shared = Arc::new(Shared {
@@ -369,6 +371,7 @@ impl<D: Disk> Core<D> {
             longest_turn: self.longest_turn,
             long_turns: self.long_turns,
             longest_image: self.longest_image,
+            longest_survey: self.longest_survey,
             longest_move: self.longest_move,
             ..self.driver.stats()
         }
@@ -419,7 +422,9 @@ impl<D: Disk> Backend for LocalBackend<D> {
 
     fn survey(&self, kind: QueueKind, after: Option<&QueueName>) -> SurveyPart {
         let mut core = self.shared.core.lock();
+        let began = Instant::now();
         let part = core.driver.survey(self.shared.clock.now(), kind, after);
+        core.longest_survey = core.longest_survey.max(began.elapsed());
         // Whoever waits is next: the one that surveys comes back at once.
         MutexGuard::unlock_fair(core);
         part

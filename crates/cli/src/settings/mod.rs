@@ -33,10 +33,11 @@ mod units;
 mod value;
 
 use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use sluice_broker::local::LocalConfig;
-use sluice_server::Config as ServerConfig;
+use sluice_server::{Config as ServerConfig, HttpAddr};
 use sluice_wal::SyncPolicy;
 
 pub(crate) use self::default_file::default_file;
@@ -85,6 +86,8 @@ impl Default for Settings {
             log_format: LogFormat::default(),
             enable_tokio_console: false,
         };
+        settings.server.http.addr = HttpAddr::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        settings.server.metrics.listens = true;
         settings.derive(&Origins::default());
         settings
     }

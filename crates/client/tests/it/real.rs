@@ -9,7 +9,7 @@ use sluice_broker::Broker;
 use sluice_broker::local::{Entropy, LocalBackend, LocalConfig};
 use sluice_chaos::{Plan, Proxy, Tally};
 use sluice_client::{Client, Options, Timestamp};
-use sluice_server::{Config, Counters, HttpAddr, Server};
+use sluice_server::{Config, Counters, Server};
 use sluice_wal::FileDisk;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -48,9 +48,7 @@ impl Real {
 
     pub(crate) async fn start_at(data: &Path, tcp_addr: SocketAddr) -> Self {
         let broker = broker(data);
-        let mut config = Config { tcp_addr, ..Config::default() };
-        config.http.addr = HttpAddr::Off;
-        config.metrics.listens = false;
+        let config = Config { tcp_addr, ..Config::default() };
         let server = Server::bind(config, broker.clone()).await.unwrap();
         let (addr, counters) = (server.tcp_addr(), server.counters());
         let (stop, stopped) = oneshot::channel();

@@ -16,7 +16,7 @@ pub struct MetricsConfig {
 impl Default for MetricsConfig {
     fn default() -> Self {
         Self {
-            listens: true,
+            listens: false,
             addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9100),
             queues_max: 1_000,
         }

@@ -160,6 +160,9 @@ families! {
     /// Times that it was more than 2 ms
     LongTurns = Counter "sluice_turns_long" None [];
 
+    /// The longest time that a part of a scrape kept all others waiting
+    LongestSurvey = Gauge "sluice_survey_longest" Seconds [];
+
     /// How long the start took, from the first look at the disk
     RecoveryDuration = Gauge "sluice_recovery_duration" Seconds [];
     /// Records that the start replayed

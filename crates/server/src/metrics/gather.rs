@@ -168,6 +168,7 @@ fn doors(shared: &Shared, counters: &CountersSnapshot, stats: &Stats, out: &mut 
     ];
     numbers(out, &plain);
     out.time(Family::LongestTurn, &[], stats.longest_turn);
+    out.time(Family::LongestSurvey, &[], stats.longest_survey);
 }
 
 fn log(stats: &Stats, out: &mut Samples) {

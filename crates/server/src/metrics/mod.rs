@@ -22,12 +22,25 @@ mod samples;
 pub use config::MetricsConfig;
 pub(crate) use format::Format;
 
+use std::sync::Arc;
+
+use sluice_model::{Code, Refusal};
+
 use crate::doors::Shared;
 
 /// All there is, as it stands now, in this format.
-pub(crate) async fn page(shared: &Shared, format: Format) -> String {
+///
+/// # Errors
+/// The process ends.
+pub(crate) async fn page(shared: &Arc<Shared>, format: Format) -> Result<String, Refusal> {
     // Looking at many queues costs something, so nobody does it beside somebody else.
     let _turn = shared.scrape.lock().await;
     let queues = queues::survey(shared).await;
-    format.write(gather::all(shared, queues))
+    // Ten thousand lines take a worker's time that its connections need.
+    let write = {
+        let shared = Arc::clone(shared);
+        move || format.write(gather::all(&shared, queues))
+    };
+    let written = tokio::task::spawn_blocking(write).await;
+    written.map_err(|_| Refusal::new(Code::Internal, "the metrics could not be written"))
 }

@@ -33,7 +33,7 @@ pub(crate) struct Running<B = Fake> {
 pub(crate) fn config() -> Config {
     let http = HttpConfig { addr: HttpAddr::Off, ..HttpConfig::default() };
     let addr = "127.0.0.1:0".parse().unwrap();
-    let metrics = MetricsConfig { addr, ..MetricsConfig::default() };
+    let metrics = MetricsConfig { listens: true, addr, ..MetricsConfig::default() };
     Config { tcp_addr: addr, http, metrics, ..Config::default() }
 }
 

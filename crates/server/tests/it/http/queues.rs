@@ -31,10 +31,11 @@ async fn queues_are_made_changed_listed_counted_and_ended() {
     let stats = client.get("/v1/queues/mail").await.ok();
     assert_eq!((&stats["name"], &stats["settings"]["lease_ms"]), (&json!("mail"), &json!(1000)));
     client.ask("PUT", "/v1/queues/a.b", b"{}").await.ok();
+    client.ask("PUT", "/v1/queues/c", b"").await.ok();
     let list = client.get("/v1/queues?limit=2").await.ok();
     let names: Vec<_> = list["queues"].as_array().unwrap().iter().map(|q| &q["name"]).collect();
-    assert_eq!((names, &list["next"]), (vec![&json!("a.b"), &json!("default")], &json!("default")));
-    let rest = client.get("/v1/queues?after=default").await.ok();
+    assert_eq!((names, &list["next"]), (vec![&json!("a.b"), &json!("c")], &json!("c")));
+    let rest = client.get("/v1/queues?after=c").await.ok();
     assert_eq!(rest["queues"][0]["name"], "mail");
     client.ask("DELETE", "/v1/queues/mail", b"").await.ok();
     client.get("/v1/queues/mail").await.refuses(404, "not_found", "no such queue");

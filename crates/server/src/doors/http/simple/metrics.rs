@@ -43,7 +43,7 @@ async fn show(caller: &Caller, headers: &HeaderMap, usual: Format) -> Outcome<Re
     let format = Format::accepted(accept, usual);
     let text = match format {
         Format::Json => figures(caller).await?.to_string(),
-        Format::OpenMetrics | Format::Plain => metrics::page(&caller.shared, format).await,
+        Format::OpenMetrics | Format::Plain => metrics::page(&caller.shared, format).await?,
     };
     let about = [(CONTENT_TYPE, format.content_type()), (VARY, "accept")];
     Ok((about, text).into_response())
