@@ -7,7 +7,7 @@ use crate::engine::Engine;
 
 /// What one part of a survey may cost: a queue costs [`QUEUE_COST`], a message that is passed on
 /// the way to the oldest ready one costs 1.
-const PART_COST: u64 = 2_048;
+const PART_COST: u64 = 512;
 const QUEUE_COST: u64 = 8;
 
 impl Engine {

@@ -5,9 +5,9 @@ use sluice_model::{Extras, QueueFigures, QueueKind, QueueName};
 use crate::rig::{Rig, config, delay, ms, peer, put};
 
 /// Messages that one part passes at most.
-const STEPS_MAX: u64 = 2_048;
+const STEPS_MAX: u64 = 512;
 /// Queues of one part at most.
-const QUEUES_MAX: usize = 256;
+const QUEUES_MAX: usize = 64;
 
 /// All queues of a kind, and how many parts that took.
 fn survey(rig: &mut Rig, kind: QueueKind) -> (Vec<QueueFigures>, usize) {
