@@ -93,6 +93,7 @@ impl Launch {
         let mut child = command
             .args(&self.args)
             .args(["--tcp-addr", &self.tcp_addr, "--http-addr", "127.0.0.1:0"])
+            .args(["--metrics-addr", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

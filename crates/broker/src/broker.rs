@@ -3,7 +3,9 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use sluice_model::{Action, Client, Principal, Refusal, Resource, Timestamp};
+use sluice_model::{
+    Action, Client, Principal, QueueKind, QueueName, Refusal, Resource, SurveyPart, Timestamp,
+};
 
 use crate::access::{Access, Directory, Guard};
 use crate::backend::{Backend, Capabilities};
@@ -82,6 +84,13 @@ impl Broker {
     pub fn stats(&self) -> Stats {
         let (forbidden, refused_memory) = (self.access.forbidden(), self.memory.refused());
         Stats { forbidden, refused_memory, ..self.backend.stats() }
+    }
+
+    /// A part of the figures of all queues of one kind, those behind `after`, in the order of their
+    /// names. Whoever calls this has made sure that the caller may observe the broker, and asks
+    /// again, if there may be more, with the last name that it got so far.
+    pub fn survey(&self, kind: QueueKind, after: Option<&QueueName>) -> SurveyPart {
+        self.backend.survey(kind, after)
     }
 
     /// Begins a backup: at least everything that was confirmed before the call is in it. Where it

@@ -20,4 +20,5 @@ pub use broker::Broker;
 pub use error::BrokerError;
 pub use memory::{Memory, Pressure};
 pub use session::Session;
-pub use stats::Stats;
+pub use sluice_wal::SyncTimes;
+pub use stats::{Recovery, Stats};

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use sluice_model::DeadReason;
+use sluice_wal::SyncTimes;
+
 /// A snapshot of the broker's counters and gauges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -11,14 +14,30 @@ pub struct Stats {
     pub delivered: u64,
     /// Deliveries settled by an ack.
     pub acked: u64,
+    /// Deliveries that their consumers say have failed.
+    pub nacked_failed: u64,
+    /// Deliveries that their consumers gave back untried.
+    pub nacked_released: u64,
+    /// Deliveries that their consumers rejected for good.
+    pub nacked_rejected: u64,
+    /// Leases whose time passed.
+    pub leases_expired: u64,
+    /// Leases whose connection was lost and did not come back.
+    pub leases_lost: u64,
+    /// Leases that the broker took back, which counts against no message.
+    pub leases_withdrawn: u64,
     /// Publishes that matched no subscription.
     pub unroutable: u64,
     /// Messages dropped to make room, by queues and by buffers of subscribers.
     pub dropped: u64,
+    /// Of these, messages that subscribers at most once lost because they were too slow.
+    pub gaps: u64,
     /// Messages that ran out of time.
     pub expired: u64,
     /// Messages moved to a dead set.
     pub dead: u64,
+    /// The same by the reason, in the order of [`DeadReason::ALL`].
+    pub dead_by: [u64; DeadReason::ALL.len()],
     /// Requests refused.
     pub refused: u64,
     /// Of these, and of what doors asked beside requests, refused for want of a grant.
@@ -29,16 +48,34 @@ pub struct Stats {
     pub refused_dedupe: u64,
     /// Live subscriptions.
     pub subscriptions: u64,
+    /// Of these, those at least once.
+    pub durable_subscriptions: u64,
+    /// Patterns of topics that somebody listens to.
+    pub topics: u64,
+    /// Queues that are no subscription's.
+    pub queues: u64,
+    /// Dedupe ids that are remembered.
+    pub dedupe_ids: u64,
     /// Open sessions.
     pub sessions: u64,
     /// Messages in queues, in every state but settled.
     pub queued: u64,
+    /// The log has failed: the broker serves no more.
+    pub log_failed: bool,
     /// Commits of the log.
     pub commits: u64,
-    /// Records appended to the log.
+    /// How long the syncs of commits took.
+    pub sync_times: SyncTimes,
+    /// Records appended to the log since it was made.
     pub records: u64,
     /// Bytes of frames that the log has written.
     pub log_bytes: u64,
+    /// What the start found.
+    pub recovery: Recovery,
+    /// Checkpoints that were published.
+    pub checkpoints: u64,
+    /// How long ago the newest of these was.
+    pub checkpoint_age: Option<Duration>,
     /// Bytes that checkpoints have written.
     pub image_bytes: u64,
     /// Bytes of records that copied bodies out of sparse segments.
@@ -51,6 +88,10 @@ pub struct Stats {
     pub replay_bytes: u64,
     /// The most that they have been.
     pub replay_bytes_max: u64,
+    /// Checkpoints fail, so publishes that would have to wait for one are refused.
+    pub checkpoints_fail: bool,
+    /// The most that they may be.
+    pub replay_bound: u64,
     /// How often publishes of a session waited for a checkpoint, so that they stay bounded.
     pub replay_waits: u64,
     /// How often they waited for segments to be cleared, so that the files stay bounded.
@@ -73,6 +114,27 @@ pub struct Stats {
     pub long_turns: u64,
     /// The longest time that the engine was held for an image.
     pub longest_image: Duration,
+    /// The longest time that it was held for a part of a survey of queues.
+    pub longest_survey: Duration,
     /// The longest time that it was held for moving bodies.
     pub longest_move: Duration,
+}
+
+/// What a start found in the log, and how long that took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The run before ended in order, or there was none.
+    pub clean: bool,
+    /// From the first look at the disk until messages could be served.
+    pub took: Duration,
+    /// Records that were replayed.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of a torn tail that were set aside.
+    pub torn_bytes: u64,
+    /// Records that were whole but not proven safe, and were written anew.
+    pub rewritten: u64,
+    /// Checkpoints that could not be used.
+    pub damaged_checkpoints: u64,
 }

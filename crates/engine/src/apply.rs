@@ -258,11 +258,13 @@ impl Engine {
         } else {
             self.queues_held.add(&identity.owner);
         }
+        self.present += queue.counts.present();
         self.queues.insert(no, queue);
     }
 
     fn remove_queue(&mut self, no: QueueNo) {
         let Some(mut queue) = self.queues.remove(&no) else { return };
+        self.present -= queue.counts.present();
         let identity = &queue.identity;
         self.names.remove(&identity.name);
         if let Some(pattern) = &identity.pattern {
@@ -317,6 +319,7 @@ impl Engine {
             ..Extra::default()
         });
         queue.push(slot, extra);
+        self.present += 1;
         self.usage.add(&slot);
         if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
             self.hidden.push(target.queue);
@@ -398,6 +401,7 @@ impl Engine {
         self.release_lease(target);
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
         if let Some(slot) = queue.remove(target.seq.0, why) {
+            self.present -= 1;
             self.usage.release(&slot);
         }
         self.stats.dropped += u64::from(why == Removal::Dropped);

@@ -78,6 +78,7 @@ impl Engine {
             end_leases(queue, ends, *run, sequence);
             for (seq, generation) in run.each() {
                 if let Some(slot) = queue.ack(seq.0, generation, sequence) {
+                    self.present -= 1;
                     self.usage.release(&slot);
                 }
             }

@@ -73,6 +73,10 @@ pub struct Engine {
     pub(crate) deadlines: Deadlines,
     pub(crate) usage: Usage,
     pub(crate) stats: Stats,
+    /// Messages in queues, in any state.
+    pub(crate) present: u64,
+    /// Sessions whose connection lives.
+    pub(crate) sessions_open: usize,
     progress: Progress,
     /// What has to be committed for somebody who waits.
     pub(crate) wanted: Need,
@@ -167,6 +171,8 @@ impl Engine {
             deadlines: Deadlines::default(),
             usage: Usage::default(),
             stats: Stats::default(),
+            present: 0,
+            sessions_open: 0,
             progress: Progress::default(),
             wanted: Need::NONE,
             hidden: Vec::new(),
@@ -183,6 +189,7 @@ impl Engine {
         self.next.session += 1;
         let id = SessionId(self.next.session);
         self.sessions.insert(id, Session::new(client));
+        self.sessions_open += 1;
         id
     }
 
@@ -368,6 +375,16 @@ impl Engine {
         self.usage.total()
     }
 
+    /// Durable subscriptions.
+    pub fn durable_subscriptions(&self) -> usize {
+        self.subscription_queues
+    }
+
+    /// Patterns of topics that somebody listens to.
+    pub fn topics(&self) -> usize {
+        self.topics.patterns()
+    }
+
     /// Durable and ephemeral subscriptions.
     pub fn subscriptions(&self) -> usize {
         self.subscription_queues + self.ephemerals.len()
@@ -385,23 +402,27 @@ impl Engine {
 
     /// Sessions whose connection lives.
     pub fn sessions(&self) -> usize {
-        self.sessions.values().filter(|session| !session.closed).count()
+        self.sessions_open
     }
 
     /// Messages in queues, in any state.
     pub fn queued(&self) -> u64 {
-        self.queues.values().map(|queue| queue.counts.present()).sum()
+        self.present
     }
 
     /// Checks what must hold between any two calls, and panics where it does not.
     pub fn check(&self) {
-        let mut live = 0;
+        let (mut live, mut present) = (0, 0);
         for queue in self.queues.values() {
             queue.check();
             live += queue.counts.by_state.leased;
+            present += queue.counts.present();
         }
         let held: usize = self.sessions.values().map(|session| session.leases.len()).sum();
         assert!(held as u64 <= live, "sessions hold {held} leases of {live}");
+        assert_eq!(present, self.present, "messages in all queues");
+        let open = self.sessions.values().filter(|session| !session.closed).count();
+        assert_eq!(open, self.sessions_open, "open sessions");
     }
 
     /// Appends a record and applies it.
@@ -604,7 +625,7 @@ impl Engine {
         note: Option<&str>,
         resident: bool,
     ) -> Sequence {
-        self.stats.dead += 1;
+        self.stats.died(reason);
         let note = note.map(std::borrow::Cow::Borrowed);
         let record = Record::Buried { target, reason, at: turn.now, note };
         let sequence = self.change(turn, &record, resident);

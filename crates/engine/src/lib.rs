@@ -33,6 +33,7 @@ mod settle;
 mod settle_many;
 mod stats;
 mod subscribe;
+mod survey;
 mod topic;
 mod usage;
 mod work;

@@ -507,6 +507,7 @@ impl Engine {
             extra.more_mut().lane = Some(Arc::new(lane.clone()));
         }
         queue.push(slot, Some(extra));
+        self.present += 1;
         if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
             self.hidden.push(target.queue);
         }

@@ -189,18 +189,9 @@ impl Engine {
 
     fn list(&self, kind: QueueKind, after: Option<&QueueName>, limit: u16) -> (Answer, Need) {
         let limit = usize::from(limit).clamp(1, self.config.batch_max);
-        let after = after.map(QueueName::as_str);
-        // The names of subscriptions' queues are those that begin with `$`.
-        let (first, rest) = match kind {
-            QueueKind::Subscription => (self.names_between(after, "$", Some("%")), None),
-            QueueKind::Plain => (
-                self.names_between(after, "", Some("$")),
-                Some(self.names_between(after, "%", None)),
-            ),
-        };
         let mut need = Need::NONE;
         let mut queues = Vec::new();
-        let mut names = first.chain(rest.into_iter().flatten());
+        let mut names = self.names_of(kind, after);
         for (name, no) in names.by_ref().take(limit) {
             let Some(queue) = self.queues.get(no) else { continue };
             need.cover(queue.need());
@@ -215,6 +206,24 @@ impl Engine {
         let more = names.next().is_some();
         let next = queues.last().filter(|_| more).map(|last| last.name.clone());
         (Answer::Queues { queues, next }, need)
+    }
+
+    /// The names of one kind behind `after`, in their order.
+    pub(crate) fn names_of(
+        &self,
+        kind: QueueKind,
+        after: Option<&QueueName>,
+    ) -> impl Iterator<Item = (&QueueName, &QueueNo)> {
+        let after = after.map(QueueName::as_str);
+        // The names of subscriptions' queues are those that begin with `$`.
+        let (first, rest) = match kind {
+            QueueKind::Subscription => (self.names_between(after, "$", Some("%")), None),
+            QueueKind::Plain => (
+                self.names_between(after, "", Some("$")),
+                Some(self.names_between(after, "%", None)),
+            ),
+        };
+        first.chain(rest.into_iter().flatten())
     }
 
     /// The names from `from` to before `to`, of which those behind `after`.

@@ -49,6 +49,7 @@ impl Engine {
             return;
         };
         session.closed = true;
+        self.sessions_open -= 1;
         for held in unsent.iter() {
             session.leases.remove(held, 1);
         }

@@ -101,6 +101,7 @@ impl Engine {
             Outcome::Rejected { note } => {
                 let (target, note) = (Target::new(no, seq), note.as_deref().map(shorten));
                 let resident = level == Level::Memory;
+                self.stats.nacked_rejected += 1;
                 self.bury(turn, target, DeadReason::Rejected, note, resident)
             }
         };
@@ -214,7 +215,7 @@ impl Engine {
         let spent = spent(&queue.rules, extra, cause);
         let expired = extra.has_expired(turn.now);
         let ready_at = next_attempt(&queue.rules, extra, cause, end.delay, turn.now, draw);
-        self.stats.failed += u64::from(cause.is_failure());
+        self.stats.lease_ended(cause);
         if let Some(reason) = spent {
             return self.bury(turn, target, reason, end.note, resident);
         }

@@ -16,6 +16,7 @@ mod queue_request;
 mod reply;
 mod settings;
 mod state;
+mod survey;
 mod time;
 pub mod var;
 
@@ -45,4 +46,5 @@ pub use reply::{
 };
 pub use settings::{Difference, QueueSettings, Setting, SettingError, SettingKind};
 pub use state::{DeadReason, State, Transition};
+pub use survey::{QueueFigures, SurveyPart};
 pub use time::Timestamp;

@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::auth::ApiKey;
 use crate::doors::{HttpAddr, HttpConfig};
+use crate::metrics::MetricsConfig;
 
 /// The door for commands on the same machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub tcp_addr: SocketAddr,
     /// The HTTP door.
     pub http: HttpConfig,
+    /// Metrics.
+    pub metrics: MetricsConfig,
     /// The admin door; none for a broker without a data directory.
     pub admin: Option<Admin>,
     /// The keys that clients may show and do everything with. Without these and a key file everyone
@@ -76,6 +79,7 @@ impl Default for Config {
         Self {
             tcp_addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5555),
             http: HttpConfig::default(),
+            metrics: MetricsConfig::default(),
             admin: None,
             allowed_api_keys: Vec::new(),
             keys: None,
@@ -173,6 +177,9 @@ impl Config {
         }
         self.http.validate()?;
         self.check_exposure(self.tcp_addr)?;
+        if self.metrics.listens {
+            self.check_exposure(self.metrics.addr)?;
+        }
         match self.http.addr {
             HttpAddr::At(addr) => self.check_exposure(addr),
             HttpAddr::Off | HttpAddr::Port(_) => Ok(()),
@@ -194,7 +201,11 @@ impl Config {
     /// Whether others can reach a listener without keys, or keys cross the network in the clear.
     pub(crate) fn is_exposed(&self) -> bool {
         let http = self.http_listener().map(|(addr, _)| addr);
-        [Some(self.tcp_addr), http].into_iter().flatten().any(|addr| !is_loopback(addr.ip()))
+        let metrics = self.metrics.listens.then_some(self.metrics.addr);
+        [Some(self.tcp_addr), http, metrics]
+            .into_iter()
+            .flatten()
+            .any(|addr| !is_loopback(addr.ip()))
     }
 
     /// Where the HTTP door listens, if it does. Of a bare port that is all interfaces where nothing

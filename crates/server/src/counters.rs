@@ -16,6 +16,10 @@ impl Counter {
     pub(crate) fn one(&self) {
         self.add(1);
     }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
 }
 
 macro_rules! counters {
@@ -32,7 +36,7 @@ macro_rules! counters {
         impl Counters {
             /// The counters as they stand.
             pub fn snapshot(&self) -> CountersSnapshot {
-                CountersSnapshot { $($name: self.$name.0.load(Relaxed),)+ }
+                CountersSnapshot { $($name: self.$name.value(),)+ }
             }
         }
 

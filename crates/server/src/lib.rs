@@ -19,7 +19,9 @@ mod doors;
 mod limits;
 mod listener;
 mod log;
+mod metrics;
 mod places;
+mod requests;
 mod server;
 
 pub use admission::{
@@ -31,4 +33,5 @@ pub use counters::{Counters, CountersSnapshot};
 pub use doors::{
     HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, SocketPath, StoredKey,
 };
+pub use metrics::MetricsConfig;
 pub use server::{Server, ServerError};

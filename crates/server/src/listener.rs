@@ -21,6 +21,7 @@ use crate::config::is_loopback;
 use crate::doors::http::HttpDoor;
 use crate::doors::{Ended, Fill, Notices, Peer, Shared, Wire, binary, http, line, until};
 use crate::places::{Place, PlaceBy};
+use crate::requests::DoorName;
 use crate::server::{Caps, ServerError};
 
 /// Connections that the kernel completes before we accept them.
@@ -159,6 +160,16 @@ pub(crate) fn take_places(
     Some(Places { lean, _lean: lean_place, _in_all: in_all, _by_address: by_address })
 }
 
+/// Takes the place of a connection for metrics, or counts that there is none.
+pub(crate) fn take_place_to_watch(caps: &Caps, shared: &Shared) -> Option<Places> {
+    let lean = shared.broker.memory().pressure() == Pressure::Critical;
+    let in_all = caps.watchers.take();
+    if in_all.is_none() {
+        shared.counters.rejected_connections.one();
+    }
+    Some(Places { lean, _lean: None, _in_all: in_all?, _by_address: None })
+}
+
 /// Which door a connection's first byte asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Door {
@@ -189,10 +200,12 @@ pub(crate) async fn serve(stream: TcpStream, peer: Peer, shared: &Shared, notice
             Ok((wire, first)) => match door_of(first) {
                 Door::Binary => {
                     shared.counters.binary_connections.one();
+                    let _open = shared.requests.connection(DoorName::Binary);
                     binary::serve(wire, peer, shared, ready_by, notices).await
                 }
                 Door::Line => {
                     shared.counters.line_connections.one();
+                    let _open = shared.requests.connection(DoorName::Line);
                     line::serve(wire, shared, ready_by, notices).await
                 }
                 Door::Tls => {

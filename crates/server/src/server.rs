@@ -33,6 +33,8 @@ use crate::places::{Cap, CapBy};
 const DESCRIPTORS_KEPT: usize = 256;
 /// Connections let in while memory is short, so that consumers can make room.
 const LEAN_CONNECTIONS: usize = 256;
+/// Connections for metrics.
+const WATCHERS: usize = 64;
 /// How long the replies of a broker that has failed may take to leave.
 const FAILURE_DRAIN: Duration = Duration::from_millis(300);
 
@@ -61,12 +63,15 @@ pub(crate) struct Caps {
     pub(crate) addresses: Arc<CapBy<IpAddr>>,
     /// Those that are let in while memory is short.
     pub(crate) lean: Arc<Cap>,
+    /// Those that come for metrics, which are wanted most when all other places are taken.
+    pub(crate) watchers: Arc<Cap>,
 }
 
 /// The doors, bound and not yet open: connections wait until [`Server::run`].
 pub struct Server {
     tcp: Listener,
     http: Option<Listener>,
+    metrics: Option<Listener>,
     admin: Option<(AdminListener, PathBuf)>,
     caps: Caps,
     shared: Arc<Shared>,
@@ -91,6 +96,10 @@ impl Server {
                 Some(Listener::bind(addr)?)
             }
         };
+        let metrics = match config.metrics.listens {
+            true => Some(Listener::bind(config.metrics.addr)?),
+            false => None,
+        };
         let admin = config.admin.as_ref().and_then(open_admin_door);
         let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1);
         let connections_max = match config.connections_max {
@@ -100,20 +109,22 @@ impl Server {
         if connections_max > room {
             warn!(connections_max, room, "connections_max is more than there are descriptors for");
         }
-        for listener in [Some(&tcp), http.as_ref()].into_iter().flatten() {
+        for listener in [Some(&tcp), http.as_ref(), metrics.as_ref()].into_iter().flatten() {
             warn_if_exposed(&config, listener.addr());
         }
         let caps = Caps {
             connections: Cap::new(connections_max),
             addresses: CapBy::new(config.per_address_max),
             lean: Cap::new(LEAN_CONNECTIONS),
+            watchers: Cap::new(WATCHERS),
         };
         let shared = Arc::new(Shared::new(config, broker, keys));
         let notices = watch::Sender::default();
         let http_addr = http.as_ref().map(Listener::addr);
+        let metrics_addr = metrics.as_ref().map(Listener::addr);
         let open = shared.config.is_open();
-        info!(tcp_addr = %tcp.addr(), ?http_addr, connections_max, open, "doors bound");
-        Ok(Self { tcp, http, admin, caps, shared, notices })
+        info!(tcp_addr = %tcp.addr(), ?http_addr, ?metrics_addr, connections_max, open, "doors bound");
+        Ok(Self { tcp, http, metrics, admin, caps, shared, notices })
     }
 
     /// Where the binary and the line door listen.
@@ -124,6 +135,11 @@ impl Server {
     /// Where the HTTP door listens, if it does.
     pub fn http_addr(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(Listener::addr)
+    }
+
+    /// Where metrics are served, if they have a listener.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Listener::addr)
     }
 
     /// The doors' counters, which stay readable after the server has stopped.
@@ -143,7 +159,7 @@ impl Server {
     /// # Errors
     /// The broker failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { tcp, http, admin, caps, shared, notices } = self;
+        let Self { tcp, http, metrics, admin, caps, shared, notices } = self;
         let heard = Notices(notices.subscribe());
         let mut tasks = JoinSet::new();
         // Apart from connections: it has no part in how many of these there may be.
@@ -153,8 +169,9 @@ impl Server {
         }
         let ring = KeyRing::new(Arc::clone(&shared), notices.clone());
         let doors = Doors { caps: &caps, shared: &shared, notices: &heard, ring };
-        let failure = doors.serve(&tcp, http.as_ref(), &mut tasks, shutdown).await.err();
-        drop((tcp, http));
+        let listeners = Listeners { tcp, http, metrics };
+        let failure = doors.serve(&listeners, &mut tasks, shutdown).await.err();
+        drop(listeners);
 
         let patience = if failure.is_some() { FAILURE_DRAIN } else { shared.config.drain_timeout };
         info!(connections = caps.connections.taken(), "draining");
@@ -181,6 +198,21 @@ fn open_admin_door(config: &Admin) -> Option<(AdminListener, PathBuf)> {
     }
 }
 
+/// Where connections come.
+struct Listeners {
+    tcp: Listener,
+    http: Option<Listener>,
+    metrics: Option<Listener>,
+}
+
+/// By which of them a connection has come.
+#[derive(Clone, Copy)]
+enum Way {
+    Tcp,
+    Http,
+    Metrics,
+}
+
 /// What every accepted connection needs.
 struct Doors<'a> {
     caps: &'a Caps,
@@ -193,8 +225,7 @@ impl Doors<'_> {
     /// Accepts until `shutdown` is ready.
     async fn serve(
         &self,
-        tcp: &Listener,
-        http: Option<&Listener>,
+        listeners: &Listeners,
         tasks: &mut JoinSet<()>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), BrokerError> {
@@ -203,22 +234,35 @@ impl Doors<'_> {
         let pace = || Pace::new(config.accept_rate, config.accept_burst, Instant::now());
         let (mut tcp_pace, mut http_pace) = (pace(), pace());
         let door = Arc::new(HttpDoor::new(ring.clone()));
+        let watching = Arc::new(HttpDoor::for_metrics(ring.clone()));
+        let Listeners { tcp, http, metrics } = listeners;
         let mut last_id = 0u64;
         let mut shutdown = std::pin::pin!(shutdown);
         let mut failure = std::pin::pin!(shared.broker.failure());
         loop {
-            let (stream, peer, is_http) = tokio::select! {
+            let (stream, peer, way) = tokio::select! {
                 () = &mut shutdown => return Ok(()),
                 failure = &mut failure => return Err(failure),
                 Some(_) = tasks.join_next() => continue,
-                (stream, peer) = tcp.accept(shared) => (stream, peer, false),
-                (stream, peer) = accept_if(http, shared) => (stream, peer, true),
+                (stream, peer) = tcp.accept(shared) => (stream, peer, Way::Tcp),
+                (stream, peer) = accept_if(http.as_ref(), shared) => (stream, peer, Way::Http),
+                (stream, peer) = accept_if(metrics.as_ref(), shared) => (stream, peer, Way::Metrics),
             };
             shared.counters.accepted.one();
             last_id += 1;
-            let pace = if is_http { http_pace.as_mut() } else { tcp_pace.as_mut() };
-            if let Some(places) = listener::take_places(peer.ip(), pace, caps, shared) {
-                let door = is_http.then(|| Arc::clone(&door));
+            let (door, places) = match way {
+                Way::Tcp => {
+                    let pace = tcp_pace.as_mut();
+                    (None, listener::take_places(peer.ip(), pace, caps, shared))
+                }
+                Way::Http => {
+                    let pace = http_pace.as_mut();
+                    (Some(&door), listener::take_places(peer.ip(), pace, caps, shared))
+                }
+                Way::Metrics => (Some(&watching), listener::take_place_to_watch(caps, shared)),
+            };
+            if let Some(places) = places {
+                let door = door.map(Arc::clone);
                 let (shared, notices) = (Arc::clone(shared), (*notices).clone());
                 let accepted = Accepted { id: last_id, stream, peer, places, door };
                 tasks.spawn(accepted.serve(shared, notices));

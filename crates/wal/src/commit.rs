@@ -1,6 +1,7 @@
 //! One group commit: the only place where records meet the disk.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::BytesMut;
 
@@ -8,6 +9,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{FRAME_HEADER, FrameHeader, FrameKind, Seed, Sequence, segment_name};
 use crate::store::{Segment, Store};
+use crate::sync_times::SyncTimes;
 
 /// A frame that has a place but no header yet.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Commit<D: Disk> {
     pub(crate) written: Sequence,
     pub(crate) synced: Sequence,
     pub(crate) appended: u64,
+    /// Of all syncs before this commit.
+    pub(crate) sync_times: SyncTimes,
 }
 
 /// The outcome of a commit, for [`crate::Log::finish`].
@@ -53,6 +57,7 @@ pub(crate) struct Outcome<D: Disk> {
     pub(crate) written: Sequence,
     pub(crate) synced: Sequence,
     pub(crate) appended: u64,
+    pub(crate) sync_times: SyncTimes,
 }
 
 impl<D: Disk> Commit<D> {
@@ -68,12 +73,19 @@ impl<D: Disk> Commit<D> {
 
     fn write(self) -> Result<Outcome<D>, WalError> {
         let Self { store, mut active, mut frames, mut chain, mut written, mut synced, .. } = self;
+        let mut sync_times = self.sync_times;
+        let mut sync = |active: &Segment<D::File>| {
+            let began = Instant::now();
+            let outcome = active.sync();
+            sync_times.note(began.elapsed());
+            outcome
+        };
         let mut left = Vec::new();
         for at in 0..frames.len() {
             let frame = &mut frames[at];
             if frame.segment != active.number {
                 // All of a segment is safe before the first frame of the next is written.
-                active.sync()?;
+                sync(&active)?;
                 synced = written;
                 active = match store.begin(frame.segment) {
                     Ok(next) => next,
@@ -113,9 +125,10 @@ impl<D: Disk> Commit<D> {
             written = Sequence(header.next().0 - 1);
         }
         if self.sync {
-            active.sync()?;
+            sync(&active)?;
             synced = written;
         }
-        Ok(Outcome { active, chain, frames, left, written, synced, appended: self.appended })
+        let appended = self.appended;
+        Ok(Outcome { active, chain, frames, left, written, synced, appended, sync_times })
     }
 }

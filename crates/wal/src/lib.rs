@@ -22,6 +22,7 @@ mod reserve;
 mod salvage;
 mod store;
 mod sync_policy;
+mod sync_times;
 mod versions;
 
 pub use backup::{
@@ -44,3 +45,4 @@ pub use repair::{Lost, Repaired, Survey};
 pub use reserve::{Plan, Refill, ReserveStatus};
 pub use store::{Prepare, Step};
 pub use sync_policy::{PolicyError, SyncPolicy};
+pub use sync_times::SyncTimes;

@@ -20,6 +20,7 @@ use crate::format::{
 use crate::reader::Reader;
 use crate::reserve::{Plan, Refill, ReserveStatus};
 use crate::store::{Prepare, Segment, Step, Store};
+use crate::sync_times::SyncTimes;
 
 /// Bytes that the log adds to a record's head and body, at most.
 pub const RECORD_OVERHEAD: usize = RECORD_HEADER + BODY_CHECKSUM;
@@ -48,6 +49,7 @@ pub struct Log<D: Disk> {
     settled: u64,
     /// Bytes of frames that commits have written since the log was opened.
     framed: u64,
+    sync_times: SyncTimes,
     chain: u32,
     resident: Resident,
     committing: bool,
@@ -98,6 +100,7 @@ impl<D: Disk> Log<D> {
             appended: 0,
             settled: 0,
             framed: 0,
+            sync_times: SyncTimes::default(),
             chain,
             resident: Resident::new(config.resident_bytes),
             committing: false,
@@ -233,6 +236,7 @@ impl<D: Disk> Log<D> {
             written: self.written,
             synced: self.synced,
             appended: self.appended,
+            sync_times: self.sync_times,
         }
     }
 
@@ -249,7 +253,9 @@ impl<D: Disk> Log<D> {
                 return Err(error);
             }
         };
-        let Outcome { active, chain, frames, left, written, synced, appended } = outcome;
+        let Outcome { active, chain, frames, left, written, synced, appended, sync_times } =
+            outcome;
+        self.sync_times = sync_times;
         self.active = active;
         self.chain = chain;
         self.written = written;
@@ -325,6 +331,11 @@ impl<D: Disk> Log<D> {
     /// Bytes of frames, headers included, that commits have written since the log was opened.
     pub fn written_bytes(&self) -> u64 {
         self.framed
+    }
+
+    /// How long the syncs of commits took since the log was opened.
+    pub fn sync_times(&self) -> SyncTimes {
+        self.sync_times
     }
 
     /// The largest record that may be appended.

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use sluice_model::{Client, LeaseId, Refusal, SessionId, Timestamp};
+use sluice_model::{
+    Client, LeaseId, QueueKind, QueueName, Refusal, SessionId, SurveyPart, Timestamp,
+};
 use sluice_wal::{BodyRef, Disk, ReadError, Reader, RecoveryReport, Sequence, WalError};
 
 use crate::backend::{Backend, Capabilities, Link};
@@ -66,6 +68,7 @@ pub(crate) struct Core<D: Disk> {
     longest_turn: Duration,
     long_turns: u64,
     longest_image: Duration,
+    longest_survey: Duration,
     longest_move: Duration,
 }
 
@@ -118,6 +121,7 @@ impl<D: Disk> LocalBackend<D> {
             longest_turn: Duration::ZERO,
             long_turns: 0,
             longest_image: Duration::ZERO,
+            longest_survey: Duration::ZERO,
             longest_move: Duration::ZERO,
         };
         let shared = Arc::new(Shared {
@@ -360,11 +364,13 @@ impl<D: Disk> Core<D> {
         }
     }
 
-    fn stats(&self) -> Stats {
+    fn stats(&self, now: Timestamp) -> Stats {
         Stats {
+            checkpoint_age: self.driver.checkpoint_age(now),
             longest_turn: self.longest_turn,
             long_turns: self.long_turns,
             longest_image: self.longest_image,
+            longest_survey: self.longest_survey,
             longest_move: self.longest_move,
             ..self.driver.stats()
         }
@@ -410,7 +416,17 @@ impl<D: Disk> Backend for LocalBackend<D> {
     }
 
     fn stats(&self) -> Stats {
-        self.shared.core.lock().stats()
+        self.shared.core.lock().stats(self.shared.clock.now())
+    }
+
+    fn survey(&self, kind: QueueKind, after: Option<&QueueName>) -> SurveyPart {
+        let mut core = self.shared.core.lock();
+        let began = Instant::now();
+        let part = core.driver.survey(self.shared.clock.now(), kind, after);
+        core.longest_survey = core.longest_survey.max(began.elapsed());
+        // Whoever waits is next: the one that surveys comes back at once.
+        MutexGuard::unlock_fair(core);
+        part
     }
 
     fn backup(&self) -> Result<BackupStatus, Refusal> {
@@ -458,7 +474,7 @@ impl<D: Disk> Backend for LocalBackend<D> {
             core.turn(now, Input::Committed(commit.run()));
         }
         self.shared.give_back(&mut core);
-        tell_bounds(&core.stats());
+        tell_bounds(&core.stats(now));
         match &core.failure {
             Some(failure) => Err(failure.clone()),
             None => Ok(()),

@@ -14,18 +14,21 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use sluice_engine::{Body, Effect, Effects, EndedBy, Engine, Piece, Place, Progress, Ran, Target};
-use sluice_model::{Answer, Client, Code, LeaseId, Refusal, Request, SessionId, Timestamp};
+use sluice_model::{
+    Answer, Client, Code, LeaseId, QueueKind, QueueName, Refusal, Request, SessionId, SurveyPart,
+    Timestamp,
+};
 use sluice_wal::{
     BodyRef, Commit, Committed, Disk, Log, Mark, Position, Reader, Sequence, Space, SyncPolicy,
     WalError,
 };
 
-use crate::Stats;
 use crate::local::journal::{LogJournal, place};
 use crate::local::look::{Look, Looked};
 use crate::local::outbox::{Outbox, Parcel};
 use crate::local::replay::{Admission, Replay};
 use crate::local::room::{Demand, Room, Shift};
+use crate::{Recovery, Stats};
 
 /// When the driver syncs and marks by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +123,11 @@ pub struct Driver<D: Disk> {
     pub(crate) room: Room,
     /// Nothing that waits for space is tried before.
     idle_until: Option<Timestamp>,
+    /// What the start found.
+    pub(crate) recovery: Recovery,
+    checkpoints: u64,
+    /// When the newest checkpoint was published.
+    imaged_at: Option<Timestamp>,
     image_bytes: u64,
     moved_bytes: u64,
 }
@@ -152,6 +160,9 @@ impl<D: Disk> Driver<D> {
             replay,
             room: Room::new(disk_low),
             idle_until: None,
+            recovery: Recovery::default(),
+            checkpoints: 0,
+            imaged_at: None,
             image_bytes: 0,
             moved_bytes: 0,
         }
@@ -521,33 +532,66 @@ impl<D: Disk> Driver<D> {
             published: counted.published,
             delivered: counted.delivered,
             acked: counted.acked,
+            nacked_failed: counted.nacked_failed,
+            nacked_released: counted.nacked_released,
+            nacked_rejected: counted.nacked_rejected,
+            leases_expired: counted.leases_expired,
+            leases_lost: counted.leases_lost,
+            leases_withdrawn: counted.leases_withdrawn,
             unroutable: counted.unroutable,
             dropped: self.dropped(),
+            gaps: counted.gaps,
             expired: counted.expired,
             dead: counted.dead,
+            dead_by: counted.dead_by,
             refused: counted.refused,
             // Counted in front of every backend.
             forbidden: 0,
             refused_memory: 0,
             refused_dedupe: counted.refused_dedupe,
             subscriptions: self.engine.subscriptions() as u64,
+            durable_subscriptions: self.engine.durable_subscriptions() as u64,
+            topics: self.engine.topics() as u64,
+            queues: self.engine.plain_queues() as u64,
+            dedupe_ids: self.engine.dedupe_ids(),
             sessions: self.engine.sessions() as u64,
             queued: self.engine.queued(),
             commits: self.commits,
+            sync_times: self.log.sync_times(),
             records: self.log.last().0,
             log_bytes: self.log.written_bytes(),
+            recovery: self.recovery,
+            checkpoints: self.checkpoints,
             image_bytes: self.image_bytes,
             moved_bytes: self.moved_bytes,
             file_bytes: self.log.file_bytes(),
             live_bytes: self.engine.live_bytes(),
             replay_bytes: self.replay.distance(self.log.appended_bytes()),
             replay_bytes_max: self.replay.longest(),
+            replay_bound: self.replay.bound(),
+            checkpoints_fail: self.replay.is_failing(),
+            log_failed: self.failure.is_some(),
             replay_waits: self.replay.waits(),
             clearing_waits: self.replay.clearing_waits(),
             ..Stats::default()
         };
         self.room.tell(self.log.runway(), &mut stats);
         stats
+    }
+
+    /// How long ago the newest checkpoint of this run was published.
+    pub(crate) fn checkpoint_age(&self, now: Timestamp) -> Option<Duration> {
+        self.imaged_at.map(|at| now.since(at))
+    }
+
+    /// A part of the figures of all queues of one kind, those behind `after`.
+    pub fn survey(
+        &mut self,
+        now: Timestamp,
+        kind: QueueKind,
+        after: Option<&QueueName>,
+    ) -> SurveyPart {
+        self.engine.survey(now, kind, after)
     }
 
     /// Takes what changed since the last image, and where replay starts from this one. The
@@ -568,7 +612,9 @@ impl<D: Disk> Driver<D> {
     }
 
     /// The image of the moment when so many bytes had been appended is published. It took `bytes`.
-    pub(crate) fn image_published(&mut self, appended: u64, bytes: u64) {
+    pub(crate) fn image_published(&mut self, now: Timestamp, appended: u64, bytes: u64) {
+        self.checkpoints += 1;
+        self.imaged_at = Some(now);
         self.replay.cover(appended);
         self.image_bytes += bytes;
     }

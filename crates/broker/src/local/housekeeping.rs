@@ -493,8 +493,8 @@ impl<D: Disk> Housekeeper<D> {
             self.passed.remove(segment);
         }
         let bytes = self.last_image_bytes;
-        access.with(|driver, _| {
-            driver.image_published(appended, bytes);
+        access.with(|driver, now| {
+            driver.image_published(now, appended, bytes);
             for segment in retired {
                 driver.log.retire(segment);
             }

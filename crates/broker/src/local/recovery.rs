@@ -9,6 +9,7 @@ use sluice_wal::{
 };
 use thiserror::Error;
 
+use crate::Recovery;
 use crate::local::driver::{Driver, Pace, empty_segments};
 use crate::local::housekeeping::{Housekeeper, Upkeep};
 use crate::local::journal::{LogJournal, body_ref};
@@ -139,8 +140,9 @@ pub(crate) fn start_by<D: Disk>(
     // made two would never give anything back.
     let empty = opened.checkpoints.position().map(|at| empty_segments(&engine, &opened.log, at));
     let mut misunderstood = None;
-    let mut replayed = 0;
+    let (mut replayed, mut records) = (0, 0);
     opened.replay(|record| {
+        records += 1;
         replayed += (record.head.len() + RECORD_OVERHEAD) as u64 + u64::from(record.body.len);
         match Record::decode(record.head) {
             Ok(head) => engine.replay(&head, body_ref(record.sequence, record.body)),
@@ -167,6 +169,16 @@ pub(crate) fn start_by<D: Disk>(
     }
     let replay = Replay::new(config.replay_max, replayed);
     let mut driver = Driver::new(engine, log, config.pace, replay, config.disk_low);
+    let report = &opened.report;
+    driver.recovery = Recovery {
+        clean: report.clean,
+        took: clock().since(wall),
+        records,
+        bytes: replayed,
+        torn_bytes: report.torn_bytes,
+        rewritten: report.rewritten,
+        damaged_checkpoints: report.damaged_checkpoints.into(),
+    };
     driver.show_recovered(now);
     let upkeep = Upkeep {
         replay_max: config.replay_max,

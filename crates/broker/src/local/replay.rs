@@ -76,6 +76,16 @@ impl Replay {
         self.inherited + (appended - self.covered)
     }
 
+    /// Whether the last checkpoint failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failing
+    }
+
+    /// The bound.
+    pub(crate) fn bound(&self) -> u64 {
+        self.max
+    }
+
     /// Whether a session may publish `len` more bytes.
     pub(crate) fn admit(&mut self, session: SessionId, appended: u64, len: u64) -> Admission {
         let distance = self.distance(appended);

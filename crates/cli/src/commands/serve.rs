@@ -227,6 +227,7 @@ async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
 #[expect(clippy::print_stdout, reason = "scripts wait for this line")]
 fn say_ready(server: &Server) -> std::io::Result<()> {
     let http = server.http_addr().map(|addr| format!(" http={addr}")).unwrap_or_default();
-    println!("sluice ready tcp={}{http}", server.tcp_addr());
+    let metrics = server.metrics_addr().map(|addr| format!(" metrics={addr}")).unwrap_or_default();
+    println!("sluice ready tcp={}{http}{metrics}", server.tcp_addr());
     std::io::stdout().flush()
 }

@@ -54,8 +54,16 @@ sections! {
             also(&[("bind_addr", Same), ("port", Port)]),
             variables(&[("RATELIMMQ_HOST", Same), ("RATELIMMQ_PORT", Port)])
         ];
-        /// Where metrics are served; read, but without effect in this build
-        metrics_addr: Endpoint => metrics_addr [also(&[("metrics_port", Port)])];
+        /// Where metrics are served for Prometheus, at `/metrics`: HOST or HOST:PORT; port 0 takes a
+        /// free one
+        metrics_addr: Endpoint => server.metrics.addr [
+            flag("HOST:PORT"),
+            also(&[("metrics_port", Port)])
+        ];
+        /// Whether they are served there
+        metrics: Switch => server.metrics.listens;
+        /// Most queues that metrics show one by one; of the others they show the sum
+        metrics_queues_max: Count => server.metrics.queues_max;
         /// Memory in use near which the broker refuses publishes, then connections; 0 for half of
         /// what there is
         memory_max: Bytes => memory_max;

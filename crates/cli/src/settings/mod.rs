@@ -68,7 +68,6 @@ pub(crate) struct Settings {
     pub(crate) ephemeral: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
-    metrics_addr: SocketAddr,
     enable_tokio_console: bool,
 }
 
@@ -85,10 +84,10 @@ impl Default for Settings {
             ephemeral: false,
             log_level: "info".into(),
             log_format: LogFormat::default(),
-            metrics_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9100)),
             enable_tokio_console: false,
         };
         settings.server.http.addr = HttpAddr::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        settings.server.metrics.listens = true;
         settings.derive(&Origins::default());
         settings
     }
@@ -229,9 +228,6 @@ impl Loaded {
             notes.push(format!(
                 "fsync_policy {policy} confirms messages before they are on disk; only `always` waits"
             ));
-        }
-        if self.origins.has("metrics_addr") {
-            notes.push("metrics_addr and metrics_port are read, this build has no metrics".into());
         }
         if self.settings.enable_tokio_console {
             notes.push("enable_tokio_console is set, this build has no console".into());

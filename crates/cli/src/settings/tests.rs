@@ -85,9 +85,7 @@ fn files_of_old_say_the_same_in_either_language_and_under_headings() {
 #[test]
 fn what_has_no_effect_or_another_one_than_it_seems_is_said() {
     let notes = load("f.toml", FLAT_TOML).notes().join("\n");
-    for expected in
-        ["every_n:64 confirms messages before", "no metrics", "messages are in old.wal.d"]
-    {
+    for expected in ["every_n:64 confirms messages before", "messages are in old.wal.d"] {
         assert!(notes.contains(expected), "no `{expected}` in {notes}");
     }
     assert_eq!(load("f.toml", "data_dir = \"old.wal.d\"").notes(), Vec::<String>::new());

@@ -28,6 +28,8 @@ fn the_ready_line_is_all_of_standard_output() {
         "127.0.0.1:0",
         "--http-addr",
         "127.0.0.1:0",
+        "--metrics-addr",
+        "127.0.0.1:0",
         "--log-format",
         "json",
     ];
@@ -58,6 +60,8 @@ fn a_second_broker_on_the_same_data_names_the_first() {
         "--tcp-addr",
         "127.0.0.1:0",
         "--http-addr",
+        "127.0.0.1:0",
+        "--metrics-addr",
         "127.0.0.1:0",
         "--data-dir",
         "data",

@@ -51,8 +51,17 @@ fn a_damaged_log_is_found_and_never_served() {
     let seen = place.run(["log", "inspect", "--json", "--data-dir", "data"]);
     let seen: serde_json::Value = serde_json::from_str(&seen.out).unwrap();
     assert!(seen["problem"].is_string(), "{seen}");
-    let serve =
-        ["serve", "--tcp-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir", "data"];
+    let serve = [
+        "serve",
+        "--tcp-addr",
+        "127.0.0.1:0",
+        "--http-addr",
+        "127.0.0.1:0",
+        "--metrics-addr",
+        "127.0.0.1:0",
+        "--data-dir",
+        "data",
+    ];
     place.run(serve).assert(3, &["to repair: sluice log repair --data-dir"]);
     assert_eq!(fs::read(&path).unwrap(), bytes, "nothing may be changed");
 }

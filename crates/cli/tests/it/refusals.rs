@@ -27,8 +27,17 @@ fn a_missing_configuration_file_is_named() {
 #[test]
 fn listening_beyond_this_machine_without_keys_is_refused() {
     let place = Place::new();
-    let args =
-        ["serve", "--tcp-addr", "0.0.0.0:0", "--http-addr", "127.0.0.1:0", "--data-dir", "data"];
+    let args = [
+        "serve",
+        "--tcp-addr",
+        "0.0.0.0:0",
+        "--http-addr",
+        "127.0.0.1:0",
+        "--metrics-addr",
+        "127.0.0.1:0",
+        "--data-dir",
+        "data",
+    ];
     place.run(args).assert(2, &["--insecure-no-auth"]);
     assert!(!place.data().exists());
 }

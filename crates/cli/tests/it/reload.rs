@@ -17,8 +17,16 @@ impl Followed {
     /// Starts with the settings in `file` and waits until it is ready.
     fn start(place: &Place, file: &str) -> Self {
         place.config(file);
-        let args =
-            ["serve", "--ephemeral", "--tcp-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"];
+        let args = [
+            "serve",
+            "--ephemeral",
+            "--tcp-addr",
+            "127.0.0.1:0",
+            "--http-addr",
+            "127.0.0.1:0",
+            "--metrics-addr",
+            "127.0.0.1:0",
+        ];
         let mut child = place.command(args).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();

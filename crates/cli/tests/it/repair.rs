@@ -46,6 +46,8 @@ fn serve(place: &Place) -> Outcome {
         "127.0.0.1:0",
         "--http-addr",
         "127.0.0.1:0",
+        "--metrics-addr",
+        "127.0.0.1:0",
         "--data-dir",
         "data",
     ])

@@ -38,7 +38,16 @@ fn check_takes_warnings_and_unsafe_settings_for_errors() {
 #[test]
 fn serve_warns_of_what_an_orchestrator_injects_and_goes_on() {
     let place = Place::new();
-    let args = ["serve", "--ephemeral", "--tcp-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"];
+    let args = [
+        "serve",
+        "--ephemeral",
+        "--tcp-addr",
+        "127.0.0.1:0",
+        "--http-addr",
+        "127.0.0.1:0",
+        "--metrics-addr",
+        "127.0.0.1:0",
+    ];
     let mut command = place.command(args);
     command.env("SLUICE_PORT", "tcp://10.0.0.1:5555").env("SLUICE_SERVICE_HOST", "10.0.0.1");
     let mut child = command.spawn().unwrap();

@@ -22,6 +22,8 @@ pub(crate) struct Counts {
     pub(crate) bytes: u64,
     /// Of leased ones.
     pub(crate) leased_bytes: u64,
+    /// Of delayed ones.
+    pub(crate) delayed_bytes: u64,
     /// Of dead ones.
     pub(crate) dead_bytes: u64,
 }
@@ -32,6 +34,16 @@ impl Counts {
         self.by_state.ready + self.by_state.delayed + self.by_state.leased
     }
 
+    /// Bytes by state.
+    pub(crate) fn bytes_by_state(&self) -> StateCounts {
+        StateCounts {
+            ready: self.bytes - self.leased_bytes - self.delayed_bytes,
+            delayed: self.delayed_bytes,
+            leased: self.leased_bytes,
+            dead: self.dead_bytes,
+        }
+    }
+
     /// Messages in any state.
     pub(crate) fn present(&self) -> u64 {
         self.live() + self.by_state.dead
@@ -40,7 +52,10 @@ impl Counts {
     pub(crate) fn add(&mut self, state: State, len: u64) {
         match state {
             State::Ready => self.by_state.ready += 1,
-            State::Delayed => self.by_state.delayed += 1,
+            State::Delayed => {
+                self.by_state.delayed += 1;
+                self.delayed_bytes += len;
+            }
             State::Leased => {
                 self.by_state.leased += 1;
                 self.leased_bytes += len;
@@ -57,7 +72,10 @@ impl Counts {
     pub(crate) fn subtract(&mut self, state: State, len: u64) {
         match state {
             State::Ready => self.by_state.ready -= 1,
-            State::Delayed => self.by_state.delayed -= 1,
+            State::Delayed => {
+                self.by_state.delayed -= 1;
+                self.delayed_bytes -= len;
+            }
             State::Leased => {
                 self.by_state.leased -= 1;
                 self.leased_bytes -= len;

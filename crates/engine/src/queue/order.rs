@@ -132,10 +132,29 @@ impl Order {
         }
     }
 
+    /// Moves the cursor to the first message that is ready and stands where its seq says, past at
+    /// most `steps` others, which are taken off. Says whether it came to the end of its way.
+    pub(crate) fn approach(&mut self, slots: &Slots, steps: &mut u64) -> bool {
+        while let Some(seq) = slots.next_alive(self.cursor, self.visible) {
+            self.cursor = seq;
+            let fresh = |slot: &Slot| slot.state() == State::Ready && !slot.is_ranked();
+            if slots.get(seq).is_some_and(fresh) {
+                return true;
+            }
+            if *steps == 0 {
+                return false;
+            }
+            *steps -= 1;
+            self.cursor += 1;
+        }
+        self.cursor = self.cursor.max(self.visible);
+        true
+    }
+
     /// The next message in order, if one is ready and visible.
     pub(crate) fn peek(&mut self, slots: &Slots) -> Option<u64> {
-        let fresh = self.fresh(slots, self.cursor);
-        self.cursor = fresh.unwrap_or(self.cursor.max(self.visible));
+        self.approach(slots, &mut { u64::MAX });
+        let fresh = (self.cursor < self.visible).then_some(self.cursor);
         let ranked = self.ranked.first().copied();
         match (ranked, fresh) {
             (Some(ranked), Some(fresh)) if Rank::of(fresh, None) < ranked => Some(fresh),

@@ -26,7 +26,12 @@ struct Node {
 
 impl Node {
     fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.queues.is_empty() && self.ephemerals.is_empty()
+        self.children.is_empty() && !self.is_heard()
+    }
+
+    /// Whether somebody listens here.
+    fn is_heard(&self) -> bool {
+        !self.queues.is_empty() || !self.ephemerals.is_empty()
     }
 }
 
@@ -43,13 +48,20 @@ pub(crate) struct TopicIndex {
     nodes: slab::Slab<Node>,
     root: u32,
     routes: SeededMap<Topic, Arc<Route>>,
+    /// Nodes at which somebody listens.
+    patterns: usize,
 }
 
 impl TopicIndex {
     pub(crate) fn new(routes: SeededMap<Topic, Arc<Route>>) -> Self {
         let mut nodes = slab::Slab::new();
         let root = nodes.insert(Node::default()) as u32;
-        Self { nodes, root, routes }
+        Self { nodes, root, routes, patterns: 0 }
+    }
+
+    /// Patterns that somebody listens to.
+    pub(crate) fn patterns(&self) -> usize {
+        self.patterns
     }
 
     /// Lets `listener` hear what matches `pattern`.
@@ -67,6 +79,7 @@ impl TopicIndex {
             };
         }
         let node = &mut self.nodes[at as usize];
+        self.patterns += usize::from(!node.is_heard());
         match listener {
             Listener::Queue(queue) => node.queues.insert(queue),
             Listener::Ephemeral(id) => node.ephemerals.insert(id),
@@ -84,10 +97,11 @@ impl TopicIndex {
             at = *child;
         }
         let node = &mut self.nodes[at as usize];
-        match listener {
+        let was_there = match listener {
             Listener::Queue(queue) => node.queues.remove(&queue),
             Listener::Ephemeral(id) => node.ephemerals.remove(&id),
         };
+        self.patterns -= usize::from(was_there && !node.is_heard());
         while let Some((parent, token)) = path.pop() {
             if !self.nodes[at as usize].is_empty() {
                 break;
@@ -164,13 +178,13 @@ mod tests {
         index.insert(&pattern("a.b.c"), Listener::Queue(QueueNo(1)));
         index.insert(&pattern("a.b"), Listener::Queue(QueueNo(2)));
         index.insert(&pattern("a.>"), Listener::Queue(QueueNo(3)));
-        assert_eq!(queues(&mut index, "a.b.c"), [1, 3]);
+        assert_eq!((queues(&mut index, "a.b.c"), index.patterns()), (vec![1, 3], 3));
         index.remove(&pattern("a.b.c"), Listener::Queue(QueueNo(1)));
         assert_eq!(queues(&mut index, "a.b.c"), [3]);
         assert_eq!(queues(&mut index, "a.b"), [2, 3]);
         index.remove(&pattern("a.b"), Listener::Queue(QueueNo(2)));
         index.remove(&pattern("a.>"), Listener::Queue(QueueNo(3)));
-        assert_eq!(index.nodes.len(), 1);
+        assert_eq!((index.nodes.len(), index.patterns()), (1, 0));
     }
 
     proptest! {

@@ -16,6 +16,7 @@ mod random;
 mod rig;
 mod slices;
 mod subscriptions;
+mod survey;
 mod table;
 mod transitions;
 mod waits;

@@ -6,6 +6,7 @@ pub(crate) mod binary;
 pub(crate) mod http;
 pub(crate) mod line;
 mod output;
+pub(crate) mod readiness;
 mod wire;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use crate::auth::{FailureTable, Keys};
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::places::CapBy;
+use crate::requests::Requests;
 
 pub use admin::SocketPath;
 pub use http::{HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, StoredKey};
@@ -35,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) failures: FailureTable,
     pub(crate) principals: Arc<CapBy<Principal>>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) requests: Requests,
+    /// Lets one look at all queues at a time.
+    pub(crate) scrape: tokio::sync::Mutex<()>,
     pub(crate) begun: http::Begun,
     pub(crate) pool: BufferPool,
 }
@@ -50,6 +55,8 @@ impl Shared {
             keys: RwLock::new(Arc::new(keys)),
             failures: FailureTable::new(),
             counters: Arc::new(Counters::default()),
+            requests: Requests::default(),
+            scrape: tokio::sync::Mutex::default(),
             begun: http::Begun::default(),
             pool: BufferPool::default(),
         }

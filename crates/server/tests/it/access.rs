@@ -103,7 +103,7 @@ async fn connections_that_come_too_fast_are_closed() {
 async fn what_others_can_reach_needs_keys_and_tls_or_a_flag() {
     let bind = |config| Server::bind(config, Broker::new(Fake::new()));
     let everywhere = || "0.0.0.0:0".parse().unwrap();
-    let open = Config { tcp_addr: everywhere(), ..Config::default() };
+    let open = Config { tcp_addr: everywhere(), ..config() };
     let error = bind(open.clone()).await.err().unwrap();
     assert!(matches!(error, ServerError::Config(ConfigError::OpenToNetwork { .. })));
     let keyed = Config { tcp_addr: everywhere(), ..config_with_keys(&["key"]) };

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_broker::Broker;
-use sluice_server::{Config, CountersSnapshot, HttpAddr, HttpConfig, KeyRing, Server, ServerError};
+use sluice_server::{
+    Config, CountersSnapshot, HttpAddr, HttpConfig, KeyRing, MetricsConfig, Server, ServerError,
+};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -18,6 +20,8 @@ pub(crate) struct Running<B = Fake> {
     pub(crate) addr: SocketAddr,
     /// The HTTP door.
     pub(crate) http: SocketAddr,
+    /// The listener for metrics.
+    pub(crate) metrics: SocketAddr,
     /// The broker behind it.
     pub(crate) fake: B,
     pub(crate) ring: KeyRing,
@@ -28,7 +32,9 @@ pub(crate) struct Running<B = Fake> {
 
 pub(crate) fn config() -> Config {
     let http = HttpConfig { addr: HttpAddr::Off, ..HttpConfig::default() };
-    Config { tcp_addr: "127.0.0.1:0".parse().unwrap(), http, ..Config::default() }
+    let addr = "127.0.0.1:0".parse().unwrap();
+    let metrics = MetricsConfig { listens: true, addr, ..MetricsConfig::default() };
+    Config { tcp_addr: addr, http, metrics, ..Config::default() }
 }
 
 pub(crate) fn config_with_keys(keys: &[&str]) -> Config {
@@ -48,12 +54,13 @@ pub(crate) async fn start_on<B>(config: Config, broker: Broker, fake: B) -> Runn
     let server = Server::bind(config, broker).await.unwrap();
     let (addr, counters, ring) = (server.tcp_addr(), server.counters(), server.key_ring());
     let http = server.http_addr().unwrap_or(addr);
+    let metrics = server.metrics_addr().unwrap_or(addr);
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run(async {
         // A dropped sender stops the server as well.
         let _ = stopped.await;
     }));
-    Running { addr, http, fake, ring, stop: Some(stop), counters, task }
+    Running { addr, http, metrics, fake, ring, stop: Some(stop), counters, task }
 }
 
 impl<B> Running<B> {

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::request::{answer, refused};
 use crate::doors::{Notices, Shared};
+use crate::requests::{DoorName, Outcome};
 
 /// The longest request, its end not counted.
 const LINE_MAX: usize = 4 << 10;
@@ -24,6 +25,7 @@ pub(super) async fn serve(
     backups: &Path,
     mut notices: Notices,
 ) -> io::Result<()> {
+    let _open = shared.requests.connection(DoorName::Admin);
     let (reading, mut writing) = stream.split();
     let mut reading = BufReader::new(reading);
     let mut line = Vec::new();
@@ -46,6 +48,8 @@ pub(super) async fn serve(
             true => (refused(&Refusal::new(Code::TooLarge, "the request is too long")), true),
             false => answer(&shared.broker, backups, text),
         };
+        let refusal = is_refusal.then_some(Outcome::Error);
+        shared.requests.one(DoorName::Admin, refusal);
         if is_refusal {
             shared.counters.admin_refusals.one();
         }

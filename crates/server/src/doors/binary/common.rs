@@ -6,6 +6,7 @@ use sluice_model::Request;
 
 use crate::auth::KeyHash;
 use crate::doors::Output;
+use crate::requests::Refused;
 
 /// The greatest length of a frame on a connection that isn't ready.
 pub(crate) const EARLY_LENGTH_MAX: usize = 1_024;
@@ -37,6 +38,8 @@ pub(crate) enum Wants {
 pub(crate) struct Tally {
     pub(crate) frames: u64,
     pub(crate) refusals: u64,
+    /// Frames that were refused.
+    pub(crate) refused: Refused,
     pub(crate) decode_errors: u64,
     pub(crate) early_frames: u64,
 }

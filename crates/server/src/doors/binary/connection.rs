@@ -26,6 +26,7 @@ use crate::auth::KeyHash;
 use crate::doors::wire::{Fill, noting_wait, until};
 use crate::doors::{Ended, Notices, Peer, Shared, Wire};
 use crate::places::PlaceBy;
+use crate::requests::DoorName;
 
 /// Requests or replies that an idle connection keeps room for.
 const KEPT_MAX: usize = 64;
@@ -392,7 +393,9 @@ impl Connection<'_> {
     }
 
     fn count(&mut self) {
-        let Tally { frames, refusals, decode_errors, early_frames } = self.door.take_tally();
+        let Tally { frames, refusals, refused, decode_errors, early_frames } =
+            self.door.take_tally();
+        self.shared.requests.add(DoorName::Binary, frames, refused);
         let counters = &self.shared.counters;
         counters.frames.add(frames);
         counters.refusals.add(refusals);

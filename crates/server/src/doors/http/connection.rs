@@ -34,6 +34,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     shared.counters.http_connections.one();
+    let _open = shared.requests.connection(door.name());
     let http = &shared.config.http;
     let exchange = Arc::new(Exchange::new(Arc::clone(shared), peer));
     let io = HttpIo::new(stream, Arc::clone(shared), Arc::clone(&exchange));

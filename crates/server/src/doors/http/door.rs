@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -15,9 +16,11 @@ use super::caller::Caller;
 use super::refusal::Refused;
 use super::{HttpConfig, extract, service, simple, v1};
 use crate::auth::KeyRing;
+use crate::requests::DoorName;
 
 /// What all connections of the door share.
 pub(crate) struct HttpDoor {
+    name: DoorName,
     router: Router,
     ring: Arc<KeyRing>,
 }
@@ -49,6 +52,11 @@ pub(super) struct Since {
 }
 
 impl Begun {
+    /// How long the server has been there.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.at.elapsed()
+    }
+
     /// What was counted since.
     pub(super) fn since(&self, counters: &crate::CountersSnapshot) -> Since {
         let since = |now: u64, then: &AtomicU64| now.saturating_sub(then.load(Relaxed));
@@ -76,12 +84,17 @@ impl HttpDoor {
             v1::DOCUMENT,
             axum::routing::get(async move || extract::json(document.to_string())),
         );
-        let router = router
-            .fallback(async || Refused::new(Code::NotFound, "there is nothing at this path"))
-            .method_not_allowed_fallback(async || {
-                Refused::new(Code::MethodNotAllowed, "the path has other methods, see Allow")
-            });
-        Self { router, ring: Arc::new(ring) }
+        Self { name: DoorName::Http, router: refusing(router), ring: Arc::new(ring) }
+    }
+
+    /// The door of those who watch and do nothing else.
+    pub(crate) fn for_metrics(ring: KeyRing) -> Self {
+        Self { name: DoorName::Metrics, router: refusing(simple::watching()), ring: Arc::new(ring) }
+    }
+
+    /// Which door it is.
+    pub(super) fn name(&self) -> DoorName {
+        self.name
     }
 
     /// A handle with which the keys can be replaced.
@@ -100,12 +113,13 @@ impl HttpDoor {
         request: Request<hyper::body::Incoming>,
         caller: Caller,
     ) -> Response {
+        let is_whole = self.name == DoorName::Http;
         let simple = match (request.method(), request.uri().path()) {
-            (&Method::POST, simple::ENQUEUE) => {
+            (&Method::POST, simple::ENQUEUE) if is_whole => {
                 let (parts, body) = request.into_parts();
                 simple::enqueue(&caller, &parts.headers, body).await
             }
-            (&Method::GET, simple::DEQUEUE) => simple::dequeue(&caller).await,
+            (&Method::GET, simple::DEQUEUE) if is_whole => simple::dequeue(&caller).await,
             _ => {
                 let mut request = request.map(service::incoming);
                 request.extensions_mut().insert(caller);
@@ -115,6 +129,15 @@ impl HttpDoor {
         };
         simple.unwrap_or_else(IntoResponse::into_response)
     }
+}
+
+/// The same with refusals of what it has no route for.
+fn refusing(router: Router) -> Router {
+    router
+        .fallback(async || Refused::new(Code::NotFound, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            Refused::new(Code::MethodNotAllowed, "the path has other methods, see Allow")
+        })
 }
 
 /// Every route, each described.

@@ -29,7 +29,10 @@ impl From<Refusal> for Refused {
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let (status, headers) = head(&self.0);
-        (status, headers, json::refused(&self.0)).into_response()
+        let mut response = (status, headers, json::refused(&self.0)).into_response();
+        // Its status alone does not tell it from another of the same status.
+        response.extensions_mut().insert(self.0.code);
+        response
     }
 }
 

@@ -23,6 +23,7 @@ use super::exchange::Exchange;
 use super::refusal::Refused;
 use super::{guard, trace};
 use crate::doors::{Notices, Peer, Shared};
+use crate::requests::Outcome;
 
 /// What hyper asks for the answer to each request of one connection.
 pub(super) struct Service {
@@ -54,11 +55,17 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for Service {
                 Err(refusal) => Refused(refusal).into_response(),
             };
             let status = response.status();
+            let mut refusal = None;
             if status.is_client_error() || status.is_server_error() {
                 shared.counters.http_refusals.one();
+                refusal = Some(match response.extensions().get::<Code>() {
+                    Some(code) => Outcome::of(*code),
+                    None => Outcome::of_status(status.as_u16()),
+                });
                 let (path, status) = (uri.path(), status.as_u16());
                 debug!(%method, path, status, trace = ?trace, "refused");
             }
+            shared.requests.one(door.name(), refusal);
             response.headers_mut().insert(trace::TRACE_ID, trace);
             Ok(response.map(|body| Answered::new(body, exchange)))
         })

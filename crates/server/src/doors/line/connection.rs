@@ -8,6 +8,7 @@ use tracing::debug;
 use super::session::{Session, Tally, Wants};
 use crate::doors::wire::{Fill, until};
 use crate::doors::{Ended, Notices, Shared, Wire};
+use crate::requests::{DoorName, Outcome, Refused};
 
 struct Connection<'a> {
     shared: &'a Shared,
@@ -135,6 +136,9 @@ impl Connection<'_> {
 
     fn count(&mut self) {
         let Tally { lines, refusals } = self.session.take_tally();
+        let mut refused = Refused::default();
+        refused.note_many(Outcome::Error, refusals);
+        self.shared.requests.add(DoorName::Line, lines, refused);
         self.shared.counters.lines.add(lines);
         self.shared.counters.refusals.add(refusals);
     }

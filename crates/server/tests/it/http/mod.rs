@@ -3,6 +3,8 @@
 mod access;
 mod client;
 mod hostile;
+mod metrics;
+mod openmetrics;
 mod queues;
 mod simple;
 mod snapshots;

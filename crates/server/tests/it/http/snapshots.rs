@@ -93,6 +93,6 @@ async fn figures_begin_anew_when_the_queue_is_cleared() {
         (&0.into(), &3.into())
     );
     let ready = client.get("/readyz?verbose").await;
-    assert_eq!(ready.text(), "drain: ok\ndisk: ok\nmemory: ok\nready\n");
+    assert_eq!(ready.text(), "drain: ok\nlog: ok\ndisk: ok\ncheckpoints: ok\nmemory: ok\nready\n");
     place.stop().await;
 }

@@ -37,6 +37,7 @@ use crate::doors::Output;
 use crate::doors::binary::common::{EARLY_LENGTH_MAX, Io, Limits, Tally, Wants};
 use crate::doors::binary::topics::Topics;
 use crate::log::Shown;
+use crate::requests::Outcome;
 
 /// So many requests that are silent when they succeed are followed by a fence, which tells that
 /// they have, so that what they stand for can be forgotten.
@@ -468,7 +469,10 @@ impl Session {
     fn write_local(&mut self, id: u64, answer: Local, output: &mut Output) {
         match answer {
             Local::Done => output.write(|out| put_ack(out, id, 0)),
-            Local::Refused(code, text) => self.write_nack(id, code, &text, output),
+            Local::Refused(code, text) => {
+                self.tally.refused.note(Outcome::of_status(code));
+                self.write_nack(id, code, &text, output);
+            }
         }
     }
 
@@ -546,7 +550,10 @@ impl Session {
             output.write(|out| put_publish_head(out, id, qos.as_u8(), &topic, payload.len()));
         match head {
             Ok(()) => output.push(payload),
-            Err(_) => self.write_nack(id, 413, "message too large for a frame", output),
+            Err(_) => {
+                self.tally.refused.note(Outcome::Error);
+                self.write_nack(id, 413, "message too large for a frame", output);
+            }
         }
     }
 
@@ -565,6 +572,7 @@ impl Session {
         if let Some(after) = refusal.retry_after {
             text = format!("{text}; retry after {} ms", after.as_millis()).into();
         }
+        self.tally.refused.note(Outcome::of(refusal.code));
         self.write_nack(id, code, &text, output);
     }
 }

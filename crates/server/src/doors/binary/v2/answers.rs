@@ -12,6 +12,7 @@ use super::session::Session;
 use super::settling::put_settled;
 use crate::doors::Output;
 use crate::doors::binary::common::Io;
+use crate::requests::Outcome;
 
 /// An answer that the broker has no part in.
 #[derive(Debug)]
@@ -70,6 +71,7 @@ impl Session {
 
     pub(super) fn write_error(&mut self, id: u64, refusal: &Refusal, output: &mut Output) {
         self.tally.refusals += 1;
+        self.tally.refused.note(Outcome::of(refusal.code));
         debug!(id, code = refusal.code.name(), text = &*refusal.message, "refused");
         self.write(output, |out| put_error(out, id, refusal));
     }

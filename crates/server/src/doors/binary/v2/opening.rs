@@ -10,6 +10,7 @@ use super::session::{GOING, Session, State};
 use crate::auth::KeyHash;
 use crate::doors::binary::common::Io;
 use crate::log::Shown;
+use crate::requests::Outcome;
 
 const BROKER: &str = concat!("sluice ", env!("CARGO_PKG_VERSION"));
 
@@ -21,6 +22,7 @@ impl Session {
         if !payload.starts_with(&PROTOCOL_VERSION.to_be_bytes()) {
             let (code, text) = (Code::Version.status(), "unsupported protocol version");
             self.tally.refusals += 1;
+            self.tally.refused.note(Outcome::Error);
             return io.output.write(|out| put_nack(out, id, code, text));
         }
         let hello = match Hello::read(payload) {

@@ -2,10 +2,10 @@
 
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use sluice_broker::Pressure;
 
 use crate::doors::http::caller::Caller;
 use crate::doors::http::extract::Fields;
+use crate::doors::readiness::{self, Check};
 
 /// Ask whether anybody is there
 #[utoipa::path(
@@ -37,19 +37,20 @@ pub(super) async fn livez() -> &'static str {
     )
 )]
 pub(super) async fn readyz(caller: Caller, fields: Fields) -> Response {
-    let stats = caller.shared.broker.stats();
-    let checks = [
-        ("drain", !caller.notices.now().draining),
-        ("disk", !stats.disk_is_low),
-        ("memory", caller.shared.broker.memory().pressure() < Pressure::High),
-    ];
-    let ready = checks.iter().all(|(_, good)| *good);
+    let is_draining = caller.notices.now().draining;
+    let fault = is_draining.then(|| "the broker stops".to_owned());
+    let mut checks = vec![Check { name: "drain", fault }];
+    checks.extend(readiness::checks(&caller.shared, &caller.shared.broker.stats()));
+    let ready = checks.iter().all(|check| check.fault.is_none());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = |good| if good { "ok" } else { "failed" };
     let mut text = String::new();
     if fields.has("verbose") {
-        for (name, good) in checks {
-            text.push_str(&format!("{name}: {}\n", word(good)));
+        for Check { name, fault } in checks {
+            match fault {
+                None => text.push_str(&format!("{name}: ok\n")),
+                Some(fault) => text.push_str(&format!("{name}: failed: {fault}\n")),
+            }
         }
         text.push_str(if ready { "ready\n" } else { "not ready\n" });
     } else {

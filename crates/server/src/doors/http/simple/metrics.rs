@@ -1,31 +1,52 @@
 //! `GET /metrics`: what is counted, for people and scripts.
 //!
-//! Prometheus' text is another shape of the same, for who accepts that: [`handle`] is where the two
-//! part.
+//! Prometheus' text, for who accepts that, says more: [`crate::metrics`].
 
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use hyper::HeaderMap;
+use hyper::header::{ACCEPT, CONTENT_TYPE, VARY};
 use serde_json::{Map, Value, json};
 use sluice_broker::Stats;
 use sluice_model::{Action, Answer, Code, QueueRequest, Refusal, Resource};
 use tokio::runtime::Handle;
 
 use crate::doors::http::caller::Caller;
+use crate::doors::http::door;
 use crate::doors::http::refusal::Outcome;
-use crate::doors::http::{door, extract};
 use crate::limits;
+use crate::metrics::{self, Format};
 
 /// Show what is counted
 ///
 /// `enqueues`, `dequeues_ok` and `dequeues_empty` count since the start or the last `POST /clear`,
-/// `doors` and `broker` since the start.
+/// `doors` and `broker` since the start. Prometheus' text where that is accepted.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
-    responses((status = 200, description = "Names and figures",
-        body = std::collections::BTreeMap<String, u64>, content_type = "application/json"))
+    responses((status = 200, description = "Names and figures", content(
+        (std::collections::BTreeMap<String, u64> = "application/json"),
+        (String = "text/plain"),
+        (String = "application/openmetrics-text")
+    )))
 )]
-pub(super) async fn handle(caller: Caller) -> Outcome<Response> {
+pub(super) async fn handle(caller: Caller, headers: HeaderMap) -> Outcome<Response> {
+    show(&caller, &headers, Format::Json).await
+}
+
+/// The same where Prometheus is expected: text unless JSON is asked for.
+pub(super) async fn exposed(caller: Caller, headers: HeaderMap) -> Outcome<Response> {
+    show(&caller, &headers, Format::Plain).await
+}
+
+async fn show(caller: &Caller, headers: &HeaderMap, usual: Format) -> Outcome<Response> {
     caller.may(Action::Observe, Resource::Broker)?;
-    Ok(extract::json(figures(&caller).await?.to_string()))
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::accepted(accept, usual);
+    let text = match format {
+        Format::Json => figures(caller).await?.to_string(),
+        Format::OpenMetrics | Format::Plain => metrics::page(&caller.shared, format).await?,
+    };
+    let about = [(CONTENT_TYPE, format.content_type()), (VARY, "accept")];
+    Ok((about, text).into_response())
 }
 
 async fn figures(caller: &Caller) -> Result<Value, Refusal> {

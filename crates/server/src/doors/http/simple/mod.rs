@@ -8,6 +8,8 @@ mod health;
 mod metrics;
 mod snapshots;
 
+use axum::Router;
+use axum::routing::get;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -25,6 +27,15 @@ pub(super) const HEALTH: &str = "/health";
 pub(super) const LIVEZ: &str = "/livez";
 /// Whether messages are taken.
 pub(super) const READYZ: &str = "/readyz";
+
+/// What there is for those who watch and do nothing else.
+pub(super) fn watching() -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::exposed))
+        .route(HEALTH, get(health::handle))
+        .route(LIVEZ, get(health::livez))
+        .route(READYZ, get(health::readyz))
+}
 
 pub(super) fn routes() -> OpenApiRouter {
     OpenApiRouter::new()
