@@ -5,6 +5,7 @@
 //!                     '--> doors/line/connection   <- session: replies to bytes  <--
 //! HTTP listener ------------> doors/http             requests of hyper             -->
 //! admin socket -------------> doors/admin            lines of JSON                 -->
+//! tls                         a handshake between a listener and its doors, where configured
 //! ```
 //!
 //! A door's *session* is a state machine without socket or clock; its *connection* drives one
@@ -20,6 +21,7 @@ mod listener;
 mod log;
 mod places;
 mod server;
+mod tls;
 
 pub use auth::{ApiKey, KeyHash, KeyRing};
 pub use config::{Admin, Config, ConfigError};
@@ -28,3 +30,4 @@ pub use doors::{
     HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, SocketPath, StoredKey,
 };
 pub use server::{Server, ServerError};
+pub use tls::{Certificates, TlsConfig, TlsError};

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::keys::{ApiKey, Keys};
-use crate::config::{ConfigError, is_loopback};
+use crate::config::ConfigError;
 use crate::doors::{Notice, Shared};
 
 /// A handle on a server's keys.
@@ -44,7 +44,7 @@ impl KeyRing {
         self.notices.send_modify(|notice| notice.keys += 1);
         self.shared.counters.key_reloads.one();
         info!(keys = count, "keys reloaded");
-        if !is_loopback(config.tcp_addr.ip()) {
+        if config.is_exposed() {
             warn!("INSECURE: keys and messages cross the network in the clear");
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The HTTP door over real sockets, with the broker that is shipped.
 
 mod access;
-mod client;
+pub(crate) mod client;
 mod hostile;
 mod queues;
 mod simple;
