@@ -231,13 +231,16 @@ async fn socket(
 }
 
 /// Finds the door by the first byte and serves there.
-async fn serve_door(wire: Wire, peer: Peer, shared: &Shared, notices: Notices) -> Ended {
+async fn serve_door(mut wire: Wire, peer: Peer, shared: &Shared, notices: Notices) -> Ended {
     let config = &shared.config;
     let counters = &shared.counters;
     let ready_by = (!shared.keys().is_open()).then(|| Instant::now() + config.first_frame_timeout);
-    let (wire, first) = match first_byte(wire, shared, ready_by, notices.clone()).await {
-        Ok(begun) => begun,
-        Err(ended) => return ended,
+    let first = match first_byte(&mut wire, shared, ready_by, notices.clone()).await {
+        Ok(first) => first,
+        Err(ended) => {
+            wire.end(false).await;
+            return ended;
+        }
     };
     match door_of(first) {
         Door::Binary => {
@@ -251,6 +254,7 @@ async fn serve_door(wire: Wire, peer: Peer, shared: &Shared, notices: Notices) -
         Door::Tls => counters.rejected_tls.one(),
         Door::None => counters.rejected_first_byte.one(),
     }
+    wire.end(false).await;
     Ended::Refused
 }
 
@@ -310,11 +314,11 @@ fn idle_by(began: Instant, shared: &Shared) -> Option<(Instant, &Counter)> {
 
 /// Reads what comes first.
 async fn first_byte(
-    mut wire: Wire,
+    wire: &mut Wire,
     shared: &Shared,
     ready_by: Option<Instant>,
     mut notices: Notices,
-) -> Result<(Wire, u8), Ended> {
+) -> Result<u8, Ended> {
     let idle = shared.config.idle_timeout;
     let idle_by = (!idle.is_zero()).then(|| Instant::now() + idle);
     loop {
@@ -336,7 +340,7 @@ async fn first_byte(
             Fill::Nothing => {}
             Fill::Bytes => {
                 if let Some(first) = wire.input.first().copied() {
-                    return Ok((wire, first));
+                    return Ok(first);
                 }
             }
         }

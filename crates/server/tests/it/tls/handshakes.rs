@@ -62,7 +62,8 @@ async fn a_protocol_of_another_kind_ends_with_the_handshake() {
     shake(place.server.http, offering("h2")).await.unwrap_err();
     // A browser that was led to the TCP port.
     shake(place.server.addr, offering("http/1.1")).await.unwrap_err();
-    shake(place.server.addr, offering("sluice")).await.unwrap();
+    let _open = shake(place.server.addr, offering("sluice")).await.unwrap();
+    place.counts("tls_handshakes", 2).await;
     drop(stream);
     counted(&place.stop().await, &[("tls_handshakes", 2), ("tls_incompatible", 2)]);
 }
@@ -99,7 +100,7 @@ async fn what_is_no_handshake_is_answered_by_an_alert() {
     let place = Secured::new().await;
     for addr in [place.server.http, place.server.addr] {
         let mut garbage = TcpStream::connect(addr).await.unwrap();
-        garbage.write_all(&[0x16, 3, 1, 0, 4, 1, 2, 3, 4]).await.unwrap();
+        garbage.write_all(&[0x16, 3, 1, 0, 6, 1, 0, 0, 2, 0xff, 0xff]).await.unwrap();
         let alert = end_of(&mut garbage).await;
         assert_eq!(alert.first(), Some(&0x15), "{alert:?}");
         // Gone before it has said anything useful.
@@ -117,7 +118,7 @@ async fn a_client_that_does_not_trust_the_certificate_is_counted() {
     let stranger = Authority::new("stranger");
     let error = shake(place.server.addr, client(&stranger, &[&version::TLS13])).await.unwrap_err();
     assert!(error.to_string().contains("UnknownIssuer"), "{error}");
-    // The alert is on its way before the socket closes.
+    place.counts("tls_refused_by_client", 1).await;
     counted(&place.stop().await, &[("tls_refused_by_client", 1)]);
 }
 

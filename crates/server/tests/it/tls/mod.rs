@@ -12,12 +12,13 @@ use rustls_pki_types::ServerName;
 use sluice_broker::Broker;
 use sluice_server::Config;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, SupportedProtocolVersion, version};
 
 use crate::local;
-use crate::running::{Running, config, start_on};
+use crate::running::{PATIENCE, Running, config, start_on};
 pub(crate) use certificates::{Authority, Files};
 
 /// A server with TLS, and who vouches for its certificate.
@@ -46,6 +47,17 @@ impl Secured {
     /// A client's settings that trust the authority and show nothing.
     pub(crate) fn client(&self) -> ClientConfig {
         client(&self.authority, &[&version::TLS13, &version::TLS12])
+    }
+
+    /// Waits until the counter stands there.
+    pub(crate) async fn counts(&self, name: &str, value: u64) {
+        let counted = async {
+            let now = |(known, _): &(&str, u64)| *known == name;
+            while self.server.counters().iter().find(now).unwrap().1 != value {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, counted).await.unwrap_or_else(|_| panic!("{:?}", self.server.counters()));
     }
 
     pub(crate) async fn stop(self) -> sluice_server::CountersSnapshot {
