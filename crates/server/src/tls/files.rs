@@ -68,6 +68,19 @@ pub enum TlsError {
     },
 }
 
+impl TlsError {
+    /// The file that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read { path, .. }
+            | Self::Missing { path, .. }
+            | Self::Malformed { path, .. }
+            | Self::WrongKey { key: path, .. }
+            | Self::Unusable { path, .. } => path,
+        }
+    }
+}
+
 /// What handshakes need, one for each port.
 pub(super) struct Identity {
     pub(super) tcp: TlsAcceptor,
