@@ -121,6 +121,7 @@ pub(crate) fn revoke(path: &Path, id: &str, oldest: bool) -> Result<(), ChangeEr
 }
 
 /// The key file of a broker that runs.
+#[derive(Debug)]
 pub(crate) struct FileKeys {
     path: PathBuf,
 }

@@ -24,7 +24,7 @@ use crate::config::{Admin, Config, ConfigError, is_loopback};
 use crate::counters::Counters;
 use crate::doors::admin::{self, AdminListener};
 use crate::doors::http::HttpDoor;
-use crate::doors::{Notice, Notices, Peer, Shared, http};
+use crate::doors::{Notice, Notices, Peer, Shared};
 use crate::limits::raise_descriptor_limit;
 use crate::listener::{self, Listener, Pace, Places};
 use crate::places::{Cap, CapBy};
@@ -115,9 +115,6 @@ impl Server {
             lean: Cap::new(LEAN_CONNECTIONS),
         };
         let shared = Arc::new(Shared::new(config, broker, keys, tls));
-        if http.is_some() {
-            provide_default(&shared).await;
-        }
         let notices = watch::Sender::default();
         let http_addr = http.as_ref().map(Listener::addr);
         let open = shared.config.is_open();
@@ -193,17 +190,6 @@ fn open_admin_door(config: &Admin) -> Option<(AdminListener, PathBuf)> {
             warn!(%error, socket = %socket.display(), "there is no admin socket");
             None
         }
-    }
-}
-
-/// Makes the queue of the simple endpoints. Without it they try again.
-async fn provide_default(shared: &Shared) {
-    let made = match http::default_settings(&shared.config.http, 1) {
-        Ok(settings) => shared.broker.provide(http::default_queue(), settings).await,
-        Err(refusal) => Err(refusal),
-    };
-    if let Err(refusal) = made {
-        warn!(reason = %refusal.message, "the queue `default` could not be made");
     }
 }
 

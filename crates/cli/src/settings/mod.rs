@@ -37,7 +37,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use sluice_broker::local::LocalConfig;
-use sluice_server::Config as ServerConfig;
+use sluice_server::{Config as ServerConfig, HttpAddr};
 use sluice_wal::SyncPolicy;
 
 pub(crate) use self::default_file::default_file;
@@ -88,6 +88,7 @@ impl Default for Settings {
             metrics_addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 9100)),
             enable_tokio_console: false,
         };
+        settings.server.http.addr = HttpAddr::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
         settings.derive(&Origins::default());
         settings
     }

@@ -30,8 +30,7 @@ pub(crate) struct Running<B = Fake> {
 }
 
 pub(crate) fn config() -> Config {
-    let http =
-        HttpConfig { addr: HttpAddr::At("127.0.0.1:0".parse().unwrap()), ..HttpConfig::default() };
+    let http = HttpConfig { addr: HttpAddr::Off, ..HttpConfig::default() };
     Config { tcp_addr: "127.0.0.1:0".parse().unwrap(), http, ..Config::default() }
 }
 

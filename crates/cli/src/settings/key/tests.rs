@@ -35,6 +35,7 @@ fn other(key: &Key, default: &Value) -> Value {
         Value::Text(word) => match key.kind {
             Kind::Word(words) => text(words.iter().find(|other| *other != word).unwrap()),
             Kind::Policy => text("none"),
+            Kind::Http => text("192.0.2.1:1"),
             _ => text("other"),
         },
     }
@@ -72,12 +73,12 @@ fn every_field_of_the_configs_is_settable() {
         untouched.retain(|field, value| changed.get(field) == Some(value));
     }
     // A clock is accepted for one start, by a flag; keys come from the key file; what a record may
-    // hold follows from what segments and messages may; the admin door from where the data is.
+    // hold follows from what segments and messages may; the admin door, snapshots and the keys that
+    // can be made from where the data is.
     let left: Vec<_> = untouched.into_keys().collect();
     let derived = [".local.engine.stored_max", ".local.wal.record_max"];
-    assert_eq!(
-        left,
-        [".local.accept_clock", derived[0], derived[1], ".server.admin", ".server.keys"]
-    );
+    let of_http = [".server.http.key_store", ".server.http.snapshots"];
+    let of_server = [".server.admin", of_http[0], of_http[1], ".server.keys"];
+    assert_eq!(left, [&[".local.accept_clock"][..], &derived, &of_server].concat());
     assert!(default.len() > 50, "{default:?}");
 }

@@ -20,9 +20,9 @@ pub(super) struct Caller {
     pub(super) exchange: Arc<Exchange>,
     pub(super) principal: Principal,
     pub(super) peer: Peer,
-    pub(super) notices: Notices,
+    pub(super) notices: Arc<Notices>,
     /// For who makes and revokes keys.
-    pub(super) ring: KeyRing,
+    pub(super) ring: Arc<KeyRing>,
 }
 
 impl Caller {

@@ -1,7 +1,7 @@
 //! The settings of the HTTP door.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -52,9 +52,9 @@ impl fmt::Display for HttpAddr {
 }
 
 /// Settings of the HTTP door.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Where it listens.
+    /// Where it listens; nowhere until somebody says where.
     pub addr: HttpAddr,
     /// Hosts that clients may ask for beside localhost and the addresses of this machine.
     pub allowed_hosts: Vec<String>,
@@ -95,7 +95,7 @@ pub struct HttpConfig {
 impl Default for HttpConfig {
     fn default() -> Self {
         Self {
-            addr: HttpAddr::At(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080)),
+            addr: HttpAddr::Off,
             allowed_hosts: Vec::new(),
             default_max_messages: 50_000,
             default_max_bytes: 256 << 20,
@@ -114,12 +114,6 @@ impl Default for HttpConfig {
             snapshot_max_bytes: 1 << 30,
             key_store: None,
         }
-    }
-}
-
-impl fmt::Debug for HttpConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpConfig").field("addr", &self.addr).finish_non_exhaustive()
     }
 }
 

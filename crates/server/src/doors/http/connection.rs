@@ -42,7 +42,7 @@ where
         exchange: Arc::clone(&exchange),
         peer,
         local,
-        notices: notices.clone(),
+        notices: Arc::new(notices.clone()),
     };
     let mut connection = http1::Builder::new()
         .max_buf_size(http.head_max + BEYOND_HEAD)

@@ -1,6 +1,7 @@
 //! What all connections of the door share, and the way from a request to its handler.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
@@ -18,7 +19,7 @@ use crate::auth::KeyRing;
 /// What all connections of the door share.
 pub(crate) struct HttpDoor {
     router: Router,
-    ring: KeyRing,
+    ring: Arc<KeyRing>,
 }
 
 /// When the server started, and what the simple counters stood at when they were cleared.
@@ -27,13 +28,16 @@ pub(crate) struct Begun {
     pub(super) enqueues: AtomicU64,
     pub(super) dequeues_ok: AtomicU64,
     pub(super) dequeues_empty: AtomicU64,
+    /// The queue `default` has been given its bounds.
+    pub(super) provided: AtomicBool,
 }
 
 impl Default for Begun {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
         let (enqueues, dequeues_ok, dequeues_empty) = (zero(), zero(), zero());
-        Self { at: Instant::now(), enqueues, dequeues_ok, dequeues_empty }
+        let provided = AtomicBool::new(false);
+        Self { at: Instant::now(), enqueues, dequeues_ok, dequeues_empty, provided }
     }
 }
 
@@ -77,12 +81,12 @@ impl HttpDoor {
             .method_not_allowed_fallback(async || {
                 Refused::new(Code::MethodNotAllowed, "the path has other methods, see Allow")
             });
-        Self { router, ring }
+        Self { router, ring: Arc::new(ring) }
     }
 
     /// A handle with which the keys can be replaced.
-    pub(super) fn ring(&self) -> KeyRing {
-        self.ring.clone()
+    pub(super) fn ring(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring)
     }
 
     /// Whether anybody may ask for it: no key is looked at.
@@ -124,7 +128,7 @@ pub(super) fn document() -> String {
 }
 
 /// The queue of the simple endpoints.
-pub(crate) fn default_queue() -> QueueName {
+pub(super) fn default_queue() -> QueueName {
     QueueName::new("default").expect("the name has one good token")
 }
 
@@ -132,7 +136,7 @@ pub(crate) fn default_queue() -> QueueName {
 ///
 /// # Errors
 /// They are none that a queue can have.
-pub(crate) fn default_settings(http: &HttpConfig, times: u64) -> Result<QueueSettings, Refusal> {
+pub(super) fn default_settings(http: &HttpConfig, times: u64) -> Result<QueueSettings, Refusal> {
     let mut settings = QueueSettings::default();
     let bounds = [
         (Setting::MaxMessages, http.default_max_messages),

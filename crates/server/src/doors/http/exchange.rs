@@ -69,6 +69,17 @@ impl Receipt {
     }
 }
 
+impl Inner {
+    /// Ends the session; what was not written is given back, and owed to nobody.
+    fn end_session(&mut self) {
+        self.session = None;
+        self.requests.clear();
+        self.replies.clear();
+        self.taken = Receipt::default();
+        self.handed = Receipt::default();
+    }
+}
+
 /// What a receive brought.
 pub(super) struct Received {
     pub(super) deliveries: Vec<Delivery>,
@@ -127,7 +138,7 @@ impl Exchange {
     pub(super) fn act_for(&self, principal: &Principal) -> Result<(), Refusal> {
         let inner = &mut *self.inner.lock();
         if inner.session.as_mut().is_some_and(Session::is_revoked) {
-            inner.session = None;
+            inner.end_session();
         }
         if inner.principal.as_ref().is_some_and(|(known, _)| known == principal) {
             return Ok(());
@@ -142,8 +153,7 @@ impl Exchange {
                 place => place,
             },
         };
-        inner.session = None;
-        inner.requests.clear();
+        inner.end_session();
         inner.principal = Some((principal.clone(), place));
         Ok(())
     }

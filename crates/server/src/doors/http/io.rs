@@ -13,6 +13,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use sluice_model::{Code, Refusal};
@@ -39,6 +40,8 @@ pub(super) struct HttpIo<S> {
     /// It has sent no request yet.
     is_new: bool,
     stalled_since: Option<Instant>,
+    /// What comes next of a body can't be told from what comes behind it.
+    body_is_broken: bool,
     /// What is written before the end, and why it ends.
     farewell: Option<(Bytes, io::ErrorKind)>,
     timer: Timer,
@@ -58,6 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpIo<S> {
             quiet_since: Instant::now(),
             is_new: true,
             stalled_since: None,
+            body_is_broken: false,
             farewell: None,
             timer: Timer::default(),
         }
@@ -118,20 +122,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpIo<S> {
         Poll::Ready(why.into())
     }
 
-    /// Nothing has come: whether it should have by now.
-    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// By when something has to come; none while the client waits for us.
+    fn deadline(&self) -> Option<Instant> {
         let http = &self.shared.config.http;
-        let deadline = match self.part_began {
-            Some(began) if self.framing.is_in_head() => began + http.head_timeout,
-            Some(began) => {
+        match self.part_began {
+            Some(began) if self.framing.is_in_body() => {
                 // So much has come that it may take so long.
                 let due = self.part_bytes as f64 / http.body_rate_min.max(1) as f64;
-                began + http.body_grace + std::time::Duration::from_secs_f64(due)
+                Some(began + http.body_grace + Duration::from_secs_f64(due))
             }
-            None if self.exchange.is_open() => return Poll::Pending,
-            None if self.is_new => self.quiet_since + http.head_timeout,
-            None => self.quiet_since + http.idle_timeout,
-        };
+            _ if self.exchange.is_open() => None,
+            Some(began) => Some(began + http.head_timeout),
+            None if self.is_new => Some(self.quiet_since + http.head_timeout),
+            None => Some(self.quiet_since + http.idle_timeout),
+        }
+    }
+
+    /// Nothing has come: whether it should have by now.
+    fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(deadline) = self.deadline() else { return Poll::Pending };
         ready!(self.timer.poll(deadline, context));
         let counters = &self.shared.counters;
         if self.framing.is_in_body() {
@@ -198,6 +207,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HttpIo<S> {
                 false => io.poll_farewell(context).map(Err),
             };
         }
+        if io.body_is_broken {
+            // Whoever reads the body answers.
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         let before = buffer.filled().len();
         if Pin::new(&mut io.stream).poll_read(context, buffer)?.is_pending() {
             return io.poll_late(context);
@@ -205,11 +218,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HttpIo<S> {
         let new = buffer.filled().get(before..).unwrap_or_default();
         let (good, fault) = io.watch(new);
         if fault.is_some() && io.framing.is_in_body() {
-            // Whoever reads the body answers.
             io.shared.counters.http_malformed.one();
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
-        if let Some(fault) = fault {
+            io.body_is_broken = true;
+            buffer.set_filled(before + good);
+            if good == 0 {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+        } else if let Some(fault) = fault {
             io.end_for(fault);
             buffer.set_filled(before + good);
             if good == 0 {
@@ -265,6 +280,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for HttpIo<S> {
             // A request that waits behind the answer may go on, and so may a farewell.
             if io.farewell.is_some() || io.exchange.is_open() {
                 context.waker().wake_by_ref();
+            } else if let Some(deadline) = io.deadline() {
+                // hyper has read already and found nothing: it is to look again then.
+                let _ = io.timer.poll(deadline, context);
             }
         }
         Poll::Ready(Ok(()))

@@ -56,7 +56,7 @@ impl fmt::Display for KeyStoreError {
 }
 
 /// Keeps keys. Calls may block for a file.
-pub trait KeyStore: Send + Sync {
+pub trait KeyStore: fmt::Debug + Send + Sync {
     /// Every key there is.
     ///
     /// # Errors

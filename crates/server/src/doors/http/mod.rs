@@ -30,6 +30,6 @@ mod v1;
 
 pub use config::{HttpAddr, HttpAddrError, HttpConfig};
 pub(crate) use connection::serve;
-pub(crate) use door::{Begun, HttpDoor, default_queue, default_settings};
+pub(crate) use door::{Begun, HttpDoor};
 pub use keys::{KeyStore, KeyStoreError, StoredKey};
 pub(crate) use refusal::speaks_tls;

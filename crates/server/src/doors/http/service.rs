@@ -31,7 +31,7 @@ pub(super) struct Service {
     pub(super) exchange: Arc<Exchange>,
     pub(super) peer: Peer,
     pub(super) local: IpAddr,
-    pub(super) notices: Notices,
+    pub(super) notices: Arc<Notices>,
 }
 
 impl hyper::service::Service<Request<hyper::body::Incoming>> for Service {
@@ -48,7 +48,7 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for Service {
         let (door, exchange) = (Arc::clone(&self.door), Arc::clone(&self.exchange));
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            let (method, path) = (parts.method.clone(), parts.uri.path().to_owned());
+            let (method, uri) = (parts.method.clone(), parts.uri.clone());
             let mut response = match caller {
                 Ok(caller) => door.answer(Request::from_parts(parts, body), caller).await,
                 Err(refusal) => Refused(refusal).into_response(),
@@ -56,7 +56,8 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for Service {
             let status = response.status();
             if status.is_client_error() || status.is_server_error() {
                 shared.counters.http_refusals.one();
-                debug!(%method, path, status = status.as_u16(), trace = ?trace, "refused");
+                let (path, status) = (uri.path(), status.as_u16());
+                debug!(%method, path, status, trace = ?trace, "refused");
             }
             response.headers_mut().insert(trace::TRACE_ID, trace);
             Ok(response.map(|body| Answered::new(body, exchange)))
@@ -81,7 +82,7 @@ impl Service {
             exchange: Arc::clone(&self.exchange),
             principal,
             peer: self.peer,
-            notices: self.notices.clone(),
+            notices: Arc::clone(&self.notices),
             ring: self.door.ring(),
         })
     }

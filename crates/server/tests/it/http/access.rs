@@ -6,12 +6,11 @@ use serde_json::json;
 use sluice_model::Grants;
 use sluice_server::{ApiKey, Config, KeyHash, KeyStore, KeyStoreError, StoredKey};
 
-use super::Place;
 use super::client::Http;
-use crate::running::config;
+use super::{Place, config};
 
 /// Keys in memory.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Store(Mutex<Vec<(String, Vec<String>, Grants)>>);
 
 impl KeyStore for Store {

@@ -125,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
 
     /// Reads more; whether there was any.
     pub(crate) async fn read(&mut self) -> bool {
-        let mut buffer = [0; 64 << 10];
+        let mut buffer = vec![0; 64 << 10];
         let reading = timeout(PATIENCE, self.stream.read(&mut buffer));
         match reading.await.expect("something comes") {
             Ok(0) | Err(_) => false,

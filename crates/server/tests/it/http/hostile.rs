@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::Place;
-use crate::running::config;
+use super::{Place, config};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_be_read_in_two_ways_is_refused_and_the_connection_ends() {

@@ -9,12 +9,19 @@ mod snapshots;
 mod topics;
 
 use sluice_broker::Broker;
-use sluice_server::{Config, CountersSnapshot};
+use sluice_server::{Config, CountersSnapshot, HttpAddr};
 use tempfile::TempDir;
 
 use crate::local;
-use crate::running::{Running, config, start_on};
+use crate::running::{self, Running, start_on};
 use client::Http;
+
+/// The settings of a server with an HTTP door.
+pub(crate) fn config() -> Config {
+    let mut config = running::config();
+    config.http.addr = HttpAddr::At("127.0.0.1:0".parse().unwrap());
+    config
+}
 
 /// A server with a directory of its own.
 pub(crate) struct Place {

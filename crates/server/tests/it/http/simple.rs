@@ -1,7 +1,6 @@
 //! The simple endpoints, as existing clients use them.
 
-use super::Place;
-use crate::running::config;
+use super::{Place, config};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_come_out_in_the_order_in_which_they_went_in() {
@@ -166,6 +165,27 @@ async fn requests_behind_one_another_are_answered_in_their_order() {
     }
     for n in 0..20 {
         assert_eq!(client.hears().await.text(), n.to_string());
+    }
+    place.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_is_made_by_its_first_message_and_again_when_it_was_deleted() {
+    let place = Place::new().await;
+    let mut client = place.client().await;
+    assert_eq!(client.get("/dequeue").await.status, 204);
+    assert_eq!(client.get("/metrics").await.ok()["queue_length"], 0);
+    assert_eq!(client.ask("POST", "/clear", b"").await.status, 200);
+    assert_eq!(client.get("/v1/queues").await.ok(), serde_json::json!({"queues": []}));
+    for _ in 0..2 {
+        assert_eq!(client.ask("POST", "/enqueue", b"x").await.status, 202);
+        let stats = client.get("/v1/queues/default").await.ok();
+        let settings = &stats["settings"];
+        assert_eq!(
+            (&settings["max_messages"], &stats["counts"]["ready"]),
+            (&50_000.into(), &1.into())
+        );
+        client.ask("DELETE", "/v1/queues/default?force=true", b"").await.ok();
     }
     place.stop().await;
 }

@@ -1,7 +1,6 @@
 //! `POST /persist` and `POST /load`, and what is counted.
 
-use super::Place;
-use crate::running::config;
+use super::{Place, config};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_is_written_and_comes_back_whole() {
@@ -38,19 +37,19 @@ async fn what_can_not_be_loaded_whole_changes_nothing() {
     assert_eq!(client.ask("POST", "/enqueue", b"kept").await.status, 202);
     let folder = place.data.path().join("snapshots");
     std::fs::create_dir(&folder).unwrap();
-    let mut files = [
+    let files = [
         ("many", r#"["","","",""]"#, 422, "at most 3 messages"),
         ("broken", r#"["YQ==""#, 422, "EOF"),
         ("wrong", r#"["YQ==", 1]"#, 422, "no array of bodies"),
         ("none", "", 404, "could not open"),
     ];
-    for (name, text, status, words) in &mut files {
-        if *name != "none" {
-            std::fs::write(folder.join(&*name), &*text).unwrap();
+    for (name, text, status, words) in files {
+        if name != "none" {
+            std::fs::write(folder.join(name), text).unwrap();
         }
-        let code = if *status == 404 { "not_found" } else { "invalid" };
+        let code = if status == 404 { "not_found" } else { "invalid" };
         let heard = client.ask("POST", &format!("/load?file={name}"), b"").await;
-        heard.refuses(*status, code, words);
+        heard.refuses(status, code, words);
     }
     for name in ["", "..", "../x", "a/b", ".x", "%2e%2e%2fx", "a%00"] {
         for path in ["/load", "/persist"] {

@@ -1,5 +1,7 @@
 //! `POST /enqueue`: hands a message in.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use axum::BoxError;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -50,9 +52,12 @@ where
         message,
         confirm: Confirm::Always,
     };
+    if !caller.shared.begun.provided.load(Relaxed) {
+        provide(caller).await?;
+    }
     let asked = caller.ask(Command::Publish(publish.clone())).await;
     if asked.as_ref().is_err_and(|refusal| refusal.code == Code::NotFound) {
-        // Somebody has deleted the queue: here it is always there.
+        // Somebody has deleted the queue, which is made by its first message.
         provide(caller).await?;
         caller.ask(Command::Publish(publish)).await?;
     } else {
@@ -62,10 +67,12 @@ where
     Ok(StatusCode::ACCEPTED.into_response())
 }
 
-/// Makes the queue `default` again.
+/// Makes the queue `default`, or gives it its bounds.
 pub(super) async fn provide(caller: &Caller) -> Result<(), Refusal> {
     let settings = door::default_settings(&caller.shared.config.http, 1)?;
-    caller.shared.broker.provide(door::default_queue(), settings).await
+    caller.shared.broker.provide(door::default_queue(), settings).await?;
+    caller.shared.begun.provided.store(true, Relaxed);
+    Ok(())
 }
 
 /// What is kept of the headers: the type, where it says something.
