@@ -16,3 +16,5 @@ mod reload;
 mod repair;
 mod settings;
 mod setup;
+mod supervisor;
+mod tls;
