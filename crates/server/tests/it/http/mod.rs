@@ -2,6 +2,7 @@
 
 mod access;
 pub(crate) mod client;
+mod drain;
 mod hostile;
 mod queues;
 mod simple;
