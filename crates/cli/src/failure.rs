@@ -171,6 +171,7 @@ impl From<ServerError> for Failure {
         match error {
             ServerError::Config(error) if error.is_unsafe() => Self::Unsafe(error.to_string()),
             ServerError::Config(error) => Self::settings(error),
+            ServerError::Tls(error) => Self::settings(error),
             ServerError::Bind { ref source, .. } => Self::Other(format!("{error}: {source}")),
             ServerError::Broker(error) => error.into(),
         }

@@ -9,6 +9,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 use crate::failure::Failure;
 use crate::settings::{LogFormat, Settings};
 
+/// Whether this build can serve tokio-console.
+pub(crate) const HAS_CONSOLE: bool = cfg!(feature = "console");
+
 /// The log's level.
 pub(crate) struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
@@ -30,6 +33,10 @@ pub(crate) fn start(settings: &Settings) -> Result<LogLevel, Failure> {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(filter).with(lines).init();
+    // Filtered apart: the console sees what the log leaves out.
+    let registry = tracing_subscriber::registry().with(lines.with_filter(filter));
+    #[cfg(feature = "console")]
+    let registry = registry.with(settings.enable_tokio_console.then(console_subscriber::spawn));
+    registry.init();
     Ok(LogLevel(handle))
 }

@@ -6,13 +6,16 @@
 mod args;
 mod commands;
 mod failure;
+mod hangup;
 mod heap;
 mod key_store;
 mod keys;
 mod logging;
 mod machine;
+mod notify;
 mod reload;
 mod settings;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -20,6 +20,7 @@ use crate::error::{Error, Refused};
 use crate::options::Options;
 use crate::publisher::Publisher;
 use crate::shared::{Handles, Shared};
+use crate::tls::Secure;
 use sluice_protocol::Token;
 
 /// A connection to a broker, made again when it is lost. Clones are handles of the same.
@@ -96,9 +97,12 @@ impl Client {
     /// again and again.
     ///
     /// # Errors
-    /// The options make no sense, the broker can't be reached or refuses.
+    /// The options make no sense, a file that they name can't be used, the broker can't be reached
+    /// or refuses.
     pub async fn connect(server: impl Into<String>, options: Options) -> Result<Self, Error> {
         options.validate()?;
+        let server = server.into();
+        let secure = options.tls.as_ref().map(|tls| Secure::load(tls, &server)).transpose()?;
         let seed = getrandom::u64()
             .map_err(|error| Error::io("no random bits", std::io::Error::other(error)))?;
         let mut draws = Random::new(seed);
@@ -107,7 +111,7 @@ impl Client {
         let handles = Arc::new(Handles { shared: handed, options: retained });
         let client = Self { handles, losses_told: AtomicU64::new(0) };
         let (first, connected) = oneshot::channel();
-        tokio::spawn(Driver { shared, server: server.into(), options, draws }.run(first));
+        tokio::spawn(Driver { shared, server, secure, options, draws }.run(first));
         connected.await.unwrap_or(Err(Error::Closed))?;
         Ok(client)
     }

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use sluice_flow::Random;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::error::Error;
 use crate::options::Options;
 use crate::shared::Shared;
+use crate::tls::{Secure, Socket};
 
 /// Room for what is read at once.
 const READ_BYTES: usize = 128 << 10;
@@ -25,6 +25,8 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Driver {
     pub(crate) shared: Arc<Shared>,
     pub(crate) server: String,
+    /// None for connections in the clear.
+    pub(crate) secure: Option<Secure>,
     pub(crate) options: Options,
     pub(crate) draws: Random,
 }
@@ -123,6 +125,10 @@ impl Driver {
         let failed = |error| Error::io(format!("can't reach {}", self.server), error);
         let stream = TcpStream::connect(&self.server).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
+        let stream = match &self.secure {
+            None => Socket::Plain(stream),
+            Some(secure) => secure.connect(stream).await.map_err(failed)?,
+        };
         let mut connected = Connected { stream, read: BytesMut::new(), written: BytesMut::new() };
         self.shared.core().begin()?;
         loop {
@@ -135,6 +141,7 @@ impl Driver {
                 core.take_output(&mut connected.written, Instant::now());
             }
             connected.stream.write_all(&connected.written).await.map_err(broken)?;
+            connected.stream.flush().await.map_err(broken)?;
             connected.read.reserve(READ_BYTES);
             if connected.stream.read_buf(&mut connected.read).await.map_err(broken)? == 0 {
                 return Err(broken(io::ErrorKind::UnexpectedEof.into()));
@@ -146,7 +153,7 @@ impl Driver {
 
 /// A socket whose connection is ready.
 struct Connected {
-    stream: TcpStream,
+    stream: Socket,
     read: BytesMut,
     written: BytesMut,
 }
@@ -155,12 +162,23 @@ impl Connected {
     /// Moves bytes until the connection is lost, or nobody needs it.
     async fn serve(self, shared: &Shared, options: &Options) -> Result<(), Error> {
         let Self { mut stream, mut read, mut written } = self;
-        {
-            let (from, to) = stream.split();
-            tokio::select! {
-                result = reading(from, &mut read, shared) => result?,
-                result = writing(to, &mut written, shared) => result?,
-                result = watching(shared, options.silence_max) => result?,
+        let watched = watching(shared, options.silence_max);
+        match &mut stream {
+            Socket::Plain(stream) => {
+                let (from, to) = stream.split();
+                tokio::select! {
+                    result = reading(from, &mut read, shared) => result?,
+                    result = writing(to, &mut written, shared) => result?,
+                    result = watched => result?,
+                }
+            }
+            Socket::Tls(stream) => {
+                let (from, to) = tokio::io::split(stream);
+                tokio::select! {
+                    result = reading(from, &mut read, shared) => result?,
+                    result = writing(to, &mut written, shared) => result?,
+                    result = watched => result?,
+                }
             }
         }
         let closing = async {
@@ -177,7 +195,7 @@ impl Connected {
 
 /// Reads until the connection is lost.
 async fn reading(
-    mut from: ReadHalf<'_>,
+    mut from: impl AsyncRead + Unpin,
     buffer: &mut BytesMut,
     shared: &Shared,
 ) -> Result<(), Error> {
@@ -200,7 +218,11 @@ async fn reading(
 
 /// Writes until nobody needs the connection. What comes while the socket is busy is written at
 /// once after it.
-async fn writing(mut to: WriteHalf<'_>, out: &mut BytesMut, shared: &Shared) -> Result<(), Error> {
+async fn writing(
+    mut to: impl AsyncWrite + Unpin,
+    out: &mut BytesMut,
+    shared: &Shared,
+) -> Result<(), Error> {
     loop {
         out.clear();
         let (next, finished, released) = {
@@ -214,6 +236,8 @@ async fn writing(mut to: WriteHalf<'_>, out: &mut BytesMut, shared: &Shared) -> 
         }
         if !out.is_empty() {
             to.write_all(out).await.map_err(broken)?;
+            // Of TLS a part may wait to be sent.
+            to.flush().await.map_err(broken)?;
         } else if finished {
             return Ok(());
         } else {

@@ -35,6 +35,7 @@ mod error;
 mod options;
 mod publisher;
 mod shared;
+mod tls;
 
 pub use client::{Client, Counters, Receive, Settle};
 pub use consumer::{Consume, Consumer, Subscribe};
@@ -49,3 +50,4 @@ pub use sluice_model::{
 };
 pub use sluice_protocol::json;
 pub use sluice_protocol::{Token, TokenError};
+pub use tls::Tls;

@@ -8,6 +8,8 @@ use secrecy::SecretString;
 use sluice_flow::{Backoff, BackoffError};
 use thiserror::Error;
 
+use crate::tls::Tls;
+
 /// Settings of a [`crate::Client`].
 ///
 /// ```
@@ -20,6 +22,8 @@ use thiserror::Error;
 pub struct Options {
     /// The API key to show, if the broker asks for one.
     pub key: Option<SecretString>,
+    /// TLS to the broker; none for a connection in the clear.
+    pub tls: Option<Tls>,
     /// The client's own name, for the broker's log; at most 255 bytes.
     pub name: String,
     /// Time for a connection to be made and greeted.
@@ -89,6 +93,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             key: None,
+            tls: None,
             name: String::new(),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),

@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::auth::ApiKey;
 use crate::doors::{HttpAddr, HttpConfig};
 use crate::metrics::MetricsConfig;
+use crate::tls::TlsConfig;
 
 /// The door for commands on the same machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Metrics.
     pub metrics: MetricsConfig,
+    /// TLS on both.
+    pub tls: TlsConfig,
     /// The admin door; none for a broker without a data directory.
     pub admin: Option<Admin>,
     /// The keys that clients may show and do everything with. Without these and a key file everyone
@@ -80,6 +83,7 @@ impl Default for Config {
             tcp_addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5555),
             http: HttpConfig::default(),
             metrics: MetricsConfig::default(),
+            tls: TlsConfig::default(),
             admin: None,
             allowed_api_keys: Vec::new(),
             keys: None,
@@ -130,11 +134,20 @@ pub enum ConfigError {
     /// Keys and messages would cross the network in the clear.
     #[error(
         "{addr} can be reached from other machines and TLS is not configured; \
-         listen on loopback, or accept it with --insecure-plaintext"
+         give it --tls-cert and --tls-key, listen on loopback, or accept it with \
+         --insecure-plaintext"
     )]
     PlaintextToNetwork {
         /// The listener.
         addr: SocketAddr,
+    },
+    /// A file is named that is of no use without another.
+    #[error("{name} is given and {missing} is not")]
+    TlsIncomplete {
+        /// The setting that is there.
+        name: &'static str,
+        /// The one that is not.
+        missing: &'static str,
     },
     /// A key has no characters, or more than a frame can carry.
     #[error("allowed_api_keys has a key of {bytes} bytes, it must have 1 to 65535")]
@@ -176,6 +189,7 @@ impl Config {
             }
         }
         self.http.validate()?;
+        self.tls.validate()?;
         self.check_exposure(self.tcp_addr)?;
         if self.metrics.listens {
             self.check_exposure(self.metrics.addr)?;
@@ -193,7 +207,9 @@ impl Config {
         }
         match self.is_open() {
             true if !self.insecure_no_auth => Err(ConfigError::OpenToNetwork { addr }),
-            false if !self.insecure_plaintext => Err(ConfigError::PlaintextToNetwork { addr }),
+            false if !self.tls.is_on() && !self.insecure_plaintext => {
+                Err(ConfigError::PlaintextToNetwork { addr })
+            }
             _ => Ok(()),
         }
     }
@@ -202,10 +218,11 @@ impl Config {
     pub(crate) fn is_exposed(&self) -> bool {
         let http = self.http_listener().map(|(addr, _)| addr);
         let metrics = self.metrics.listens.then_some(self.metrics.addr);
-        [Some(self.tcp_addr), http, metrics]
+        let reached = [Some(self.tcp_addr), http, metrics]
             .into_iter()
             .flatten()
-            .any(|addr| !is_loopback(addr.ip()))
+            .any(|addr| !is_loopback(addr.ip()));
+        reached && (self.is_open() || !self.tls.is_on())
     }
 
     /// Where the HTTP door listens, if it does. Of a bare port that is all interfaces where nothing
@@ -297,7 +314,7 @@ mod tests {
     #[test]
     #[rustfmt::skip]
     fn a_listener_that_others_reach_needs_keys_and_tls_or_a_flag() {
-        // address, keys, no_auth, plaintext: is it refused as unsafe?
+        // address, keys, no_auth, plaintext or TLS: is it refused as unsafe?
         let cases = [
             ("127.0.0.1:0",   false, false, false, false),
             ("[::1]:0",       true,  false, false, false),
@@ -309,13 +326,22 @@ mod tests {
             ("[::]:0",        true,  false, true,  false),
         ];
         for (addr, keys, no_auth, plaintext, refused) in cases {
-            let result = with(|config| {
-                config.tcp_addr = addr.parse().unwrap();
-                config.allowed_api_keys = if keys { vec!["key".into()] } else { Vec::new() };
-                config.insecure_no_auth = no_auth;
-                config.insecure_plaintext = plaintext;
-            });
-            assert_eq!(result.is_err_and(|error| error.is_unsafe()), refused, "{addr} {keys} {no_auth} {plaintext}");
+            for tls in [false, true] {
+                let result = with(|config| {
+                    config.tcp_addr = addr.parse().unwrap();
+                    config.allowed_api_keys = if keys { vec!["key".into()] } else { Vec::new() };
+                    config.insecure_no_auth = no_auth;
+                    match tls {
+                        true if plaintext => {
+                            config.tls.cert = "cert.pem".into();
+                            config.tls.key = "key.pem".into();
+                        }
+                        _ => config.insecure_plaintext = plaintext,
+                    }
+                });
+                let is_refused = result.is_err_and(|error| error.is_unsafe());
+                assert_eq!(is_refused, refused, "{addr} {keys} {no_auth} {plaintext} {tls}");
+            }
         }
     }
 

@@ -72,6 +72,26 @@ counters! {
     rejected_first_byte,
     /// Connections that began TLS, which is not configured.
     rejected_tls,
+    /// Connections that did not begin TLS where they have to.
+    rejected_plaintext,
+    /// TLS handshakes that went well.
+    tls_handshakes,
+    /// Handshakes that took too long.
+    tls_timeouts,
+    /// Handshakes that broke off.
+    tls_broken,
+    /// Handshakes of clients that showed no certificate where they have to.
+    tls_no_client_certificate,
+    /// Handshakes of clients whose certificate nobody vouches for, or no longer.
+    tls_bad_client_certificate,
+    /// Handshakes with no version, cipher or protocol in common.
+    tls_incompatible,
+    /// Handshakes that the client gave up, often because it does not trust the certificate.
+    tls_refused_by_client,
+    /// Handshakes that can't be read.
+    tls_malformed,
+    /// Times that the certificate was replaced.
+    certificate_reloads,
     /// Connections that spoke HTTP to the line door.
     rejected_http,
     /// Connections closed for a frame too large for one that is not yet ready.

@@ -5,6 +5,7 @@
 //!                     '--> doors/line/connection   <- session: replies to bytes  <--
 //! HTTP listener ------------> doors/http             requests of hyper             -->
 //! admin socket -------------> doors/admin            lines of JSON                 -->
+//! tls                         a handshake between a listener and its doors, where configured
 //! ```
 //!
 //! A door's *session* is a state machine without socket or clock; its *connection* drives one
@@ -23,6 +24,7 @@ mod metrics;
 mod places;
 mod requests;
 mod server;
+mod tls;
 
 pub use admission::{
     Admission, Entering, Gate, GateLimits, Outcome, Outcomes, ParkedPermit, Permit, RateLimited,
@@ -35,3 +37,4 @@ pub use doors::{
 };
 pub use metrics::MetricsConfig;
 pub use server::{Server, ServerError};
+pub use tls::{Certificates, TlsConfig, TlsError};

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! accept --over a cap, too fast--> closed, counted
+//!   |--> TLS configured, first byte 0x16: handshake --> the same again inside
 //!   '--> first byte: 0x00 0x01 binary | tab, line end, blank, printable: line | else closed, counted
 //! ```
 
@@ -13,16 +14,22 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use sluice_broker::Pressure;
 use sluice_flow::peer_group;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use crate::config::is_loopback;
+use crate::counters::Counter;
 use crate::doors::http::HttpDoor;
-use crate::doors::{Ended, Fill, Notices, Peer, Shared, Wire, binary, http, line, until};
+use crate::doors::{
+    Ended, Fill, Notices, Peer, Shared, Socket, Wire, binary, http, line, linger, until,
+};
 use crate::places::{Place, PlaceBy};
 use crate::requests::DoorName;
 use crate::server::{Caps, ServerError};
+use crate::tls::{self, Arrival, Port, Tls, TlsSocket};
 
 /// Connections that the kernel completes before we accept them.
 const BACKLOG: u32 = 4_096;
@@ -193,33 +200,76 @@ pub(crate) async fn serve(stream: TcpStream, peer: Peer, shared: &Shared, notice
     if let Err(error) = set_options(&stream) {
         debug!(%error, "socket options could not be set");
     }
-    let config = &shared.config;
-    let ready_by = (!shared.keys().is_open()).then(|| Instant::now() + config.first_frame_timeout);
-    let ended =
-        match first_byte(Wire::new(stream, peer.lean), shared, ready_by, notices.clone()).await {
-            Ok((wire, first)) => match door_of(first) {
-                Door::Binary => {
-                    shared.counters.binary_connections.one();
-                    let _open = shared.requests.connection(DoorName::Binary);
-                    binary::serve(wire, peer, shared, ready_by, notices).await
-                }
-                Door::Line => {
-                    shared.counters.line_connections.one();
-                    let _open = shared.requests.connection(DoorName::Line);
-                    line::serve(wire, shared, ready_by, notices).await
-                }
-                Door::Tls => {
-                    shared.counters.rejected_tls.one();
-                    Ended::Refused
-                }
-                Door::None => {
-                    shared.counters.rejected_first_byte.one();
-                    Ended::Refused
-                }
-            },
-            Err(ended) => ended,
-        };
+    let ended = match socket(stream, peer, shared, notices.clone()).await {
+        Ok(socket) => serve_door(Wire::new(socket, peer.lean), peer, shared, notices).await,
+        Err(ended) => ended,
+    };
     debug!(?ended, "connection closed");
+}
+
+/// What a connection turns out to be where TLS is configured: on this machine it may do without.
+async fn socket(
+    stream: TcpStream,
+    peer: Peer,
+    shared: &Shared,
+    mut notices: Notices,
+) -> Result<Socket, Ended> {
+    let Some(tls) = &shared.tls else { return Ok(Socket::Plain(stream)) };
+    let began = Instant::now();
+    let deadline = began + shared.config.tls.handshake_timeout;
+    let may_be_plain = is_loopback(peer.ip);
+    // Who may do without has a while before its first byte.
+    let first_by = match may_be_plain {
+        true => idle_by(began, shared),
+        false => Some((deadline, &shared.counters.tls_timeouts)),
+    };
+    match tls::look(&stream, first_by, &mut notices).await? {
+        Arrival::Tls => {
+            let deadline = match may_be_plain {
+                true => Instant::now() + shared.config.tls.handshake_timeout,
+                false => deadline,
+            };
+            let secured =
+                tls::shake_hands(stream, Port::Tcp, tls, shared, deadline, &mut notices).await?;
+            Ok(Socket::Tls(Box::new(TlsSocket::new(secured))))
+        }
+        Arrival::Plain if may_be_plain => Ok(Socket::Plain(stream)),
+        Arrival::Plain => {
+            shared.counters.rejected_plaintext.one();
+            linger(stream).await;
+            Err(Ended::HandshakeFailed)
+        }
+    }
+}
+
+/// Finds the door by the first byte and serves there.
+async fn serve_door(mut wire: Wire, peer: Peer, shared: &Shared, notices: Notices) -> Ended {
+    let config = &shared.config;
+    let counters = &shared.counters;
+    let ready_by = (!shared.keys().is_open()).then(|| Instant::now() + config.first_frame_timeout);
+    let first = match first_byte(&mut wire, shared, ready_by, notices.clone()).await {
+        Ok(first) => first,
+        Err(ended) => {
+            wire.end(false).await;
+            return ended;
+        }
+    };
+    match door_of(first) {
+        Door::Binary => {
+            counters.binary_connections.one();
+            let _open = shared.requests.connection(DoorName::Binary);
+            return binary::serve(wire, peer, shared, ready_by, notices).await;
+        }
+        Door::Line => {
+            counters.line_connections.one();
+            let _open = shared.requests.connection(DoorName::Line);
+            return line::serve(wire, shared, ready_by, notices).await;
+        }
+        Door::Tls => counters.rejected_tls.one(),
+        Door::None => counters.rejected_first_byte.one(),
+    }
+    wire.end(false).await;
+    Ended::Refused
 }
 
 /// Serves one connection of the HTTP door.
@@ -228,30 +278,67 @@ pub(crate) async fn serve_http(
     peer: Peer,
     door: &Arc<HttpDoor>,
     shared: &Arc<Shared>,
-    notices: Notices,
+    mut notices: Notices,
 ) {
     if let Err(error) = set_options(&stream) {
         debug!(%error, "socket options could not be set");
     }
     let Ok(local) = stream.local_addr() else { return };
     let local = local.ip().to_canonical();
-    let ended = http::serve(stream, local, peer, door, shared, notices).await;
+    let ended = match &shared.tls {
+        None => http::serve(stream, local, peer, door, shared, notices).await,
+        Some(tls) => match secure_http(stream, tls, shared, &mut notices).await {
+            Ok(secured) => http::serve(secured, local, peer, door, shared, notices).await,
+            Err(ended) => ended,
+        },
+    };
     debug!(?ended, "connection closed");
+}
+
+/// TLS for the HTTP door, which has no other way in.
+async fn secure_http(
+    mut stream: TcpStream,
+    tls: &Tls,
+    shared: &Shared,
+    notices: &mut Notices,
+) -> Result<TlsStream<TcpStream>, Ended> {
+    let deadline = Instant::now() + shared.config.tls.handshake_timeout;
+    let late = Some((deadline, &shared.counters.tls_timeouts));
+    match tls::look(&stream, late, notices).await? {
+        Arrival::Tls => tls::shake_hands(stream, Port::Http, tls, shared, deadline, notices).await,
+        Arrival::Plain => {
+            shared.counters.rejected_plaintext.one();
+            // Fresh sockets take so little; who is gone is not told.
+            let _ = stream.write_all(&http::speaks_tls()).await;
+            linger(stream).await;
+            Err(Ended::HandshakeFailed)
+        }
+    }
+}
+
+/// Until when a connection that has not sent a byte may be silent, and what counts it then.
+fn idle_by(began: Instant, shared: &Shared) -> Option<(Instant, &Counter)> {
+    let (config, counters) = (&shared.config, &shared.counters);
+    let idle = (!config.idle_timeout.is_zero())
+        .then_some((began + config.idle_timeout, &counters.idle_timeouts));
+    let ready = (!shared.keys().is_open())
+        .then_some((began + config.first_frame_timeout, &counters.first_frame_timeouts));
+    ready.into_iter().chain(idle).min_by_key(|(deadline, _)| *deadline)
 }
 
 /// Reads what comes first.
 async fn first_byte(
-    mut wire: Wire,
+    wire: &mut Wire,
     shared: &Shared,
     ready_by: Option<Instant>,
     mut notices: Notices,
-) -> Result<(Wire, u8), Ended> {
+) -> Result<u8, Ended> {
     let idle = shared.config.idle_timeout;
     let idle_by = (!idle.is_zero()).then(|| Instant::now() + idle);
     loop {
         tokio::select! {
             biased;
-            readable = wire.stream.readable() => readable.map_err(|_| Ended::Broken)?,
+            readable = wire.socket.readable() => readable.map_err(|_| Ended::Broken)?,
             () = notices.drain() => return Err(Ended::Drained { idle: true }),
             () = until(ready_by), if ready_by.is_some() => {
                 shared.counters.first_frame_timeouts.one();
@@ -267,7 +354,7 @@ async fn first_byte(
             Fill::Nothing => {}
             Fill::Bytes => {
                 if let Some(first) = wire.input.first().copied() {
-                    return Ok((wire, first));
+                    return Ok(first);
                 }
             }
         }

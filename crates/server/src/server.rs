@@ -28,6 +28,7 @@ use crate::doors::{Notice, Notices, Peer, Shared};
 use crate::limits::raise_descriptor_limit;
 use crate::listener::{self, Listener, Pace, Places};
 use crate::places::{Cap, CapBy};
+use crate::tls::{Certificates, Tls, TlsError};
 
 /// Descriptors kept for the log, the other listeners and the rest of the process.
 const DESCRIPTORS_KEPT: usize = 256;
@@ -44,6 +45,9 @@ pub enum ServerError {
     /// The settings are out of range or unsafe.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The certificate can't be served with.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The address can't be listened on.
     #[error("could not listen on {addr}")]
     Bind {
@@ -82,10 +86,12 @@ impl Server {
     /// Checks `config` and binds the listener. Raises the limit on descriptors to the hard one.
     ///
     /// # Errors
-    /// The settings are invalid or unsafe, or the address can't be listened on.
+    /// The settings are invalid or unsafe, the certificate can't be served with, or the address
+    /// can't be listened on.
     pub async fn bind(config: Config, broker: Broker) -> Result<Self, ServerError> {
         config.validate()?;
         let keys = Keys::load(&config)?;
+        let tls = Tls::load(&config.tls)?;
         let tcp = Listener::bind(config.tcp_addr)?;
         let http = match config.http_listener() {
             None => None,
@@ -118,12 +124,16 @@ impl Server {
             lean: Cap::new(LEAN_CONNECTIONS),
             watchers: Cap::new(WATCHERS),
         };
-        let shared = Arc::new(Shared::new(config, broker, keys));
+        let shared = Arc::new(Shared::new(config, broker, keys, tls));
         let notices = watch::Sender::default();
         let http_addr = http.as_ref().map(Listener::addr);
         let metrics_addr = metrics.as_ref().map(Listener::addr);
         let open = shared.config.is_open();
-        info!(tcp_addr = %tcp.addr(), ?http_addr, ?metrics_addr, connections_max, open, "doors bound");
+        let tls = shared.tls.is_some();
+        info!(
+            tcp_addr = %tcp.addr(), ?http_addr, ?metrics_addr, connections_max, open, tls,
+            "doors bound"
+        );
         Ok(Self { tcp, http, metrics, admin, caps, shared, notices })
     }
 
@@ -150,6 +160,11 @@ impl Server {
     /// A handle with which the keys can be replaced while the server runs.
     pub fn key_ring(&self) -> KeyRing {
         KeyRing::new(Arc::clone(&self.shared), self.notices.clone())
+    }
+
+    /// A handle with which the certificate can be replaced while the server runs.
+    pub fn certificates(&self) -> Certificates {
+        Certificates(Arc::clone(&self.shared))
     }
 
     /// Serves until `shutdown` is ready, then drains: takes no new connection and no new work, lets
@@ -331,6 +346,7 @@ fn warn_if_exposed(config: &Config, addr: SocketAddr) {
             %addr,
             "INSECURE: no keys are configured and other machines can reach this listener"
         ),
+        (false, false) if config.tls.is_on() => {}
         (false, false) => warn!(
             %addr,
             "INSECURE: keys and messages cross the network in the clear"

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueHint};
+use sluice_client::Tls;
 
 use crate::settings::read_time;
 
@@ -16,6 +17,37 @@ pub(crate) struct ServerArgs {
     /// A file that holds the API key; else the variable SLUICE_API_KEY
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+}
+
+/// TLS to the broker.
+#[derive(Clone, Debug, Default, Parser)]
+pub(crate) struct TlsArgs {
+    /// Speak TLS to a broker that one of these certificates (PEM) vouches for
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// The name in the broker's certificate; else the host of the broker
+    #[arg(long, value_name = "NAME", requires = "tls_ca")]
+    pub(crate) tls_name: Option<String>,
+    /// A certificate to show (PEM), to a broker that asks for one
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(requires = "tls_ca", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+}
+
+impl TlsArgs {
+    /// As the client takes it.
+    pub(crate) fn tls(&self) -> Option<Tls> {
+        Some(Tls {
+            ca: self.tls_ca.clone()?,
+            server_name: self.tls_name.clone(),
+            shown: self.tls_cert.clone().zip(self.tls_key.clone()),
+        })
+    }
 }
 
 #[derive(Debug, Parser)]

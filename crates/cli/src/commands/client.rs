@@ -29,6 +29,7 @@ pub(crate) fn options(args: &ServerArgs) -> Result<Options, Failure> {
     let options = Options {
         name: format!("sluice {}", env!("CARGO_PKG_VERSION")),
         give_up_after: Some(GIVE_UP_AFTER),
+        tls: args.tls.tls(),
         ..Options::default()
     };
     match &args.key_file {
@@ -54,6 +55,9 @@ pub(crate) fn hint(error: &Error) -> &'static str {
     match error {
         Error::Io { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused => {
             "\nis the broker running? start it with: sluice serve"
+        }
+        Error::Io { source, .. } if source.to_string().contains("UnknownIssuer") => {
+            "\n--tls-ca names the certificate that vouches for the broker's"
         }
         Error::Refused(refused) => refused_hint(refused),
         Error::Version(_) => "\nthe broker is older than this program",

@@ -1,31 +1,32 @@
 //! `sluice serve`: the broker.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
 use sluice_broker::{Broker, Memory, Stats};
 use sluice_model::Timestamp;
-use sluice_server::{Admin, ApiKey, KeyRing, Server};
+use sluice_server::{Admin, ApiKey, Server};
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ServeArgs;
 use crate::commands::repair::advice;
 use crate::failure::Failure;
+use crate::hangup::{Doors, Hangup};
 use crate::key_store::FileKeys;
+use crate::notify::Notifier;
 use crate::reload::Reload;
 use crate::settings::{Loaded, Settings};
-use crate::{heap, keys, logging};
+use crate::{heap, keys, logging, watchdog};
 
 /// How long a data directory that somebody has is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = args.settings.sources();
-    let loaded = Loaded::read(&sources).accept()?;
+    let loaded = Loaded::read(&sources).with_certificate()?;
     let log_level = logging::start(&loaded.settings)?;
     if let Some(path) = &loaded.file {
         tracing::info!("configuration from {}", path.display());
@@ -50,7 +51,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .thread_name("worker")
         .build()
         .map_err(Failure::other)?;
-    reload_on_hangup(&runtime, Reload::new(sources, &loaded, log_level))?;
+    let notifier = Arc::new(Notifier::from_environment());
+    let reload = Reload::new(sources, &loaded, log_level);
+    let hangup = Hangup::listen(&runtime, reload, Arc::clone(&notifier))?;
     let broker = match settings.ephemeral {
         false => {
             let (socket, backups) = (settings.data_dir.join("admin.sock"), settings.backup_dir());
@@ -63,33 +66,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let memory_max = settings.memory_budget();
     let broker = broker.with_memory(Memory::new(memory_max, heap::used));
     tracing::info!(memory_max, used = heap::used(), "memory budget");
-    let served = runtime.block_on(serve(&settings, broker.clone()));
+    let served = runtime.block_on(serve(&settings, broker.clone(), &hangup, &notifier));
     tell_stats(&broker.stats());
     // Connections are gone by now; what they were told is made safe and the log closed.
     let stopped = if served.is_ok() { broker.stop().map_err(Failure::from) } else { Ok(()) };
     runtime.shutdown_background();
     served.and(stopped)
-}
-
-/// Reloads at every SIGHUP, from before the log is opened: until somebody listens for it, the signal
-/// ends the process.
-fn reload_on_hangup(runtime: &Runtime, mut reload: Reload) -> Result<(), Failure> {
-    let _entered = runtime.enter();
-    let mut hangup = signal(SignalKind::hangup()).map_err(Failure::other)?;
-    runtime.spawn(async move {
-        while hangup.recv().await.is_some() {
-            // A slow disk must not keep a worker from its connections.
-            let read = tokio::task::spawn_blocking(move || {
-                reload.run();
-                reload
-            });
-            match read.await {
-                Ok(back) => reload = back,
-                Err(error) => return tracing::error!("settings are reloaded no more: {error}"),
-            }
-        }
-    });
-    Ok(())
 }
 
 fn open<D: Disk>(
@@ -176,31 +158,26 @@ fn keys_at_start(settings: &Settings) -> Result<Option<Vec<ApiKey>>, Failure> {
     Ok(keys)
 }
 
-/// Reads the key file again at every SIGHUP. One that is gone or damaged changes nothing.
-fn reload_keys_on_hangup(ring: KeyRing, path: Option<PathBuf>) -> std::io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            let Some(path) = &path else { continue };
-            let outcome = match keys::load(path) {
-                Ok(Some(keys)) => ring.replace(keys).map_err(|error| error.to_string()),
-                Ok(None) => Err(format!("there is no file {}", path.display())),
-                Err(error) => Err(error.to_string()),
-            };
-            if let Err(error) = outcome {
-                tracing::error!(%error, "the keys could not be reloaded, those before stay in force");
-            }
-        }
-    });
-    Ok(())
-}
-
-async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
+async fn serve(
+    settings: &Settings,
+    broker: Broker,
+    hangup: &Hangup,
+    notifier: &Arc<Notifier>,
+) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
-    let server = Server::bind(settings.server.clone(), broker).await?;
-    reload_keys_on_hangup(server.key_ring(), settings.keys_path()).map_err(Failure::other)?;
+    let server = Server::bind(settings.server.clone(), broker.clone()).await?;
+    hangup.open(Doors {
+        ring: server.key_ring(),
+        keys_path: settings.keys_path(),
+        certificates: server.certificates(),
+    });
+    if let Some(period) = watchdog::period() {
+        let notifier = Arc::clone(notifier);
+        tokio::spawn(watchdog::watch(broker, period, move || notifier.alive()));
+    }
     say_ready(&server).map_err(Failure::other)?;
+    notifier.ready();
     let mut asked = async || {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -213,9 +190,13 @@ async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
         let _ = draining.await;
     }));
     tokio::select! {
-        outcome = &mut running => return Ok(outcome?),
+        outcome = &mut running => {
+            notifier.stopping();
+            return Ok(outcome?);
+        }
         () = asked() => {}
     }
+    notifier.stopping();
     tracing::info!("asked to stop, draining");
     drop(drain);
     tokio::select! {

@@ -54,6 +54,16 @@ pub(crate) fn unsafe_as_it_is(settings: &Settings, origins: &Origins) -> Option<
     Some(locate(Problem::new(error), named("tcp_addr"), origins))
 }
 
+/// Why the certificate can't be served with. It reads the files.
+pub(crate) fn certificate(settings: &Settings, origins: &Origins) -> Option<Problem> {
+    let tls = &settings.server.tls;
+    let error = tls.check().err()?;
+    let files = [(&tls.key, "tls_key"), (&tls.client_ca, "tls_client_ca")];
+    let file = files.into_iter().find(|(path, _)| *path == error.path());
+    let key = file.map_or("tls_cert", |(_, name)| name);
+    Some(locate(Problem::new(format!("{key}: {error}")), named(key), origins))
+}
+
 fn locate(problem: Problem, key: Option<&Key>, origins: &Origins) -> Problem {
     key.map_or(&[][..], |key| origins.of(key)).iter().fold(problem, Problem::at)
 }
@@ -64,7 +74,7 @@ fn first(settings: &Settings) -> Option<(Option<&'static Key>, String)> {
         && !error.is_unsafe()
     {
         let field = match &error {
-            ServerError::OutOfRange { name, .. } => name,
+            ServerError::OutOfRange { name, .. } | ServerError::TlsIncomplete { name, .. } => name,
             _ => "allowed_api_keys",
         };
         return Some((named(field), error.to_string()));

@@ -69,7 +69,7 @@ sections! {
         memory_max: Bytes => memory_max;
         /// How long connections get to finish when the broker drains
         drain_timeout: Time => server.drain_timeout;
-        /// Serves tokio-console; read, but without effect in this build
+        /// Serves tokio-console on 127.0.0.1:6669, in builds with the feature `console`
         enable_tokio_console: Switch => enable_tokio_console;
     }
 
@@ -84,6 +84,19 @@ sections! {
         insecure_plaintext: Switch => server.insecure_plaintext [flag("")];
         /// Where keys are configured: how long a client may take to authenticate
         first_frame_timeout: Time => server.first_frame_timeout;
+    }
+
+    [tls] "TLS, on the TCP port and the HTTP door" {
+        /// The certificate and those between it and a root, in PEM; none for no TLS. Read again at
+        /// SIGHUP, as are the next two
+        tls_cert: PathOrNone => server.tls.cert [flag("FILE")];
+        /// Its key, in PEM
+        tls_key: PathOrNone => server.tls.key [flag("FILE")];
+        /// Clients have to show a certificate that one of these vouches for, in PEM; none to ask for
+        /// none
+        tls_client_ca: PathOrNone => server.tls.client_ca [flag("FILE")];
+        /// How long a client may take from its connection to the end of the handshake
+        tls_handshake_timeout: Time => server.tls.handshake_timeout;
     }
 
     [http] "The HTTP door" {

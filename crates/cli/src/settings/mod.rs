@@ -68,7 +68,7 @@ pub(crate) struct Settings {
     pub(crate) ephemeral: bool,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
-    enable_tokio_console: bool,
+    pub(crate) enable_tokio_console: bool,
 }
 
 impl Default for Settings {
@@ -212,11 +212,17 @@ impl Loaded {
         }
     }
 
+    /// Itself, if the certificate that is named can be served with, and nothing else is wrong.
+    pub(crate) fn with_certificate(mut self) -> Result<Self, Failure> {
+        self.problems.extend(check::certificate(&self.settings, &self.origins));
+        self.accept()
+    }
+
     /// Itself, if there is nothing that anybody could complain of.
     pub(crate) fn check(mut self) -> Result<Self, Failure> {
         self.problems.append(&mut self.warnings);
         self.problems.extend(check::unsafe_as_it_is(&self.settings, &self.origins));
-        self.accept()
+        self.with_certificate()
     }
 
     /// What the operator should know about how the settings came about.
@@ -229,7 +235,7 @@ impl Loaded {
                 "fsync_policy {policy} confirms messages before they are on disk; only `always` waits"
             ));
         }
-        if self.settings.enable_tokio_console {
+        if self.settings.enable_tokio_console && !crate::logging::HAS_CONSOLE {
             notes.push("enable_tokio_console is set, this build has no console".into());
         }
         let wal_path = key::find("data_dir").is_some_and(|(key, _)| {

@@ -17,3 +17,5 @@ mod reload;
 mod repair;
 mod settings;
 mod setup;
+mod supervisor;
+mod tls;

@@ -1,6 +1,7 @@
 //! Settings that change while the broker runs.
 
 use std::io::{BufRead, BufReader, Lines};
+use std::net::SocketAddr;
 use std::process::{Child, ChildStderr};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,14 +9,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::setup::Place;
 
 /// A broker whose log can be followed.
-struct Followed {
+pub(crate) struct Followed {
     child: Child,
+    /// What it said of its doors.
+    ready: String,
     log: Lines<BufReader<ChildStderr>>,
 }
 
 impl Followed {
     /// Starts with the settings in `file` and waits until it is ready.
-    fn start(place: &Place, file: &str) -> Self {
+    pub(crate) fn start(place: &Place, file: &str) -> Self {
         place.config(file);
         let args = [
             "serve",
@@ -32,15 +35,22 @@ impl Followed {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         assert!(ready.starts_with("sluice ready"), "{ready}");
         let log = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, log }
+        Self { child, ready, log }
     }
 
-    fn hang_up(&self) {
+    /// Where its TCP port is.
+    pub(crate) fn tcp_addr(&self) -> SocketAddr {
+        let words = self.ready.split_whitespace();
+        let mut addrs = words.filter_map(|word| word.strip_prefix("tcp="));
+        addrs.next().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn hang_up(&self) {
         kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
     }
 
     /// What is logged up to the line with `last` in it.
-    fn until(&mut self, last: &str) -> String {
+    pub(crate) fn until(&mut self, last: &str) -> String {
         let mut seen = String::new();
         for line in self.log.by_ref() {
             seen += &line.unwrap();

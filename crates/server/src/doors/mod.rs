@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod line;
 mod output;
 pub(crate) mod readiness;
+mod socket;
 mod wire;
 
 use std::net::IpAddr;
@@ -23,16 +24,20 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::places::CapBy;
 use crate::requests::Requests;
+use crate::tls::Tls;
 
 pub use admin::SocketPath;
 pub use http::{HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, StoredKey};
 pub(crate) use output::{COPY_MAX, Output};
+pub(crate) use socket::{Socket, linger};
 pub(crate) use wire::{BufferPool, Fill, Wire, until};
 
 /// What every connection of this process shares.
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) broker: Broker,
+    /// None where TLS is not configured.
+    pub(crate) tls: Option<Tls>,
     keys: RwLock<Arc<Keys>>,
     pub(crate) failures: FailureTable,
     pub(crate) principals: Arc<CapBy<Principal>>,
@@ -46,12 +51,13 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// What the connections of a server share, of which `keys` are let in at first.
-    pub(crate) fn new(config: Config, broker: Broker, keys: Keys) -> Self {
+    pub(crate) fn new(config: Config, broker: Broker, keys: Keys, tls: Option<Tls>) -> Self {
         broker.set_directory(keys.directory());
         Self {
             principals: CapBy::new(config.per_principal_max),
             config,
             broker,
+            tls,
             keys: RwLock::new(Arc::new(keys)),
             failures: FailureTable::new(),
             counters: Arc::new(Counters::default()),
@@ -130,6 +136,8 @@ pub(crate) enum Ended {
     Broken,
     /// The client's bytes were not what the door speaks, or it was refused for good.
     Refused,
+    /// There is no TLS connection with it.
+    HandshakeFailed,
     /// Nobody authenticated in time.
     FirstFrameTimeout,
     /// Nothing was said for too long.
@@ -153,6 +161,7 @@ impl Ended {
         match self {
             Self::ByClient | Self::Broken => ClosedBy::Client,
             Self::Refused
+            | Self::HandshakeFailed
             | Self::FirstFrameTimeout
             | Self::IdleTimeout
             | Self::WriteTimeout

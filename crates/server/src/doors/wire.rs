@@ -5,16 +5,13 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::pin::Pin;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::{LINGER, Output};
+use super::{Output, Socket};
 
 /// What one read may bring: what a read brings shares one commit, so a small one costs a sync more.
 const READ_BYTES: usize = 256 * 1024;
@@ -57,7 +54,7 @@ pub(crate) enum Fill {
 
 /// A socket with its buffers.
 pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
+    pub(crate) socket: Socket,
     pub(crate) input: BytesMut,
     pub(crate) output: Output,
     /// Bytes that the last read brought.
@@ -67,25 +64,19 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// One of a `lean` connection is read in small parts only.
-    pub(crate) fn new(stream: TcpStream, lean: bool) -> Self {
-        Self { stream, input: BytesMut::new(), output: Output::default(), last_read: 0, lean }
+    pub(crate) fn new(socket: Socket, lean: bool) -> Self {
+        Self { socket, input: BytesMut::new(), output: Output::default(), last_read: 0, lean }
     }
 
     /// Reads once, without waiting. An `early` read stays small.
     pub(crate) async fn fill(&mut self, pool: &BufferPool, early: bool) -> io::Result<Fill> {
         self.make_space(pool, early || self.lean);
-        let Self { stream, input, last_read, .. } = self;
-        let mut read = pin!(stream.read_buf(input));
-        let polled = poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await;
-        match polled {
-            Poll::Ready(Ok(0)) => Ok(Fill::End),
-            Poll::Ready(Ok(read)) => {
-                *last_read = read;
-                Ok(Fill::Bytes)
-            }
-            Poll::Ready(Err(error)) => Err(error),
-            Poll::Pending => Ok(Fill::Nothing),
+        let before = self.input.len();
+        let fill = self.socket.read(&mut self.input).await?;
+        if fill == Fill::Bytes {
+            self.last_read = self.input.len() - before;
         }
+        Ok(fill)
     }
 
     fn make_space(&mut self, pool: &BufferPool, early: bool) {
@@ -119,37 +110,15 @@ impl Wire {
 
     /// Sends as much as the socket takes now, and says whether it took any.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
-        let mut progress = false;
-        while self.output.unsent() > 0 {
-            let (slices, count) = self.output.slices();
-            let slices = slices.get(..count).unwrap_or_default();
-            match self.stream.try_write_vectored(slices) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(sent) => self.output.advance(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-            progress = true;
-        }
-        Ok(progress)
+        self.socket.flush(&mut self.output)
     }
 
-    /// Ends the connection so that the client gets what was sent last: closes our half, and reads
-    /// and forgets until the client closes its own, for a while.
-    pub(crate) async fn linger(self) {
-        use tokio::io::AsyncWriteExt;
-        let Self { mut stream, .. } = self;
-        let rest = async {
-            stream.shutdown().await?;
-            // On the heap: it would make every connection's task as much larger.
-            let mut forgotten = BytesMut::with_capacity(EARLY_READ_BYTES);
-            while stream.read_buf(&mut forgotten).await? > 0 {
-                forgotten.clear();
-            }
-            io::Result::Ok(())
-        };
-        // Either the client has closed or its time is up; there is nothing left to do about it.
-        let _ = timeout_at(Instant::now() + LINGER, rest).await;
+    /// Ends the connection, so that the client gets what was sent last if it may not have read it.
+    pub(crate) async fn end(self, unread: bool) {
+        match unread {
+            true => self.socket.linger().await,
+            false => self.socket.close(),
+        }
     }
 }
 

@@ -7,29 +7,27 @@ use sluice_protocol::{
     AckPayload, AuthPayload, Frame, FrameType, HelloPayload, NackPayload, PROTOCOL_VERSION,
     PollPayload, PublishPayload, SubscribePayload, encode_frame, try_decode_frame,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::running::PATIENCE;
 
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     buffer: BytesMut,
 }
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).await.unwrap();
-        Self { stream, buffer: BytesMut::new() }
+        Self::over(TcpStream::connect(addr).await.unwrap())
     }
 
     /// One that comes from another address of this machine, and has said HELLO.
     pub(crate) async fn greeted_from(from: IpAddr, addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(from, 0)).unwrap();
-        let stream = socket.connect(addr).await.unwrap();
-        Self { stream, buffer: BytesMut::new() }.greets().await
+        Self::over(socket.connect(addr).await.unwrap()).greets().await
     }
 
     /// One that has said HELLO.
@@ -37,18 +35,25 @@ impl Client {
         Self::connect(addr).await.greets().await
     }
 
-    async fn greets(self) -> Self {
-        let mut client = self;
-        client.say(FrameType::Hello, 1, hello()).await;
-        client.hears_ack(1, 0).await;
-        client
-    }
-
     /// One that has shown its key.
     pub(crate) async fn with_key(addr: SocketAddr, key: &str) -> Self {
         let mut client = Self::greeted(addr).await;
         client.say(FrameType::Auth, 2, auth(key)).await;
         client.hears_ack(2, 0).await;
+        client
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// One over a stream that is open.
+    pub(crate) fn over(stream: S) -> Self {
+        Self { stream, buffer: BytesMut::new() }
+    }
+
+    pub(crate) async fn greets(self) -> Self {
+        let mut client = self;
+        client.say(FrameType::Hello, 1, hello()).await;
+        client.hears_ack(1, 0).await;
         client
     }
 

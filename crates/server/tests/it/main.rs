@@ -13,5 +13,6 @@ mod lifecycle;
 mod local;
 mod memory;
 mod running;
+mod tls;
 mod version1;
 mod version2;

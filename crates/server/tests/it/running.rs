@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sluice_broker::Broker;
 use sluice_server::{
-    Config, CountersSnapshot, HttpAddr, HttpConfig, KeyRing, MetricsConfig, Server, ServerError,
+    Certificates, Config, CountersSnapshot, HttpAddr, HttpConfig, KeyRing, MetricsConfig, Server,
+    ServerError,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -25,6 +26,7 @@ pub(crate) struct Running<B = Fake> {
     /// The broker behind it.
     pub(crate) fake: B,
     pub(crate) ring: KeyRing,
+    pub(crate) certificates: Certificates,
     stop: Option<oneshot::Sender<()>>,
     counters: std::sync::Arc<sluice_server::Counters>,
     task: JoinHandle<Result<(), ServerError>>,
@@ -53,6 +55,7 @@ pub(crate) async fn start_with(config: Config, fake: Fake) -> Running {
 pub(crate) async fn start_on<B>(config: Config, broker: Broker, fake: B) -> Running<B> {
     let server = Server::bind(config, broker).await.unwrap();
     let (addr, counters, ring) = (server.tcp_addr(), server.counters(), server.key_ring());
+    let certificates = server.certificates();
     let http = server.http_addr().unwrap_or(addr);
     let metrics = server.metrics_addr().unwrap_or(addr);
     let (stop, stopped) = oneshot::channel();
@@ -60,7 +63,7 @@ pub(crate) async fn start_on<B>(config: Config, broker: Broker, fake: B) -> Runn
         // A dropped sender stops the server as well.
         let _ = stopped.await;
     }));
-    Running { addr, http, metrics, fake, ring, stop: Some(stop), counters, task }
+    Running { addr, http, metrics, fake, ring, certificates, stop: Some(stop), counters, task }
 }
 
 impl<B> Running<B> {

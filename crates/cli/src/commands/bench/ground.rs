@@ -9,7 +9,7 @@ use sluice_bench::process::{Broker, Launch};
 use sluice_bench::targets::{Attached, Place};
 use tempfile::TempDir;
 
-use crate::args::{BenchArgs, ServerArgs};
+use crate::args::{BenchArgs, ServerArgs, TlsArgs};
 use crate::commands::client;
 use crate::failure::Failure;
 
@@ -31,7 +31,11 @@ impl Ground {
     pub(super) fn find(args: &BenchArgs) -> Result<Self, Failure> {
         let name = format!("bench.{}", random());
         let Some(server) = &args.server else { return Self::start(args, &name) };
-        let server = ServerArgs { server: server.clone(), key_file: args.key_file.clone() };
+        let server = ServerArgs {
+            server: server.clone(),
+            key_file: args.key_file.clone(),
+            tls: TlsArgs::default(),
+        };
         let key = client::options(&server)?.key.map(|key| key.expose_secret().to_owned());
         let unknown = |error| Failure::Other(format!("{}: {error}", server.server));
         let mut addrs = server.server.to_socket_addrs().map_err(unknown)?;

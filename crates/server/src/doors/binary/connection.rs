@@ -150,9 +150,7 @@ pub(crate) async fn serve(
     let Connection { wire, mut link, .. } = connection;
     link.by = ended.by();
     drop(link);
-    if ended.answers_may_be_unread() {
-        wire.linger().await;
-    }
+    wire.end(ended.answers_may_be_unread()).await;
     ended
 }
 
@@ -322,11 +320,11 @@ impl Connection<'_> {
             biased;
             () = until(deadline), if deadline.is_some() => Ok(Event::Timeout),
             // Polled and not awaited: the futures for it would be kept by every idle connection.
-            readable = poll_fn(|context| wire.stream.poll_read_ready(context)), if reads => {
+            readable = poll_fn(|context| wire.socket.poll_readable(context)), if reads => {
                 readable.map(|()| Event::Readable)
             }
             () = replies => Ok(Event::Replies),
-            writable = poll_fn(|context| wire.stream.poll_write_ready(context)), if writes => {
+            writable = poll_fn(|context| wire.socket.poll_writable(context)), if writes => {
                 writable.map(|()| Event::Writable)
             }
             () = notices.news(*keys_seen, drain) => Ok(Event::News),

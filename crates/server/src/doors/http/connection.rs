@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use super::door::HttpDoor;
 use super::exchange::Exchange;
 use super::io::HttpIo;
 use super::service::Service;
-use crate::doors::{Ended, LINGER, Notices, Peer, Shared};
+use crate::doors::{Ended, Notices, Peer, Shared, linger};
 
 /// How much more hyper may have read and not understood than a head may have: ours is the bound
 /// that is met first.
@@ -77,17 +76,4 @@ where
     };
     linger(stream).await;
     ended
-}
-
-/// Closes our half and reads and forgets until the client closes its own, for a while: closing with
-/// bytes unread makes the kernel throw our last answer away.
-async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
-    let rest = async {
-        stream.shutdown().await?;
-        let mut forgotten = [0; 512];
-        while stream.read(&mut forgotten).await? > 0 {}
-        std::io::Result::Ok(())
-    };
-    // Either the client has closed or its time is up; there is nothing left to do about it.
-    let _ = timeout(LINGER, rest).await;
 }

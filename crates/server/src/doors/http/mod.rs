@@ -32,3 +32,4 @@ pub use config::{HttpAddr, HttpAddrError, HttpConfig};
 pub(crate) use connection::serve;
 pub(crate) use door::{Begun, HttpDoor};
 pub use keys::{KeyStore, KeyStoreError, StoredKey};
+pub(crate) use refusal::speaks_tls;

@@ -62,6 +62,11 @@ fn retry_after(refusal: &Refusal) -> Option<u64> {
     }
 }
 
+/// What a client is told that speaks HTTP where only TLS is.
+pub(crate) fn speaks_tls() -> Bytes {
+    whole(&Refusal::new(Code::BadRequest, "this port speaks TLS: ask for https://"))
+}
+
 /// A whole answer as bytes, for where hyper has no say; the connection ends behind it.
 pub(super) fn whole(refusal: &Refusal) -> Bytes {
     let (status, headers) = head(refusal);

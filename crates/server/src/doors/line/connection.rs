@@ -42,9 +42,7 @@ pub(crate) async fn serve(
         Ended::Broken
     });
     connection.count();
-    if ended.answers_may_be_unread() {
-        connection.wire.linger().await;
-    }
+    connection.wire.end(ended.answers_may_be_unread()).await;
     ended
 }
 
@@ -76,11 +74,11 @@ impl Connection<'_> {
             tokio::select! {
                 biased;
                 () = until(deadline), if deadline.is_some() => return Ok(self.timed_out()),
-                readable = self.wire.stream.readable(), if reads => {
+                readable = self.wire.socket.readable(), if reads => {
                     readable?;
                     self.read().await?;
                 }
-                writable = self.wire.stream.writable(), if writes => writable?,
+                writable = self.wire.socket.writable(), if writes => writable?,
                 () = notices.drain(), if self.leaving.is_none() => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -51,8 +51,8 @@ impl Heard {
 }
 
 /// A connection to the HTTP door.
-pub(crate) struct Http {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Http<S = TcpStream> {
+    pub(crate) stream: S,
     addr: SocketAddr,
     /// Read and not understood.
     rest: Vec<u8>,
@@ -63,11 +63,18 @@ impl Http {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, addr, rest: Vec::new(), key: None }
+        Self::over(stream, addr)
     }
 
     pub(crate) async fn with_key(addr: SocketAddr, key: &str) -> Self {
         Self { key: Some(key.to_owned()), ..Self::connect(addr).await }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Http<S> {
+    /// One over a stream that is open.
+    pub(crate) fn over(stream: S, addr: SocketAddr) -> Self {
+        Self { stream, addr, rest: Vec::new(), key: None }
     }
 
     /// A request as bytes.

@@ -1,7 +1,8 @@
 //! The HTTP door over real sockets, with the broker that is shipped.
 
 mod access;
-mod client;
+pub(crate) mod client;
+mod drain;
 mod hostile;
 mod metrics;
 mod openmetrics;
