@@ -17,8 +17,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::{ClientConfig, SupportedProtocolVersion, version};
 
+use crate::http::config;
 use crate::local;
-use crate::running::{PATIENCE, Running, config, start_on};
+use crate::running::{PATIENCE, Running, start_on};
 pub(crate) use certificates::{Authority, Files};
 
 /// A server with TLS, and who vouches for its certificate.
