@@ -94,6 +94,43 @@ impl Piece {
     }
 }
 
+/// That nothing is left of a piece.
+pub(crate) fn removed_piece(key: Key) -> Piece {
+    Piece { key, content: PieceContent::Removed }
+}
+
+/// A chunk of dedupe ids as it is now.
+pub(crate) fn dedupe_piece(scope: u32, number: u64, chunk: DedupeChunk) -> Piece {
+    Piece { key: dedupe_key(scope, number), content: PieceContent::Dedupe(chunk) }
+}
+
+/// The key of a chunk of dedupe ids.
+pub(crate) fn dedupe_key(scope: u32, number: u64) -> Key {
+    key(DEDUPE, QueueNo(scope), number)
+}
+
+/// Takes what changed of a queue and its messages since it was last taken.
+pub(crate) fn take_queue(queue: &mut Queue, pieces: &mut Vec<Piece>) {
+    let no = queue.no();
+    queue.dirty = false;
+    let mut bytes = encode_queue(queue);
+    let Taken { changed, removed, within } = queue.slots.take_dirty();
+    encode_within(within, &mut bytes);
+    pieces.push(Piece { key: queue_key(no), content: PieceContent::Bytes(bytes) });
+    for number in removed {
+        pieces.extend([PLACES, STATES].map(|kind| removed_piece(key(kind, no, number))));
+    }
+    for (number, dirty, chunk) in changed {
+        if dirty.places {
+            let content = PieceContent::Places(Arc::clone(&chunk));
+            pieces.push(Piece { key: key(PLACES, no, number), content });
+        }
+        // New messages are new states too.
+        let content = PieceContent::States(chunk);
+        pieces.push(Piece { key: key(STATES, no, number), content });
+    }
+}
+
 /// The key of a queue itself.
 pub(crate) fn queue_key(no: QueueNo) -> Key {
     key(QUEUE, no, 0)
@@ -109,62 +146,10 @@ pub(crate) fn removed_keys(mut queue: Queue, into: &mut Vec<Key>) {
 }
 
 impl Engine {
-    /// Takes what changed since the last image. The moment is now; the state may go on changing.
-    pub fn take_image(&mut self) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let gone = std::mem::take(&mut self.removed_pieces);
-        pieces.extend(gone.into_iter().map(|key| Piece { key, content: PieceContent::Removed }));
-        if std::mem::take(&mut self.global_dirty) || self.start > 0 {
-            let content = PieceContent::Bytes(self.encode_global());
-            pieces.push(Piece { key: key(GLOBAL, QueueNo(0), 0), content });
-        }
-        let mut numbers: Vec<QueueNo> = self.queues.keys().copied().collect();
-        numbers.sort_unstable();
-        for no in numbers {
-            let Some(queue) = self.queues.get_mut(&no) else { continue };
-            if !std::mem::take(&mut queue.dirty) {
-                continue;
-            }
-            let mut bytes = encode_queue(queue);
-            let Taken { changed, removed, within } = queue.slots.take_dirty();
-            encode_within(within, &mut bytes);
-            pieces.push(Piece { key: queue_key(no), content: PieceContent::Bytes(bytes) });
-            for number in removed {
-                for kind in [PLACES, STATES] {
-                    let key = key(kind, no, number);
-                    pieces.push(Piece { key, content: PieceContent::Removed });
-                }
-            }
-            for (number, dirty, chunk) in changed {
-                if dirty.places {
-                    let content = PieceContent::Places(Arc::clone(&chunk));
-                    pieces.push(Piece { key: key(PLACES, no, number), content });
-                }
-                // New messages are new states too.
-                let content = PieceContent::States(chunk);
-                pieces.push(Piece { key: key(STATES, no, number), content });
-            }
-        }
-        let (removed, changed) = self.dedupes.take_dirty();
-        for (scope, chunk) in removed {
-            let key = key(DEDUPE, QueueNo(scope), chunk);
-            pieces.push(Piece { key, content: PieceContent::Removed });
-        }
-        for (scope, chunk, content) in changed {
-            let content = PieceContent::Dedupe(content);
-            pieces.push(Piece { key: key(DEDUPE, QueueNo(scope), chunk), content });
-        }
-        pieces
-    }
-
-    /// Makes the next image hold everything, because the last one was lost.
-    pub fn forget_image(&mut self) {
-        self.removed_pieces.clear();
-        self.dedupes.dirty_all();
-        for queue in self.queues.values_mut() {
-            queue.dirty = true;
-            queue.slots.dirty_all();
-        }
+    /// The piece that is no queue's.
+    pub(crate) fn global_piece(&self) -> Piece {
+        let content = PieceContent::Bytes(self.encode_global());
+        Piece { key: key(GLOBAL, QueueNo(0), 0), content }
     }
 
     fn encode_global(&self) -> Vec<u8> {

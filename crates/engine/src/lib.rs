@@ -11,6 +11,7 @@ mod dedupe;
 mod effects;
 mod engine;
 mod image;
+mod imaging;
 mod journal;
 mod look;
 mod publish;
