@@ -320,7 +320,7 @@ impl Engine {
             }
         }
         // At once, or an image taken while its messages are being forgotten would bring it back.
-        self.removed_pieces.push(crate::image::queue_key(no));
+        self.removed_pieces.extend(crate::image::queue_key(&queue));
         self.ended.push_back(queue);
     }
 

@@ -108,6 +108,7 @@ impl Engine {
         self.changes = Changes { image: self.changes.image + 2, ..Changes::default() };
         for queue in self.queues.values_mut() {
             queue.slots.dirty_all();
+            queue.imaged = None;
             self.changes.note(queue);
         }
     }

@@ -92,6 +92,8 @@ pub(crate) struct Queue {
     pub(crate) buries_at: Option<Timestamp>,
     /// The image that is to hold its last change, as `imaging.rs` counts them.
     pub(crate) listed_for: u64,
+    /// The kind of its own piece in the last image, if it is there.
+    pub(crate) imaged: Option<u8>,
     /// It changed since it was taken into an image.
     pub(crate) dirty: bool,
     delayed: BTreeSet<(Timestamp, u64)>,
@@ -136,6 +138,7 @@ impl Queue {
             wakes_at: None,
             buries_at: None,
             listed_for: 0,
+            imaged: None,
             dirty: true,
             delayed: BTreeSet::new(),
             held: BTreeSet::new(),

@@ -210,6 +210,10 @@ fn a_queue_with_few_messages_is_one_piece_and_one_that_grows_and_shrinks_loses_n
         }
         rig.take_image();
         pieces.push(rig.image.pieces.len());
+        // A program that knows no messages in a queue's piece must not take it for one.
+        let kinds: Vec<u8> = rig.image.pieces.keys().map(|key| key[0]).collect();
+        assert_eq!(kinds.contains(&5), !kinds.contains(&1), "{kinds:?}");
+        assert_eq!(kinds.contains(&5), rig.image.pieces.len() == 2, "{kinds:?}");
         rig.close(client, EndedBy::Client, &[]);
         rig.restart(rig.tape.last(), true, true);
         rig.fire();
