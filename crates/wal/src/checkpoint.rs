@@ -714,6 +714,20 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_of_version_1_is_read() {
+        let mut chunks = Chunks::default();
+        chunks.insert([7; 16], Place { image: 1, offset: 16, len: 3, crc: 9 });
+        let (position, durable) = (Position::default(), Sequence(4));
+        let manifest = Manifest { generation: 2, position, durable, time_ms: 5, chunks };
+        let mut bytes = manifest.encode(3);
+        let end = bytes.len() - 4;
+        bytes[8] = 1;
+        let checksum = crc(&[&bytes[..end]]);
+        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(Manifest::decode(&bytes, 3), Some(manifest));
+    }
+
+    #[test]
     fn chunks_that_lie_close_together_are_read_at_once() {
         let at = |image, offset, len| ([0; 16], Place { image, offset, len, crc: 0 });
         let cases = [
