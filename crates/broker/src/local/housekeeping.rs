@@ -453,16 +453,17 @@ impl<D: Disk> Housekeeper<D> {
         Ok(Image { pieces: pieces.into(), more: true, writer, empty, appended })
     }
 
-    /// Writes a bounded part of an image, and takes the next slice of it if none is left.
+    /// Takes the next slice of an image and writes a bounded part of what was taken. An image of few
+    /// queues is one step: publishes may wait for it.
     fn encode(
         &mut self,
         access: &mut impl Access<D>,
         mut image: Image<D>,
     ) -> Result<NextStep, WalError> {
-        if image.pieces.is_empty() {
+        if image.more {
             let mut slice = Vec::new();
             image.more = access.with(|driver, _| driver.engine.image_slice(&mut slice));
-            image.pieces = slice.into();
+            image.pieces.extend(slice);
         }
         let begun = image.writer.bytes();
         while image.writer.bytes() - begun < ENCODE_STEP {
