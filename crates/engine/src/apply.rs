@@ -37,7 +37,10 @@ impl Engine {
                 self.configured(*queue, settings);
                 self.touched_whole(*queue, body.sequence);
             }
-            Record::Ended { queue } => self.remove_queue(*queue),
+            Record::Ended { queue } => {
+                self.changing(*queue);
+                self.remove_queue(*queue);
+            }
             Record::Published { at, id, targets, lane, dedupe, content: _ } => {
                 if id.start == self.start {
                     self.next.message = self.next.message.max(id.counter);
@@ -59,11 +62,13 @@ impl Engine {
                 }
             }
             Record::Purged { queue, from, to, what } => {
+                self.changing(*queue);
                 self.purge(*queue, from.0..to.0, *what);
                 self.touched(*queue, body.sequence);
             }
             Record::RedriveBegun { queue, number, paced } => {
                 if let Some(queue) = self.queues.get_mut(queue) {
+                    self.changes.note(queue);
                     queue.redrives.insert(*number, paced.as_ref().clone());
                     queue.dirty = true;
                 }
@@ -71,6 +76,7 @@ impl Engine {
             }
             Record::RedriveDone { queue, number } => {
                 if let Some(queue) = self.queues.get_mut(queue) {
+                    self.changes.note(queue);
                     queue.redrives.remove(number);
                     queue.dirty = true;
                     // Should it be lost, the next start finds nothing left to put back.
@@ -91,6 +97,7 @@ impl Engine {
             Record::Extended { target, at, deadline } => {
                 // It is handed to the kernel, like a grant.
                 if let Some(queue) = self.queues.get_mut(&target.queue) {
+                    self.changes.note(queue);
                     queue.touched(Level::Os, sequence);
                 }
                 self.extend_message(target, *at, *deadline);
@@ -138,9 +145,9 @@ impl Engine {
 
     /// Notes a record about one message, before it changes.
     fn touched_one(&mut self, target: &Target, sequence: Sequence) {
-        if let Some(queue) = self.queues.get_mut(&target.queue)
-            && let Some(level) = queue.slots.get(target.seq.0).map(Slot::level)
-        {
+        let Some(queue) = self.queues.get_mut(&target.queue) else { return };
+        self.changes.note(queue);
+        if let Some(level) = queue.slots.get(target.seq.0).map(Slot::level) {
             queue.touched(level, sequence);
         }
     }
@@ -178,6 +185,7 @@ impl Engine {
         let rules = self.rules(unnamed, settings);
         let mut queue = Queue::new(identity, settings.clone(), rules);
         queue.begin_run(self.start, false);
+        self.changes.note(&mut queue);
         self.add_queue(queue);
     }
 
@@ -198,6 +206,7 @@ impl Engine {
         let Some(queue) = self.queues.get(&no) else { return };
         let rules = self.rules(queue.identity.unnamed, settings);
         if let Some(queue) = self.queues.get_mut(&no) {
+            self.changes.note(queue);
             queue.settings = settings.clone();
             queue.rules = rules;
             queue.dirty = true;
@@ -236,6 +245,7 @@ impl Engine {
         self.next.generation = 0;
         self.global_dirty = true;
         for queue in self.queues.values_mut() {
+            self.changes.note(queue);
             queue.begin_run(start, unclean);
         }
     }
@@ -302,12 +312,13 @@ impl Engine {
             }
         }
         // At once, or an image taken while its messages are being forgotten would bring it back.
-        self.removed_pieces.push(crate::image::queue_key(no));
+        self.removed_pieces.extend(crate::image::queue_key(&queue));
         self.ended.push_back(queue);
     }
 
     fn add_message(&mut self, target: &Target, slot: Slot, lane: Option<&Arc<Lane>>) {
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
+        self.changes.note(queue);
         queue.slots.skip_to(target.seq.0);
         let due = |at: Timestamp| at != Timestamp::EPOCH;
         let special = due(target.ready_at) || due(target.expires_at) || lane.is_some();
@@ -343,6 +354,7 @@ impl Engine {
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
         let Some(slot) = queue.slots.get(target.seq.0).copied() else { return };
         self.usage.release(&slot);
+        self.changes.note(queue);
         queue.slots.relocate(target.seq.0, body);
         queue.dirty = true;
         if let Some(slot) = queue.slots.get(target.seq.0) {

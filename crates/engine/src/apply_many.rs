@@ -57,6 +57,7 @@ impl Engine {
         sequence: Sequence,
     ) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
+        self.changes.note(queue);
         queue.touched(Level::Os, sequence);
         let mut lease = first;
         for run in runs {
@@ -73,6 +74,7 @@ impl Engine {
     /// T9, T20: messages were dealt with.
     pub(crate) fn ack_messages(&mut self, no: QueueNo, runs: &[AckedRun], sequence: Sequence) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
+        self.changes.note(queue);
         let ends = &mut Ends { deadlines: &mut self.deadlines, sessions: &mut self.sessions };
         for run in runs {
             end_leases(queue, ends, *run, sequence);

@@ -17,6 +17,7 @@ use crate::config::{Config, OnExpire, QueueConfig};
 use crate::deadlines::{Deadlines, Due};
 use crate::dedupe::Dedupes;
 use crate::effects::{Effect, Effects, Handover, Place, Ticket};
+use crate::imaging::Changes;
 use crate::journal::{BodyRef, Journal, Need, Progress, Sequence};
 use crate::queue::slots::Extra;
 use crate::queue::{Queue, Waiting};
@@ -93,6 +94,7 @@ pub struct Engine {
     /// Image pieces that are gone since the last image.
     pub(crate) removed_pieces: Vec<crate::image::Key>,
     pub(crate) global_dirty: bool,
+    pub(crate) changes: Changes,
 }
 
 /// The last number given out of each kind.
@@ -180,6 +182,7 @@ impl Engine {
             ended: VecDeque::new(),
             removed_pieces: Vec::new(),
             global_dirty: true,
+            changes: Changes::default(),
             random,
         }
     }
@@ -415,6 +418,7 @@ impl Engine {
         let (mut live, mut present) = (0, 0);
         for queue in self.queues.values() {
             queue.check();
+            self.changes.check(queue);
             live += queue.counts.by_state.leased;
             present += queue.counts.present();
         }
@@ -530,6 +534,7 @@ impl Engine {
     /// T6: delayed messages of a queue are due.
     fn wake_due(&mut self, now: Timestamp, no: QueueNo, budget: &mut usize) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
+        self.changes.note(queue);
         queue.wakes_at = None;
         while *budget > 0
             && let Some(seq) = queue.due(now)

@@ -1,24 +1,29 @@
 //! Images: the state at one moment in pieces, of which only changed ones are written anew.
 //!
-//! A piece is one key and its bytes. Five kinds of piece hold everything:
+//! A piece is one key and its bytes. Six kinds of piece hold everything:
 //!
 //! | kind | key | holds |
 //! |---|---|---|
 //! | global | 0 | the numbers given out so far, the lease key |
-//! | queue | 1, queue | who listens to what, counters; its messages, if they are few |
+//! | queue | 1, queue | who listens to what, counters |
 //! | places | 2, queue, chunk | where the bodies of 256 messages lie |
 //! | states | 3, queue, chunk | which of them are there, and what some have beside |
 //! | dedupe | 4, scope, chunk | 1024 dedupe ids of a topic or queue |
+//! | small queue | 5, queue | a queue with its messages, if they are few |
 //!
 //! Places change when messages come or bodies move, states with every delivery; apart, a queue
 //! that is consumed writes 32 bytes for 256 messages and not 9 KiB. A queue with a few messages in
-//! one chunk has them in its own piece (`queue/slots.rs` decides it), and only those that are there.
+//! one chunk is one piece (`queue/slots.rs` decides it), and has none of the kinds 1 to 3. Older
+//! programs don't know that kind and refuse the image.
+
+mod small;
 
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use sluice_model::{
-    DeadReason, Level, MessageId, QueueName, QueueNo, State, Timestamp, TopicPattern, Transition,
+    DeadReason, Level, MessageId, QueueName, QueueNo, QueueSettings, State, Timestamp,
+    TopicPattern, Transition,
 };
 
 use crate::deadlines::Due;
@@ -43,6 +48,7 @@ const QUEUE: u8 = 1;
 const PLACES: u8 = 2;
 const STATES: u8 = 3;
 const DEDUPE: u8 = 4;
+const SMALL: u8 = 5;
 
 fn key(kind: u8, queue: QueueNo, chunk: u64) -> Key {
     let mut key = [0; 16];
@@ -94,9 +100,53 @@ impl Piece {
     }
 }
 
-/// The key of a queue itself.
-pub(crate) fn queue_key(no: QueueNo) -> Key {
-    key(QUEUE, no, 0)
+/// That nothing is left of a piece.
+pub(crate) fn removed_piece(key: Key) -> Piece {
+    Piece { key, content: PieceContent::Removed }
+}
+
+/// A chunk of dedupe ids as it is now.
+pub(crate) fn dedupe_piece(scope: u32, number: u64, chunk: DedupeChunk) -> Piece {
+    Piece { key: dedupe_key(scope, number), content: PieceContent::Dedupe(chunk) }
+}
+
+/// The key of a chunk of dedupe ids.
+pub(crate) fn dedupe_key(scope: u32, number: u64) -> Key {
+    key(DEDUPE, QueueNo(scope), number)
+}
+
+/// Takes what changed of a queue and its messages since it was last taken.
+pub(crate) fn take_queue(queue: &mut Queue, pieces: &mut Vec<Piece>) {
+    let no = queue.no();
+    queue.dirty = false;
+    let (kind, mut bytes) = match queue.slots.is_small() {
+        true => (SMALL, small::encode_queue(queue)),
+        false => (QUEUE, encode_queue(queue)),
+    };
+    let before = queue.imaged.replace(kind).filter(|before| *before != kind);
+    pieces.extend(before.map(|before| removed_piece(key(before, no, 0))));
+    let Taken { changed, removed, within } = queue.slots.take_dirty();
+    if let Some((number, chunk)) = within {
+        small::encode_messages(number, chunk, &mut bytes);
+    }
+    pieces.push(Piece { key: key(kind, no, 0), content: PieceContent::Bytes(bytes) });
+    for number in removed {
+        pieces.extend([PLACES, STATES].map(|kind| removed_piece(key(kind, no, number))));
+    }
+    for (number, dirty, chunk) in changed {
+        if dirty.places {
+            let content = PieceContent::Places(Arc::clone(&chunk));
+            pieces.push(Piece { key: key(PLACES, no, number), content });
+        }
+        // New messages are new states too.
+        let content = PieceContent::States(chunk);
+        pieces.push(Piece { key: key(STATES, no, number), content });
+    }
+}
+
+/// The key of a queue itself in the last image, if it is there.
+pub(crate) fn queue_key(queue: &Queue) -> Option<Key> {
+    queue.imaged.map(|kind| key(kind, queue.no(), 0))
 }
 
 /// The keys under which an image may hold messages of a queue that is gone.
@@ -109,62 +159,10 @@ pub(crate) fn removed_keys(mut queue: Queue, into: &mut Vec<Key>) {
 }
 
 impl Engine {
-    /// Takes what changed since the last image. The moment is now; the state may go on changing.
-    pub fn take_image(&mut self) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let gone = std::mem::take(&mut self.removed_pieces);
-        pieces.extend(gone.into_iter().map(|key| Piece { key, content: PieceContent::Removed }));
-        if std::mem::take(&mut self.global_dirty) || self.start > 0 {
-            let content = PieceContent::Bytes(self.encode_global());
-            pieces.push(Piece { key: key(GLOBAL, QueueNo(0), 0), content });
-        }
-        let mut numbers: Vec<QueueNo> = self.queues.keys().copied().collect();
-        numbers.sort_unstable();
-        for no in numbers {
-            let Some(queue) = self.queues.get_mut(&no) else { continue };
-            if !std::mem::take(&mut queue.dirty) {
-                continue;
-            }
-            let mut bytes = encode_queue(queue);
-            let Taken { changed, removed, within } = queue.slots.take_dirty();
-            encode_within(within, &mut bytes);
-            pieces.push(Piece { key: queue_key(no), content: PieceContent::Bytes(bytes) });
-            for number in removed {
-                for kind in [PLACES, STATES] {
-                    let key = key(kind, no, number);
-                    pieces.push(Piece { key, content: PieceContent::Removed });
-                }
-            }
-            for (number, dirty, chunk) in changed {
-                if dirty.places {
-                    let content = PieceContent::Places(Arc::clone(&chunk));
-                    pieces.push(Piece { key: key(PLACES, no, number), content });
-                }
-                // New messages are new states too.
-                let content = PieceContent::States(chunk);
-                pieces.push(Piece { key: key(STATES, no, number), content });
-            }
-        }
-        let (removed, changed) = self.dedupes.take_dirty();
-        for (scope, chunk) in removed {
-            let key = key(DEDUPE, QueueNo(scope), chunk);
-            pieces.push(Piece { key, content: PieceContent::Removed });
-        }
-        for (scope, chunk, content) in changed {
-            let content = PieceContent::Dedupe(content);
-            pieces.push(Piece { key: key(DEDUPE, QueueNo(scope), chunk), content });
-        }
-        pieces
-    }
-
-    /// Makes the next image hold everything, because the last one was lost.
-    pub fn forget_image(&mut self) {
-        self.removed_pieces.clear();
-        self.dedupes.dirty_all();
-        for queue in self.queues.values_mut() {
-            queue.dirty = true;
-            queue.slots.dirty_all();
-        }
+    /// The piece that is no queue's.
+    pub(crate) fn global_piece(&self) -> Piece {
+        let content = PieceContent::Bytes(self.encode_global());
+        Piece { key: key(GLOBAL, QueueNo(0), 0), content }
     }
 
     fn encode_global(&self) -> Vec<u8> {
@@ -232,9 +230,7 @@ fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, 
     let owner = Owner::from_record(str(input)?);
     let unnamed = flags & UNNAMED != 0;
     let identity = Identity { no, name, pattern, unnamed, owner, made_at };
-    let settings = settings(input)?;
-    let rules = engine.rules(unnamed, &settings);
-    let mut queue = Queue::new(identity, settings, rules);
+    let mut queue = made_of(engine, identity, settings(input)?);
     queue.degraded = flags & DEGRADED != 0;
     queue.slots = Slots::starting_at(input.try_get_u64_le()?);
     queue.doubtful_below = input.try_get_u64_le()?;
@@ -253,47 +249,16 @@ fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, 
     for _ in 0..redrives {
         queue.redrives.insert(input.try_get_u32_le()?, paced(input)?);
     }
-    // Images before there were messages in here end here.
     if !input.is_empty() {
-        let (number, chunk) = decode_within(input)?;
-        queue.slots.restore(number, chunk, false);
+        return Err(RecordError::Long(input.len()));
     }
     Ok(queue)
 }
 
-/// Appends the messages of a small chunk: its number, then for each its place in the chunk, where
-/// its body lies, its state and what it has beside.
-fn encode_within(within: Option<(u64, &Chunk)>, out: &mut Vec<u8>) {
-    let Some((number, chunk)) = within else { return };
-    out.put_u64_le(number);
-    for (at, full) in chunk.with_extras() {
-        let Some((slot, extra)) = full.filter(|(slot, _)| slot.sequence() != 0) else { continue };
-        out.put_u16_le(at as u16);
-        encode_place(slot, out);
-        out.put_u8(state_byte(slot.state()));
-        out.put_u8(u8::from(extra.is_some()));
-        if let Some(extra) = extra {
-            encode_extra(extra, out);
-        }
-    }
-}
-
-fn decode_within(input: &mut &[u8]) -> Result<(u64, Chunk), RecordError> {
-    let number = input.try_get_u64_le()?;
-    let (mut slots, mut states): (Vec<Slot>, States) = (Vec::new(), Vec::new());
-    while !input.is_empty() {
-        let at = usize::from(input.try_get_u16_le()?);
-        let slot = decode_place(input)?;
-        if at < slots.len() || at >= CHUNK as usize {
-            return Err(RecordError::Long(at));
-        }
-        // Those before it are gone; what stands in their places means nothing.
-        slots.resize(at + 1, slot);
-        let state = byte(input, "state", state_of)?;
-        let extra = if input.try_get_u8()? == 0 { None } else { Some(decode_extra(input)?) };
-        states.push((at, state, extra));
-    }
-    Ok((number, Chunk::from_parts(slots, states)))
+/// A queue without messages.
+fn made_of(engine: &Engine, identity: Identity, settings: QueueSettings) -> Queue {
+    let rules = engine.rules(identity.unnamed, &settings);
+    Queue::new(identity, settings, rules)
 }
 
 /// Bytes of a slot's place in an image.
@@ -561,9 +526,8 @@ impl Loader {
         let (kind, no, chunk) = parse_key(key);
         match kind {
             GLOBAL => self.engine.decode_global(bytes)?,
-            QUEUE => {
-                self.queues.insert(no, decode_queue(&self.engine, no, bytes)?);
-            }
+            QUEUE => self.add_queue(kind, decode_queue(&self.engine, no, bytes)?),
+            SMALL => self.add_queue(kind, small::decode_queue(&self.engine, no, bytes)?),
             PLACES if self.queues.contains_key(&no) => {
                 self.places.insert((no, chunk), decode_places(bytes)?);
             }
@@ -582,6 +546,11 @@ impl Loader {
             byte => return Err(RecordError::Unknown { what: "piece", byte }),
         }
         Ok(())
+    }
+
+    fn add_queue(&mut self, kind: u8, mut queue: Queue) {
+        queue.imaged = Some(kind);
+        self.queues.insert(queue.no(), queue);
     }
 
     /// The engine at the moment of the image; records after it are replayed next.

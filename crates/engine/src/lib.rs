@@ -13,6 +13,7 @@ mod effects;
 mod engine;
 mod grant;
 mod image;
+mod imaging;
 mod journal;
 mod look;
 mod publish;

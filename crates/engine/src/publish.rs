@@ -496,6 +496,7 @@ impl Engine {
         message: &Arc<Carried>,
     ) {
         let Some(queue) = self.queues.get_mut(&target.queue) else { return };
+        self.changes.note(queue);
         let slot = Slot::resident(message.bytes() as u64, id.counter, now);
         let mut extra = Extra {
             ready_at: target.ready_at,

@@ -99,6 +99,7 @@ impl Engine {
     /// a connection has that connection's grace.
     fn renew_leases(&mut self, now: Timestamp, no: QueueNo) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
+        self.changes.note(queue);
         let shortest = queue.rules.lease.min(self.config.recovered_lease);
         let held: Vec<u64> = queue.held().collect();
         for seq in held {

@@ -26,6 +26,8 @@ pub use copy::Held;
 pub(crate) use copy::{ImageCopy, is_file_of, relabel};
 
 pub(crate) const FOLDER: &str = "checkpoints";
+/// Since version 2 the owner's chunks may be of kinds that programs of version 1 read wrongly.
+pub(crate) const MANIFEST_MAJOR: u16 = FORMAT_MAJOR + 1;
 pub(crate) const MANIFEST_MAGIC: &[u8; 8] = b"SLUICECP";
 /// Images of the first programs begin without it; a manifest says where each chunk lies.
 pub(crate) const IMAGE_MAGIC: &[u8; 8] = b"SLUICEIM";
@@ -38,6 +40,10 @@ const FLUSH: usize = 1 << 20;
 const SHORT: u64 = 1 << 20;
 /// Bytes of chunks that one generation moves out of old images at most.
 const MOVE_MAX: u64 = 8 << 20;
+/// Chunks to move that lie so close together are read at once, and so many bytes at most: a hundred
+/// thousand small ones would be as many reads.
+const GAP: u64 = 4 << 10;
+const BLOCK: u64 = 256 << 10;
 
 /// Names a chunk; the owner gives it a meaning.
 pub type ChunkKey = [u8; 16];
@@ -124,7 +130,7 @@ impl Manifest {
     fn encode(&self, log_id: u64) -> Vec<u8> {
         let mut out = vec![0; HEADER];
         out[..8].copy_from_slice(MANIFEST_MAGIC);
-        out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
+        out[8..10].copy_from_slice(&MANIFEST_MAJOR.to_le_bytes());
         out[12..16].copy_from_slice(&self.generation.to_le_bytes());
         out[16..24].copy_from_slice(&log_id.to_le_bytes());
         out[24..28].copy_from_slice(&self.position.segment.to_le_bytes());
@@ -225,8 +231,8 @@ impl<D: Disk> Checkpoints<D> {
             let bytes = read_whole(&disk, &path)?;
             if bytes.len() > 10 && bytes[..8] == *MANIFEST_MAGIC {
                 let found = u16::from_le_bytes([bytes[8], bytes[9]]);
-                if found > FORMAT_MAJOR {
-                    return Err(WalError::Version { file: path, found, known: FORMAT_MAJOR });
+                if found > MANIFEST_MAJOR {
+                    return Err(WalError::Version { file: path, found, known: MANIFEST_MAJOR });
                 }
             }
             match Manifest::decode(&bytes, log_id) {
@@ -426,10 +432,20 @@ impl<D: Disk> Checkpoints<D> {
                 moves.push((*key, *place));
             }
         }
+        moves.sort_unstable_by_key(|(_, place)| (place.image, place.offset));
         let mut open = BTreeMap::new();
-        for (key, place) in moves {
-            let bytes = read_place(&self.disk, &mut open, &place)?;
-            writer.put(key, &bytes)?;
+        let mut left = &moves[..];
+        while !left.is_empty() {
+            let (run, rest) = left.split_at(run_of(left));
+            let block = Block::read(&self.disk, &mut open, run);
+            for (key, place) in run {
+                match block.get(place) {
+                    Some(bytes) => writer.put(*key, bytes)?,
+                    // Alone it may be readable, or the reason is told.
+                    None => writer.put(*key, &read_place(&self.disk, &mut open, place)?)?,
+                }
+            }
+            left = rest;
         }
         Ok(())
     }
@@ -582,6 +598,50 @@ fn image_header() -> Vec<u8> {
     out
 }
 
+/// How many of these chunks, which are in the order of their places, are read at once.
+fn run_of(places: &[(ChunkKey, Place)]) -> usize {
+    let first = places.first().map_or(0, |(_, place)| place.offset);
+    let together = places.windows(2).take_while(|pair| {
+        let [(_, one), (_, next)] = pair else { return false };
+        let end = one.offset + u64::from(one.len);
+        one.image == next.image && next.offset <= end + GAP && next.offset < first + BLOCK
+    });
+    (1 + together.count()).min(places.len())
+}
+
+/// Part of an image.
+#[derive(Debug, Default)]
+struct Block {
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Block {
+    /// Reads where a run of chunks lies; it is empty if that can't be read.
+    fn read<D: Disk>(
+        disk: &D,
+        open: &mut BTreeMap<u32, Arc<D::File>>,
+        run: &[(ChunkKey, Place)],
+    ) -> Self {
+        let (Some((_, first)), Some((_, last))) = (run.first(), run.last()) else {
+            return Self::default();
+        };
+        let Ok(file) = open_image(disk, open, first.image) else { return Self::default() };
+        let end = last.offset + u64::from(last.len);
+        let mut bytes = vec![0; usize::try_from(end - first.offset).unwrap_or(0)];
+        let read = file.read_at(first.offset, &mut bytes).unwrap_or(0);
+        bytes.truncate(read);
+        Self { start: first.offset, bytes }
+    }
+
+    /// A chunk of it, if it is sound.
+    fn get(&self, place: &Place) -> Option<&[u8]> {
+        let start = usize::try_from(place.offset.checked_sub(self.start)?).ok()?;
+        let bytes = self.bytes.get(start..)?.get(..place.len as usize)?;
+        Some(bytes).filter(|bytes| crc(&[bytes]) == place.crc)
+    }
+}
+
 /// Reads a chunk and checks it. `open` keeps the images that it lies in.
 fn read_place<D: Disk>(
     disk: &D,
@@ -589,26 +649,30 @@ fn read_place<D: Disk>(
     place: &Place,
 ) -> Result<Vec<u8>, WalError> {
     let path = image_path(place.image);
-    let file = match open.get(&place.image) {
-        Some(file) => Arc::clone(file),
-        None => {
-            let file = match disk.open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(damaged(&path, 0, Sequence(0), "a missing image"));
-                }
-                Err(error) => return Err(WalError::io("open", &*path)(error)),
-            };
-            open.insert(place.image, Arc::clone(&file));
-            file
-        }
-    };
+    let file = open_image(disk, open, place.image)?;
     let mut bytes = vec![0; place.len as usize];
     let read = file.read_at(place.offset, &mut bytes).map_err(WalError::io("read", &*path))?;
     if read < bytes.len() || crc(&[&bytes]) != place.crc {
         return Err(damaged(&path, place.offset, Sequence(0), "a damaged chunk"));
     }
     Ok(bytes)
+}
+
+fn open_image<D: Disk>(
+    disk: &D,
+    open: &mut BTreeMap<u32, Arc<D::File>>,
+    image: u32,
+) -> Result<Arc<D::File>, WalError> {
+    if let Some(file) = open.get(&image) {
+        return Ok(Arc::clone(file));
+    }
+    let path = image_path(image);
+    let file = disk.open(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => damaged(&path, 0, Sequence(0), "a missing image"),
+        _ => WalError::io("open", &*path)(error),
+    })?;
+    open.insert(image, Arc::clone(&file));
+    Ok(file)
 }
 
 pub(crate) fn read_whole<D: Disk>(disk: &D, path: &str) -> Result<Vec<u8>, WalError> {
@@ -647,6 +711,45 @@ mod tests {
             assert_eq!(told.collect::<BTreeMap<_, _>>(), images);
             assert_eq!(chunks.bytes, images.values().map(|(_, bytes)| bytes).sum::<u64>());
         }
+    }
+
+    #[test]
+    fn a_manifest_of_version_1_is_read() {
+        let mut chunks = Chunks::default();
+        chunks.insert([7; 16], Place { image: 1, offset: 16, len: 3, crc: 9 });
+        let (position, durable) = (Position::default(), Sequence(4));
+        let manifest = Manifest { generation: 2, position, durable, time_ms: 5, chunks };
+        let mut bytes = manifest.encode(3);
+        let end = bytes.len() - 4;
+        bytes[8] = 1;
+        let checksum = crc(&[&bytes[..end]]);
+        bytes[end..].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(Manifest::decode(&bytes, 3), Some(manifest));
+    }
+
+    #[test]
+    fn chunks_that_lie_close_together_are_read_at_once() {
+        let at = |image, offset, len| ([0; 16], Place { image, offset, len, crc: 0 });
+        let cases = [
+            (vec![at(1, 0, 10)], 1),
+            (vec![at(1, 0, 10), at(1, 10, 10), at(2, 20, 10)], 2),
+            (vec![at(1, 0, 10), at(1, 10 + GAP, 10), at(1, 21 + 2 * GAP, 10)], 2),
+            (vec![at(1, 5, 1 << 20), at(1, 5 + (1 << 20), 10)], 1),
+        ];
+        for (places, expected) in cases {
+            assert_eq!(run_of(&places), expected, "{places:?}");
+        }
+    }
+
+    #[test]
+    fn a_block_gives_only_chunks_that_are_sound() {
+        let bytes = b"onetwo".to_vec();
+        let block = Block { start: 100, bytes };
+        let place = |offset, len, crc| Place { image: 1, offset, len, crc };
+        assert_eq!(block.get(&place(103, 3, crc(&[b"two"]))), Some(&b"two"[..]));
+        assert_eq!(block.get(&place(103, 3, crc(&[b"one"]))), None, "damaged");
+        assert_eq!(block.get(&place(104, 3, crc(&[b"wo"]))), None, "cut short");
+        assert_eq!(block.get(&place(99, 3, 0)), None);
     }
 
     #[test]

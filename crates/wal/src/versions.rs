@@ -3,7 +3,7 @@
 //!
 //! Looked at before the directory is taken, so that a refusal leaves not even a trace of that.
 
-use crate::checkpoint::{FOLDER, IMAGE_MAGIC, MANIFEST_MAGIC};
+use crate::checkpoint::{FOLDER, IMAGE_MAGIC, MANIFEST_MAGIC, MANIFEST_MAJOR};
 use crate::disk::{Disk, DiskFile};
 use crate::error::WalError;
 use crate::format::{FORMAT_MAJOR, SEGMENT_MAGIC};
@@ -43,8 +43,9 @@ pub(crate) fn check<D: Disk>(disk: &D) -> Result<(), WalError> {
             let read = file.read_at(0, &mut head).map_err(WalError::io("read", &*path))?;
             let head = &head[..read];
             let found = if is_lock { lock_version(head) } else { version(head) };
-            if let Some(found) = found.filter(|found| *found > FORMAT_MAJOR) {
-                return Err(WalError::Version { file: path, found, known: FORMAT_MAJOR });
+            let known = if path.ends_with(".manifest") { MANIFEST_MAJOR } else { FORMAT_MAJOR };
+            if let Some(found) = found.filter(|found| *found > known) {
+                return Err(WalError::Version { file: path, found, known });
             }
         }
     }

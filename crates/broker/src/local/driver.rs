@@ -594,14 +594,14 @@ impl<D: Disk> Driver<D> {
         self.engine.survey(now, kind, after)
     }
 
-    /// Takes what changed since the last image, and where replay starts from this one. The
+    /// Begins an image of what changed since the last one, and says where replay starts from it. The
     /// segments that hold nothing alive at this moment come third.
-    pub(crate) fn take_image(&mut self) -> (Vec<Piece>, Position, Vec<u32>) {
+    pub(crate) fn begin_image(&mut self) -> (Vec<Piece>, Position, Vec<u32>) {
         let position = self.log.position();
         // Whoever publishes the image waits for this.
         self.sync_to = position.next.0 - 1;
         let empty = empty_segments(&self.engine, &self.log, position);
-        (self.engine.take_image(), position, empty)
+        (self.engine.begin_image(), position, empty)
     }
 
     /// The place behind everything so far, for a backup, which waits until the log is safe that

@@ -89,10 +89,13 @@ impl From<Step> for NextStep {
     }
 }
 
-/// A checkpoint on its way: its pieces are written, then it waits until the log is safe up to its
-/// moment.
+/// A checkpoint on its way: its pieces are taken and written, then it waits until the log is safe up
+/// to its moment.
 struct Image<D: Disk> {
+    /// Those that were taken and not written.
     pieces: VecDeque<Piece>,
+    /// The engine has more of them.
+    more: bool,
     writer: CheckpointWriter<D>,
     /// Segments that held nothing alive at its moment.
     empty: Vec<u32>,
@@ -345,7 +348,10 @@ impl<D: Disk> Housekeeper<D> {
             Some(image) => image,
             None => self.begin_checkpoint(access)?,
         };
-        if image.pieces.is_empty() { self.publish(access, image) } else { self.encode(image) }
+        if image.more || !image.pieces.is_empty() {
+            return self.encode(access, image);
+        }
+        self.publish(access, image)
     }
 
     /// Whether the log grows slowly enough to leave the disk to zeros.
@@ -431,7 +437,7 @@ impl<D: Disk> Housekeeper<D> {
             if lost_image {
                 driver.engine.forget_image();
             }
-            (driver.take_image(), driver.log.appended_bytes(), now)
+            (driver.begin_image(), driver.log.appended_bytes(), now)
         });
         let mut writer = self.checkpoints.begin(position)?;
         if writer.is_reserved() {
@@ -444,10 +450,21 @@ impl<D: Disk> Housekeeper<D> {
         }
         self.lost_image = false;
         (self.imaged_bytes, self.imaged_at) = (appended, now);
-        Ok(Image { pieces: pieces.into(), writer, empty, appended })
+        Ok(Image { pieces: pieces.into(), more: true, writer, empty, appended })
     }
 
-    fn encode(&mut self, mut image: Image<D>) -> Result<NextStep, WalError> {
+    /// Takes the next slice of an image and writes a bounded part of what was taken. An image of few
+    /// queues is one step: publishes may wait for it.
+    fn encode(
+        &mut self,
+        access: &mut impl Access<D>,
+        mut image: Image<D>,
+    ) -> Result<NextStep, WalError> {
+        if image.more {
+            let mut slice = Vec::new();
+            image.more = access.with(|driver, _| driver.engine.image_slice(&mut slice));
+            image.pieces.extend(slice);
+        }
         let begun = image.writer.bytes();
         while image.writer.bytes() - begun < ENCODE_STEP {
             let Some(piece) = image.pieces.pop_front() else { break };

@@ -92,7 +92,11 @@ pub(crate) struct Queue {
     /// What is registered with the deadlines of the broker; never later than what is due first.
     pub(crate) wakes_at: Option<Timestamp>,
     pub(crate) buries_at: Option<Timestamp>,
-    /// Header fields changed since the last image.
+    /// The image that is to hold its last change, as `imaging.rs` counts them.
+    pub(crate) listed_for: u64,
+    /// The kind of its own piece in the last image, if it is there.
+    pub(crate) imaged: Option<u8>,
+    /// It changed since it was taken into an image.
     pub(crate) dirty: bool,
     delayed: BTreeSet<(Timestamp, u64)>,
     /// Messages that somebody holds, in the order of their grants.
@@ -135,6 +139,8 @@ impl Queue {
             listed_stirred: false,
             wakes_at: None,
             buries_at: None,
+            listed_for: 0,
+            imaged: None,
             dirty: true,
             delayed: BTreeSet::new(),
             held: RunSet::default(),

@@ -342,7 +342,8 @@ impl Slots {
         taken
     }
 
-    fn is_small(&self) -> bool {
+    /// Whether an image has all of it in the piece of the queue.
+    pub(crate) fn is_small(&self) -> bool {
         let few =
             |entry: &Entry| entry.chunk.as_ref().is_none_or(|chunk| chunk.alive <= WITHIN_MAX);
         self.entries.len() <= 1 && self.entries.iter().all(few)

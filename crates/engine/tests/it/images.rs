@@ -1,9 +1,9 @@
 //! Images: an image and the records after it are worth all records.
 
 use sluice_engine::EndedBy;
-use sluice_model::SessionId;
+use sluice_model::{Answer, Extras, QueueRequest, SessionId};
 
-use crate::rig::{Got, Image, Rig, config, delay, ms, peer, ttl, with};
+use crate::rig::{Got, Image, Rig, config, delay, ms, peer, queue, ttl, with};
 
 /// All that consumers can see: every message of every subscription, in order, over time.
 fn seen(rig: &mut Rig) -> Vec<Vec<(String, bool, u64)>> {
@@ -148,6 +148,50 @@ fn an_image_after_a_lost_one_holds_everything() {
 }
 
 #[test]
+fn an_image_in_slices_is_byte_for_byte_that_of_its_moment_whatever_happens_between_them() {
+    let make = || {
+        let mut config = with(|queue| queue.max_failures = 2);
+        // A slice takes one queue.
+        config.deadlines_per_turn = 1;
+        let mut rig = Rig::new(config);
+        let client = rig.open(peer(1));
+        for n in 0..10 {
+            rig.named(client, &format!("idle-{n}"), "t");
+        }
+        rig.declare(client, "ended", &[]);
+        rig.put(client, "ended", "gone", Extras::default()).unwrap();
+        live_a_little(&mut rig, client, 0);
+        (rig, client)
+    };
+    let (mut whole, _) = make();
+    whole.take_image();
+    let (mut sliced, client) = make();
+    sliced.begin_image();
+    sliced.image_slice();
+    // New messages, leases and their ends, delays that are over, messages in memory only.
+    live_a_little(&mut sliced, client, 1);
+    sliced.image_slice();
+    sliced.declare(client, "new", &[]);
+    sliced.put(client, "new", "that the image does not know", Extras::default()).unwrap();
+    let request = QueueRequest::Delete { name: queue("ended"), force: true };
+    assert_eq!(sliced.queue(client, request), Answer::Removed { messages: 1 });
+    for record in 1..sliced.tape.last() {
+        sliced.relocate(record);
+    }
+    while sliced.imaging.is_some() {
+        sliced.image_slice();
+        live_a_little(&mut sliced, client, 2);
+    }
+    assert_eq!(sliced.image.pieces, whole.image.pieces);
+    // What changed meanwhile is in the next one.
+    sliced.take_image();
+    assert!(sliced.image.pieces != whole.image.pieces);
+    sliced.restart(sliced.tape.last(), true, true);
+    let client = sliced.open(peer(1));
+    assert_eq!(sliced.taken(client, "new"), ["that the image does not know"]);
+}
+
+#[test]
 fn a_queue_with_few_messages_is_one_piece_and_one_that_grows_and_shrinks_loses_none() {
     let mut rig = Rig::new(config());
     let mut expected: Vec<String> = Vec::new();
@@ -166,6 +210,10 @@ fn a_queue_with_few_messages_is_one_piece_and_one_that_grows_and_shrinks_loses_n
         }
         rig.take_image();
         pieces.push(rig.image.pieces.len());
+        // A program that knows no messages in a queue's piece must not take it for one.
+        let kinds: Vec<u8> = rig.image.pieces.keys().map(|key| key[0]).collect();
+        assert_eq!(kinds.contains(&5), !kinds.contains(&1), "{kinds:?}");
+        assert_eq!(kinds.contains(&5), rig.image.pieces.len() == 2, "{kinds:?}");
         rig.close(client, EndedBy::Client, &[]);
         rig.restart(rig.tape.last(), true, true);
         rig.fire();

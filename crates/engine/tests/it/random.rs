@@ -115,6 +115,9 @@ impl World {
         if self.in_slices() {
             self.rig.fire();
         }
+        if self.dice.one_in(3) {
+            self.rig.image_slice();
+        }
         self.absorb();
     }
 
@@ -444,13 +447,17 @@ impl World {
     }
 
     fn image(&mut self) {
+        if self.rig.imaging.is_none() {
+            self.rig.begin_image();
+        }
         if self.dice.one_in(5) {
-            // It is lost before it is published; until the next one is, the one before stands.
-            let _lost = self.rig.engine.take_image();
+            // It is lost before it is published, in the middle or whole.
+            self.rig.image_slice();
+            self.rig.imaging = None;
             self.rig.engine.forget_image();
             self.rig.image = Default::default();
         }
-        self.rig.take_image();
+        self.rig.image_slice();
     }
 
     /// The process ends, or the machine: what was not written, or not synced, may be lost.

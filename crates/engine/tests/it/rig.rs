@@ -173,6 +173,8 @@ pub(crate) struct Rig {
     pub(crate) config: Config,
     pub(crate) tape: Tape,
     pub(crate) image: Image,
+    /// Pieces of an image that was begun, and the last record that it covers.
+    pub(crate) imaging: Option<(Vec<Piece>, u64)>,
     pub(crate) now: Timestamp,
     pub(crate) progress: Progress,
     /// Each verb is followed by a commit of all that it wrote.
@@ -253,6 +255,7 @@ impl Rig {
             config,
             tape: Tape::default(),
             image: Image::default(),
+            imaging: None,
             now: Timestamp::from_millis(1_000_000),
             progress: Progress::default(),
             commits: true,
@@ -304,6 +307,7 @@ impl Rig {
     pub(crate) fn restart(&mut self, kept: u64, with_image: bool, unclean: bool) {
         assert!(kept <= self.tape.last());
         self.runs += 1;
+        self.imaging = None;
         self.tape.records.truncate(kept as usize);
         let engine = Engine::new(self.config.clone(), 7 * self.runs);
         let mut from = 0;
@@ -334,6 +338,21 @@ impl Rig {
     /// A crash of the machine that loses what was not synced.
     pub(crate) fn crash(&mut self) {
         self.restart(self.progress.synced, false, true);
+    }
+
+    /// Begins an image; it counts once its last slice is taken.
+    pub(crate) fn begin_image(&mut self) {
+        self.imaging = Some((self.engine.begin_image(), self.tape.last()));
+    }
+
+    /// Takes a slice of the image that was begun.
+    pub(crate) fn image_slice(&mut self) {
+        let Some((pieces, covers)) = &mut self.imaging else { return };
+        if !self.engine.image_slice(pieces) {
+            self.image.put(pieces);
+            self.image.covers = *covers;
+            self.imaging = None;
+        }
     }
 
     pub(crate) fn take_image(&mut self) {
