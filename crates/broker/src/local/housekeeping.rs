@@ -32,7 +32,7 @@ const IMAGE_SHARE: u64 = 3;
 const CROWDED: u64 = 3;
 /// While files are crowded publishes may grow the log by this part of what a step clears: even
 /// segments half of which lives are then cleared and gone before the newest one is full.
-const PACE_PART: u64 = 4;
+const PACE_PART: u64 = 8;
 
 /// Bytes a second that the log may grow by while segments are still zeroed beforehand: above it the
 /// zeros would take from the commits more than they save them.
@@ -269,10 +269,15 @@ impl<D: Disk> Housekeeper<D> {
             Ok(false) => self.work(access),
             looked => looked.map(|_| NextStep::Soon),
         };
-        // Nobody waits for a step that does not come.
-        let goes_on = matches!(outcome, Ok(NextStep::Soon | NextStep::AfterSync));
-        let allowed = self.clear_step() / PACE_PART;
-        self.pace(access, (self.crowded && goes_on).then_some(allowed));
+        match outcome {
+            Ok(NextStep::Soon) if self.crowded => {
+                self.pace(access, Some(self.clear_step() / PACE_PART));
+            }
+            // Those who are held wait for the sync as well.
+            Ok(NextStep::AfterSync) if self.crowded => {}
+            // Nobody waits for a step that does not come.
+            _ => self.pace(access, None),
+        }
         match outcome {
             Err(error) if error.is_no_space() => {
                 tracing::debug!(%error, "no space for background work");
