@@ -9,6 +9,7 @@ mod failure;
 mod heap;
 mod key_store;
 mod keys;
+mod live_limits;
 mod logging;
 mod machine;
 mod reload;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug_span, error, info, warn};
 
+use crate::admission::Intake;
 use crate::auth::{KeyRing, Keys};
 use crate::config::{Admin, Config, ConfigError, is_loopback};
 use crate::counters::Counters;
@@ -108,7 +109,7 @@ impl Server {
             addresses: CapBy::new(config.per_address_max),
             lean: Cap::new(LEAN_CONNECTIONS),
         };
-        let shared = Arc::new(Shared::new(config, broker, keys));
+        let shared = Arc::new(Shared::new(config, broker, keys)?);
         let notices = watch::Sender::default();
         let http_addr = http.as_ref().map(Listener::addr);
         let open = shared.config.is_open();
@@ -134,6 +135,11 @@ impl Server {
     /// A handle with which the keys can be replaced while the server runs.
     pub fn key_ring(&self) -> KeyRing {
         KeyRing::new(Arc::clone(&self.shared), self.notices.clone())
+    }
+
+    /// The limits of requests, which can change while the server runs.
+    pub fn intake(&self) -> Arc<Intake> {
+        Arc::clone(&self.shared.intake)
     }
 
     /// Serves until `shutdown` is ready, then drains: takes no new connection and no new work, lets

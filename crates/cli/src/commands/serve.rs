@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
 use sluice_broker::{Broker, Memory, Stats};
 use sluice_model::Timestamp;
-use sluice_server::{Admin, ApiKey, KeyRing, Server};
+use sluice_server::{Admin, ApiKey, KeyRing, Server, ServerError};
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +16,7 @@ use crate::args::ServeArgs;
 use crate::commands::repair::advice;
 use crate::failure::Failure;
 use crate::key_store::FileKeys;
+use crate::live_limits::LiveLimits;
 use crate::reload::Reload;
 use crate::settings::{Loaded, Settings};
 use crate::{heap, keys, logging};
@@ -50,7 +51,9 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .thread_name("worker")
         .build()
         .map_err(Failure::other)?;
-    reload_on_hangup(&runtime, Reload::new(sources, &loaded, log_level))?;
+    let reload = Reload::new(sources, &loaded, log_level);
+    let limits = reload.limits();
+    reload_on_hangup(&runtime, reload)?;
     let broker = match settings.ephemeral {
         false => {
             let (socket, backups) = (settings.data_dir.join("admin.sock"), settings.backup_dir());
@@ -63,7 +66,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let memory_max = settings.memory_budget();
     let broker = broker.with_memory(Memory::new(memory_max, heap::used));
     tracing::info!(memory_max, used = heap::used(), "memory budget");
-    let served = runtime.block_on(serve(&settings, broker.clone()));
+    let served = runtime.block_on(serve(&settings, broker.clone(), &limits));
     tell_stats(&broker.stats());
     // Connections are gone by now; what they were told is made safe and the log closed.
     let stopped = if served.is_ok() { broker.stop().map_err(Failure::from) } else { Ok(()) };
@@ -195,11 +198,12 @@ fn reload_keys_on_hangup(ring: KeyRing, path: Option<PathBuf>) -> std::io::Resul
     Ok(())
 }
 
-async fn serve(settings: &Settings, broker: Broker) -> Result<(), Failure> {
+async fn serve(settings: &Settings, broker: Broker, limits: &LiveLimits) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let server = Server::bind(settings.server.clone(), broker).await?;
     reload_keys_on_hangup(server.key_ring(), settings.keys_path()).map_err(Failure::other)?;
+    limits.open(server.intake()).map_err(ServerError::from)?;
     say_ready(&server).map_err(Failure::other)?;
     let mut asked = async || {
         tokio::select! {

@@ -64,7 +64,7 @@ fn first(settings: &Settings) -> Option<(Option<&'static Key>, String)> {
         && !error.is_unsafe()
     {
         let field = match &error {
-            ServerError::OutOfRange { name, .. } => name,
+            ServerError::OutOfRange { name, .. } | ServerError::Limit { name, .. } => name,
             _ => "allowed_api_keys",
         };
         return Some((named(field), error.to_string()));

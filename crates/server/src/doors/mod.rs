@@ -17,8 +17,9 @@ use sluice_broker::{Broker, ClosedBy};
 use sluice_model::Principal;
 use tokio::sync::watch;
 
+use crate::admission::Intake;
 use crate::auth::{FailureTable, Keys};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::counters::Counters;
 use crate::places::CapBy;
 
@@ -35,16 +36,21 @@ pub(crate) struct Shared {
     pub(crate) failures: FailureTable,
     pub(crate) principals: Arc<CapBy<Principal>>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) begun: http::Begun,
     pub(crate) pool: BufferPool,
 }
 
 impl Shared {
     /// What the connections of a server share, of which `keys` are let in at first.
-    pub(crate) fn new(config: Config, broker: Broker, keys: Keys) -> Self {
+    ///
+    /// # Errors
+    /// A limit in the settings can't be kept.
+    pub(crate) fn new(config: Config, broker: Broker, keys: Keys) -> Result<Self, ConfigError> {
         broker.set_directory(keys.directory());
-        Self {
+        Ok(Self {
             principals: CapBy::new(config.per_principal_max),
+            intake: Arc::new(Intake::new(&config.admission)?),
             config,
             broker,
             keys: RwLock::new(Arc::new(keys)),
@@ -52,7 +58,7 @@ impl Shared {
             counters: Arc::new(Counters::default()),
             begun: http::Begun::default(),
             pool: BufferPool::default(),
-        }
+        })
     }
 
     /// The keys in force.

@@ -13,5 +13,6 @@ mod lifecycle;
 mod local;
 mod memory;
 mod running;
+mod scenarios;
 mod version1;
 mod version2;

@@ -1,10 +1,13 @@
 //! A server on a free port, and a way to stop it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_broker::Broker;
-use sluice_server::{Config, CountersSnapshot, HttpAddr, HttpConfig, KeyRing, Server, ServerError};
+use sluice_server::{
+    Config, CountersSnapshot, HttpAddr, HttpConfig, Intake, KeyRing, Server, ServerError,
+};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -21,8 +24,9 @@ pub(crate) struct Running<B = Fake> {
     /// The broker behind it.
     pub(crate) fake: B,
     pub(crate) ring: KeyRing,
+    pub(crate) intake: Arc<Intake>,
     stop: Option<oneshot::Sender<()>>,
-    counters: std::sync::Arc<sluice_server::Counters>,
+    counters: Arc<sluice_server::Counters>,
     task: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -47,13 +51,13 @@ pub(crate) async fn start_with(config: Config, fake: Fake) -> Running {
 pub(crate) async fn start_on<B>(config: Config, broker: Broker, fake: B) -> Running<B> {
     let server = Server::bind(config, broker).await.unwrap();
     let (addr, counters, ring) = (server.tcp_addr(), server.counters(), server.key_ring());
-    let http = server.http_addr().unwrap_or(addr);
+    let (http, intake) = (server.http_addr().unwrap_or(addr), server.intake());
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run(async {
         // A dropped sender stops the server as well.
         let _ = stopped.await;
     }));
-    Running { addr, http, fake, ring, stop: Some(stop), counters, task }
+    Running { addr, http, fake, ring, intake, stop: Some(stop), counters, task }
 }
 
 impl<B> Running<B> {
