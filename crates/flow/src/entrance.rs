@@ -187,7 +187,7 @@ mod tests {
     fn limits_come_change_and_go_and_a_change_hands_out_nothing() {
         let table = |limit| Clients::new(limit, 10, (0, 0));
         let mut entrance = Entrance::default();
-        let mut change = |entrance: &mut Entrance, client, global, now| {
+        let change = |entrance: &mut Entrance, client, global, now| {
             entrance.change(client, global, table, now).unwrap();
         };
         change(&mut entrance, Some(limit(1, 2, 0)), None, 0);
