@@ -10,6 +10,7 @@ mod hangup;
 mod heap;
 mod key_store;
 mod keys;
+mod live_limits;
 mod logging;
 mod machine;
 mod notify;

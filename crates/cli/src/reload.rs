@@ -1,6 +1,9 @@
 //! SIGHUP: the settings are read again, and what can change while the broker runs does.
 
+use sluice_server::{AdmissionConfig, ServerError};
+
 use crate::failure::Failure;
+use crate::live_limits::LiveLimits;
 use crate::logging::LogLevel;
 use crate::settings::{Loaded, Settings, Sources};
 
@@ -10,13 +13,20 @@ pub(crate) struct Reload {
     /// What the broker goes by: what waits for a restart is not in it.
     running: Settings,
     log_level: LogLevel,
+    limits: LiveLimits,
 }
 
 impl Reload {
     pub(crate) fn new(mut sources: Sources, loaded: &Loaded, log_level: LogLevel) -> Self {
         // A file that was read and is gone is a mistake, not a wish for the defaults.
         sources.config = sources.config.or_else(|| loaded.file.clone());
-        Self { sources, running: loaded.settings.clone(), log_level }
+        let limits = LiveLimits::new(loaded.settings.server.admission);
+        Self { sources, running: loaded.settings.clone(), log_level, limits }
+    }
+
+    /// Where the limits of requests are put in force.
+    pub(crate) fn limits(&self) -> LiveLimits {
+        self.limits.clone()
     }
 
     /// Reads and applies. Settings that are wrong change nothing.
@@ -50,6 +60,13 @@ impl Reload {
         if self.running.log_level != new.log_level {
             self.log_level.set(&new.log_level)?;
             self.running.log_level.clone_from(&new.log_level);
+        }
+        // What waits for a restart stays as it is.
+        let clients_max = self.running.server.admission.clients_max;
+        let limits = AdmissionConfig { clients_max, ..new.server.admission };
+        if self.running.server.admission != limits {
+            self.limits.change(limits).map_err(ServerError::from)?;
+            self.running.server.admission = limits;
         }
         debug_assert!(self.running.difference(new).live.is_empty(), "a live key is not applied");
         Ok(())

@@ -135,6 +135,11 @@ impl Clients {
         Ok(())
     }
 
+    /// The limit of all clients.
+    pub fn limit(&self) -> &LeakyLimit {
+        &self.limit
+    }
+
     /// How many clients have a bucket of their own, also those whose is full again.
     pub fn len(&self) -> usize {
         self.slots.len()

@@ -13,6 +13,7 @@
 
 use crate::clients::{Client, Clients};
 use crate::leaky::{Departure, LeakyLimit};
+use crate::rate::RateError;
 use crate::token::{Bucket, Charge, Limited};
 
 /// Both limits; each may be absent.
@@ -76,9 +77,35 @@ impl Entrance {
         self.global(cost, now).inspect_err(|_| self.undo(client, ahead.0, now))
     }
 
-    /// The limit of clients, to change it.
-    pub fn clients(&mut self) -> Option<&mut Clients> {
-        self.clients.as_mut()
+    /// Puts other limits in force at `now`. One that was there keeps its buckets, and those who were
+    /// told when to go keep their time; `table` makes the table of clients where there was none.
+    ///
+    /// # Errors
+    /// A burst would take more than 366 days to come back. That limit has not changed then.
+    pub fn change(
+        &mut self,
+        client: Option<LeakyLimit>,
+        global: Option<LeakyLimit>,
+        table: impl FnOnce(LeakyLimit) -> Clients,
+        now: u64,
+    ) -> Result<(), RateError> {
+        match (&mut self.clients, client) {
+            (Some(clients), Some(new)) if clients.limit().differs(&new) => {
+                let limit = new.limit();
+                clients.change(limit.rate(), limit.burst(), new.waiting(), now)?;
+            }
+            (Some(_), Some(_)) => {}
+            (clients, new) => *clients = new.map(table),
+        }
+        match (&mut self.global, global) {
+            (Some((limit, _)), Some(new)) if !limit.differs(&new) => {}
+            (Some((limit, bucket)), Some(new)) => {
+                let (rate, burst) = (new.limit().rate(), new.limit().burst());
+                limit.change(rate, burst, new.waiting(), now)?.carry_behind_waiting(bucket);
+            }
+            (global, new) => *global = new.map(|limit| (limit, Bucket::default())),
+        }
+        Ok(())
     }
 
     fn global(&mut self, cost: u32, now: u64) -> Result<Pass, Limited> {
@@ -154,5 +181,38 @@ mod tests {
         assert_eq!(entrance.ask(&client(4), 1, 0), Err(Limited { eligible_at: SECOND }));
         let wait = Pass::Wait { until: 2 * SECOND, then: None };
         assert_eq!(entrance.ask_global(&client(1), ahead, 1, SECOND), Ok(wait));
+    }
+
+    #[test]
+    fn limits_come_change_and_go_and_a_change_hands_out_nothing() {
+        let table = |limit| Clients::new(limit, 10, (0, 0));
+        let mut entrance = Entrance::default();
+        let change = |entrance: &mut Entrance, client, global, now| {
+            entrance.change(client, global, table, now).unwrap();
+        };
+        change(&mut entrance, Some(limit(1, 2, 0)), None, 0);
+        assert_eq!(entrance.ask(&client(1), 2, 0), Ok(Pass::Go));
+        // The same again, or a greater burst, is no reason to begin with a full bucket.
+        change(&mut entrance, Some(limit(1, 2, 0)), Some(limit(10, 1, 0)), 0);
+        assert_eq!(entrance.ask(&client(1), 1, 0), Err(Limited { eligible_at: SECOND }));
+        change(&mut entrance, Some(limit(2, 9, 0)), Some(limit(10, 1, 0)), 0);
+        assert_eq!(entrance.ask(&client(1), 1, 0), Err(Limited { eligible_at: SECOND / 2 }));
+        assert_eq!(entrance.ask(&client(2), 1, 0), Ok(Pass::Go));
+        // The global one is used up, and stays so when only the other changes.
+        change(&mut entrance, None, Some(limit(10, 1, 0)), 0);
+        assert_eq!(entrance.ask(&client(3), 1, 0), Err(Limited { eligible_at: SECOND / 10 }));
+        change(&mut entrance, None, None, 0);
+        assert_eq!(entrance.ask(&client(1), u32::MAX, 0), Ok(Pass::Go));
+    }
+
+    #[test]
+    fn a_change_of_one_limit_leaves_those_alone_who_wait_for_the_other() {
+        let mut entrance = Entrance::new(None, Some(limit(1, 1, 5)));
+        assert_eq!(entrance.ask(&client(1), 1, 0), Ok(Pass::Go));
+        let wait = |until| Pass::Wait { until, then: None };
+        assert_eq!(entrance.ask(&client(1), 1, 0), Ok(wait(SECOND)));
+        let table = |limit| Clients::new(limit, 10, (0, 0));
+        entrance.change(Some(limit(9, 9, 0)), Some(limit(1, 1, 5)), table, 0).unwrap();
+        assert_eq!(entrance.ask(&client(1), 1, 0), Ok(wait(2 * SECOND)));
     }
 }

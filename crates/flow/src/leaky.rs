@@ -96,6 +96,12 @@ impl LeakyLimit {
         self.limit.refund(bucket, charge, now);
     }
 
+    /// Whether another allows anything else.
+    pub(crate) fn differs(&self, other: &Self) -> bool {
+        let allows = |limit: &Self| (limit.limit.rate(), limit.limit.burst(), limit.waiting);
+        allows(self) != allows(other)
+    }
+
     /// The limit behind the wait.
     pub fn limit(&self) -> &TokenLimit {
         &self.limit

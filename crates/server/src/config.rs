@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
+use sluice_flow::RateError;
 use sluice_model::NAME_BYTES_MAX;
 use sluice_protocol::binary::frame::{LENGTH_MAX, LENGTH_MIN};
 use thiserror::Error;
 
+use crate::admission::AdmissionConfig;
 use crate::auth::ApiKey;
 use crate::doors::{HttpAddr, HttpConfig};
 use crate::metrics::MetricsConfig;
@@ -34,6 +36,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// TLS on both.
     pub tls: TlsConfig,
+    /// Which of its requests may begin.
+    pub admission: AdmissionConfig,
     /// The admin door; none for a broker without a data directory.
     pub admin: Option<Admin>,
     /// The keys that clients may show and do everything with. Without these and a key file everyone
@@ -84,6 +88,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             metrics: MetricsConfig::default(),
             tls: TlsConfig::default(),
+            admission: AdmissionConfig::default(),
             admin: None,
             allowed_api_keys: Vec::new(),
             keys: None,
@@ -120,6 +125,14 @@ pub enum ConfigError {
         value: String,
         /// What it may be.
         range: &'static str,
+    },
+    /// A rate or a burst can't be kept.
+    #[error("{name}: {reason}")]
+    Limit {
+        /// The setting.
+        name: &'static str,
+        /// Why not.
+        reason: RateError,
     },
     /// Anyone who reaches the listener could use it.
     #[error(
@@ -190,6 +203,7 @@ impl Config {
         }
         self.http.validate()?;
         self.tls.validate()?;
+        self.admission.validate()?;
         self.check_exposure(self.tcp_addr)?;
         if self.metrics.listens {
             self.check_exposure(self.metrics.addr)?;

@@ -122,6 +122,14 @@ counters! {
     http_bodies_too_slow,
     /// HTTP connections closed because an answer made no progress.
     http_write_timeouts,
+    /// Requests refused because a limit of their client or of all was reached.
+    rate_limited,
+    /// Requests delayed by such a limit.
+    rate_delayed,
+    /// Requests refused because all workers were busy and the queue in front of them was full.
+    rejected_full,
+    /// Requests refused because too many waited for something.
+    rejected_parked,
     /// HTTP requests refused for the host that they asked for.
     http_foreign_hosts,
     /// HTTP requests refused because a page of another site sent them.

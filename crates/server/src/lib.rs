@@ -27,7 +27,8 @@ mod server;
 mod tls;
 
 pub use admission::{
-    Admission, Entering, Gate, GateLimits, Outcome, Outcomes, ParkedPermit, Permit, RateLimited,
+    Admission, AdmissionConfig, Entering, Gate, GateLimits, Intake, ParkedPermit, Permit,
+    RateLimit, RateLimited,
 };
 pub use auth::{ApiKey, KeyHash, KeyRing};
 pub use config::{Admin, Config, ConfigError};

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, debug_span, error, info, warn};
 
+use crate::admission::Intake;
 use crate::auth::{KeyRing, Keys};
 use crate::config::{Admin, Config, ConfigError, is_loopback};
 use crate::counters::Counters;
@@ -124,7 +125,7 @@ impl Server {
             lean: Cap::new(LEAN_CONNECTIONS),
             watchers: Cap::new(WATCHERS),
         };
-        let shared = Arc::new(Shared::new(config, broker, keys, tls));
+        let shared = Arc::new(Shared::new(config, broker, keys, tls)?);
         let notices = watch::Sender::default();
         let http_addr = http.as_ref().map(Listener::addr);
         let metrics_addr = metrics.as_ref().map(Listener::addr);
@@ -165,6 +166,11 @@ impl Server {
     /// A handle with which the certificate can be replaced while the server runs.
     pub fn certificates(&self) -> Certificates {
         Certificates(Arc::clone(&self.shared))
+    }
+
+    /// The limits of requests, which can change while the server runs.
+    pub fn intake(&self) -> Arc<Intake> {
+        Arc::clone(&self.shared.intake)
     }
 
     /// Serves until `shutdown` is ready, then drains: takes no new connection and no new work, lets

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use sluice_broker::local::{Entropy, LocalBackend, StartError};
 use sluice_broker::{Broker, Memory, Stats};
 use sluice_model::Timestamp;
-use sluice_server::{Admin, ApiKey, Server};
+use sluice_server::{Admin, ApiKey, Server, ServerError};
 use sluice_wal::{Disk, FileDisk, RecoveryReport, WalError};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -16,6 +16,7 @@ use crate::commands::repair::advice;
 use crate::failure::Failure;
 use crate::hangup::{Doors, Hangup};
 use crate::key_store::FileKeys;
+use crate::live_limits::LiveLimits;
 use crate::notify::Notifier;
 use crate::reload::Reload;
 use crate::settings::{Loaded, Settings};
@@ -53,6 +54,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .map_err(Failure::other)?;
     let notifier = Arc::new(Notifier::from_environment());
     let reload = Reload::new(sources, &loaded, log_level);
+    let limits = reload.limits();
     let hangup = Hangup::listen(&runtime, reload, Arc::clone(&notifier))?;
     let broker = match settings.ephemeral {
         false => {
@@ -66,7 +68,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let memory_max = settings.memory_budget();
     let broker = broker.with_memory(Memory::new(memory_max, heap::used));
     tracing::info!(memory_max, used = heap::used(), "memory budget");
-    let served = runtime.block_on(serve(&settings, broker.clone(), &hangup, &notifier));
+    let live = Live { hangup: &hangup, limits: &limits };
+    let served = runtime.block_on(serve(&settings, broker.clone(), live, &notifier));
     tell_stats(&broker.stats());
     // Connections are gone by now; what they were told is made safe and the log closed.
     let stopped = if served.is_ok() { broker.stop().map_err(Failure::from) } else { Ok(()) };
@@ -158,16 +161,23 @@ fn keys_at_start(settings: &Settings) -> Result<Option<Vec<ApiKey>>, Failure> {
     Ok(keys)
 }
 
+/// What changes while the server runs.
+struct Live<'a> {
+    hangup: &'a Hangup,
+    limits: &'a LiveLimits,
+}
+
 async fn serve(
     settings: &Settings,
     broker: Broker,
-    hangup: &Hangup,
+    live: Live<'_>,
     notifier: &Arc<Notifier>,
 ) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let server = Server::bind(settings.server.clone(), broker.clone()).await?;
-    hangup.open(Doors {
+    live.limits.open(server.intake()).map_err(ServerError::from)?;
+    live.hangup.open(Doors {
         ring: server.key_ring(),
         keys_path: settings.keys_path(),
         certificates: server.certificates(),

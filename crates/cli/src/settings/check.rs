@@ -74,7 +74,9 @@ fn first(settings: &Settings) -> Option<(Option<&'static Key>, String)> {
         && !error.is_unsafe()
     {
         let field = match &error {
-            ServerError::OutOfRange { name, .. } | ServerError::TlsIncomplete { name, .. } => name,
+            ServerError::OutOfRange { name, .. }
+            | ServerError::TlsIncomplete { name, .. }
+            | ServerError::Limit { name, .. } => name,
             _ => "allowed_api_keys",
         };
         return Some((named(field), error.to_string()));

@@ -57,11 +57,14 @@ mod tests {
         let mut new = old.clone();
         new.log_level = "debug".into();
         new.server.accept_rate = 7;
+        new.server.admission.client.rate = 5;
+        new.server.admission.clients_max = 5;
         new.server.allowed_api_keys = vec!["hunter2".into()];
         let difference = old.difference(&new);
-        assert_eq!(names(&difference.live), ["log_level"]);
-        assert_eq!(names(&difference.restart), ["allowed_api_keys", "accept_rate"]);
-        assert_eq!(difference.live[0].to_string(), "log_level from info to debug");
+        assert_eq!(names(&difference.live), ["client_rate", "log_level"]);
+        let restart = ["allowed_api_keys", "clients_max", "accept_rate"];
+        assert_eq!(names(&difference.restart), restart);
+        assert_eq!(difference.live[1].to_string(), "log_level from info to debug");
         assert_eq!(difference.restart[0].to_string(), "allowed_api_keys");
         assert!(!format!("{difference:?}").contains("hunter2"));
     }

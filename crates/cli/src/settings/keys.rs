@@ -143,6 +143,36 @@ sections! {
         snapshot_max_bytes: Bytes => server.http.snapshot_max_bytes;
     }
 
+    [admission] "Which requests of the HTTP door may begin" {
+        /// Requests at work at once
+        workers: Count => server.admission.workers [flag("COUNT"), live()];
+        /// Requests that may wait for one of these to end; the next one is refused
+        queue_size: Count => server.admission.queue_size [flag("COUNT"), live()];
+        /// Requests that may wait for something to happen: long polls, streams, delays, bodies
+        parked_max: Count => server.admission.parked_max [live()];
+        /// Requests a second of each client: of its key, without one of its address (of IPv6 its
+        /// /64); 0 for no limit
+        client_rate: Count => server.admission.client.rate [flag("COUNT"), live()];
+        /// Requests of a client that may come at once before `client_rate` counts
+        client_burst: Count => server.admission.client.burst [flag("COUNT"), live()];
+        /// How long a request that comes too fast is delayed at most; 0 refuses it at once; up to
+        /// 5m
+        client_delay_max: Time => server.admission.client.delay_max [live()];
+        /// Most requests of one client that are delayed at once
+        client_delayed_max: Count => server.admission.client.delayed_max [live()];
+        /// Clients that have a rate of their own; further ones share one
+        clients_max: Count => server.admission.clients_max;
+        /// Requests a second of all clients together; 0 for no limit
+        global_rate: Count => server.admission.global.rate [flag("COUNT"), live()];
+        /// Requests that may come at once before `global_rate` counts
+        global_burst: Count => server.admission.global.burst [flag("COUNT"), live()];
+        /// How long a request that comes too fast is delayed at most; 0 refuses it at once; up to
+        /// 5m
+        global_delay_max: Time => server.admission.global.delay_max [live()];
+        /// Most requests that are delayed by it at once
+        global_delayed_max: Count => server.admission.global.delayed_max [live()];
+    }
+
     [connections] "Bounds of connections" {
         /// Most connections at once; 0 derives it: the limit on descriptors less 256
         connections_max: Count => server.connections_max;

@@ -1,7 +1,7 @@
 //! Settings that change while the broker runs.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -38,11 +38,24 @@ impl Followed {
         Self { child, ready, log }
     }
 
+    /// The status of `GET /dequeue`.
+    fn dequeues(&self) -> u16 {
+        let mut stream = TcpStream::connect(self.addr("http=")).unwrap();
+        let request = "GET /dequeue HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).unwrap();
+        heard.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
     /// Where its TCP port is.
     pub(crate) fn tcp_addr(&self) -> SocketAddr {
-        let words = self.ready.split_whitespace();
-        let mut addrs = words.filter_map(|word| word.strip_prefix("tcp="));
-        addrs.next().unwrap().parse().unwrap()
+        self.addr("tcp=")
+    }
+
+    fn addr(&self, door: &str) -> SocketAddr {
+        let mut words = self.ready.split_whitespace();
+        words.find_map(|word| word.strip_prefix(door)).unwrap().parse().unwrap()
     }
 
     pub(crate) fn hang_up(&self) {
@@ -91,6 +104,24 @@ fn sighup_changes_the_log_level_and_names_what_waits_for_a_restart() {
     broker.hang_up();
     let seen = broker.until("the settings were not reloaded");
     assert!(seen.contains("sluice.toml:1:1: unknown key `max_retrys`"), "{seen}");
+}
+
+#[test]
+fn sighup_changes_how_fast_requests_may_come() {
+    let place = Place::new();
+    let mut broker = Followed::start(&place, "client_burst = 1\n");
+    assert!((0..20).all(|_| broker.dequeues() == 204));
+    place.config("client_burst = 1\nclient_rate = 1\nclients_max = 5\n");
+    broker.hang_up();
+    let seen = broker.until("settings reloaded");
+    assert!(seen.contains("changes client_rate from 0 to 1"), "{seen}");
+    assert!(seen.contains("clients_max from 10000 to 5 waits for a restart"), "{seen}");
+    assert!((0..10_000).any(|_| broker.dequeues() == 429));
+    place.config("client_burst = 1\n");
+    broker.hang_up();
+    let seen = broker.until("settings reloaded");
+    assert!(seen.contains("changes client_rate from 1 to 0"), "{seen}");
+    assert!((0..20).all(|_| broker.dequeues() == 204));
 }
 
 #[test]

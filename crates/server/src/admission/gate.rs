@@ -30,10 +30,11 @@ pub struct RateLimited {
 /// Asks the limits for every request.
 #[derive(Debug)]
 pub struct Gate {
-    /// None where nothing is limited.
-    entrance: Option<Mutex<Entrance>>,
+    entrance: Mutex<Entrance>,
     /// What microseconds are counted from.
     start: Instant,
+    /// Of the table of clients.
+    seed: (u64, u64),
 }
 
 impl Gate {
@@ -41,14 +42,22 @@ impl Gate {
     pub fn new(limits: GateLimits, start: Instant) -> Self {
         let seed = (RandomState::new().hash_one(0), RandomState::new().hash_one(1));
         let clients = limits.client.map(|limit| Clients::new(limit, limits.clients_max, seed));
-        let limited = clients.is_some() || limits.global.is_some();
-        let entrance = limited.then(|| Mutex::new(Entrance::new(clients, limits.global)));
-        Self { entrance, start }
+        let entrance = Mutex::new(Entrance::new(clients, limits.global));
+        Self { entrance, start, seed }
     }
 
     /// A gate that lets everything through.
     pub fn open(start: Instant) -> Self {
         Self::new(GateLimits::default(), start)
+    }
+
+    /// Puts other limits in force at `now`; those who are delayed keep their time. A table of clients
+    /// that is there keeps its size.
+    pub fn change(&self, limits: GateLimits, now: Instant) {
+        let GateLimits { client, clients_max, global } = limits;
+        let table = |limit| Clients::new(limit, clients_max, self.seed);
+        let changed = self.entrance.lock().change(client, global, table, self.micros(now));
+        changed.expect("a limit was made only of a burst that comes back in time");
     }
 
     /// Lets a request of `cost` items through, at once or, where limits delay, later.
@@ -58,13 +67,26 @@ impl Gate {
     /// # Errors
     /// A limit refuses it; it is not counted.
     pub async fn pass(&self, client: &Client, cost: u32) -> Result<(), RateLimited> {
-        let mut asked = self.ask(client, cost, Instant::now())?;
+        let asked = self.ask(client, cost, Instant::now())?;
+        self.wait_out(client, cost, asked).await
+    }
+
+    /// Waits as [`Gate::ask`] said, and asks for what comes behind it.
+    ///
+    /// # Errors
+    /// A limit refuses it now that another let it through.
+    pub async fn wait_out(
+        &self,
+        client: &Client,
+        cost: u32,
+        mut asked: Pass,
+    ) -> Result<(), RateLimited> {
         while let Pass::Wait { until, then } = asked {
             tokio::time::sleep_until((self.start + Duration::from_micros(until)).into()).await;
-            let (Some(ahead), Some(entrance)) = (then, &self.entrance) else { break };
+            let Some(ahead) = then else { break };
             let now = Instant::now();
             let micros = self.micros(now).max(until);
-            let pass = entrance.lock().ask_global(client, ahead, cost, micros);
+            let pass = self.entrance.lock().ask_global(client, ahead, cost, micros);
             asked = pass.map_err(|limited| self.refusal(limited, now))?;
         }
         Ok(())
@@ -75,8 +97,7 @@ impl Gate {
     /// # Errors
     /// A limit refuses it; it is not counted.
     pub fn ask(&self, client: &Client, cost: u32, now: Instant) -> Result<Pass, RateLimited> {
-        let Some(entrance) = &self.entrance else { return Ok(Pass::Go) };
-        let pass = entrance.lock().ask(client, cost, self.micros(now));
+        let pass = self.entrance.lock().ask(client, cost, self.micros(now));
         pass.map_err(|limited| self.refusal(limited, now))
     }
 

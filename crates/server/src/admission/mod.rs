@@ -2,7 +2,7 @@
 //!
 //! Two questions, in this order, before the body of a request is read. [`Gate::pass`] asks the
 //! limits of clients and of all together, [`Admission::enter`] for a place among the workers.
-//! Whatever settles a delivery, health, metrics and admin ask neither.
+//! Whatever settles a delivery, health, metrics and admin ask neither. [`Intake`] asks both.
 //!
 //! ```text
 //! request --Gate::pass--> Admission::enter --> handler --> answer
@@ -43,8 +43,9 @@
 //! # }
 //! ```
 
+mod config;
 mod gate;
-mod outcomes;
+mod intake;
 #[cfg(test)]
 mod tests;
 
@@ -57,8 +58,10 @@ use parking_lot::Mutex;
 use sluice_flow::{Entry, Handed, Parked, Place, Room, RoomFigures, RoomFull, RoomLimits, Ticket};
 use tokio::sync::oneshot;
 
+pub use self::config::{AdmissionConfig, RateLimit};
 pub use self::gate::{Gate, GateLimits, RateLimited};
-pub use self::outcomes::{Outcome, Outcomes};
+pub use self::intake::Intake;
+pub(crate) use self::intake::full;
 
 /// The places of those at work, and the room where others wait for one.
 #[derive(Clone, Debug)]

@@ -19,8 +19,9 @@ use sluice_broker::{Broker, ClosedBy};
 use sluice_model::Principal;
 use tokio::sync::watch;
 
+use crate::admission::Intake;
 use crate::auth::{FailureTable, Keys};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::counters::Counters;
 use crate::places::CapBy;
 use crate::requests::Requests;
@@ -45,16 +46,26 @@ pub(crate) struct Shared {
     pub(crate) requests: Requests,
     /// Lets one look at all queues at a time.
     pub(crate) scrape: tokio::sync::Mutex<()>,
+    pub(crate) intake: Arc<Intake>,
     pub(crate) begun: http::Begun,
     pub(crate) pool: BufferPool,
 }
 
 impl Shared {
     /// What the connections of a server share, of which `keys` are let in at first.
-    pub(crate) fn new(config: Config, broker: Broker, keys: Keys, tls: Option<Tls>) -> Self {
+    ///
+    /// # Errors
+    /// A limit in the settings can't be kept.
+    pub(crate) fn new(
+        config: Config,
+        broker: Broker,
+        keys: Keys,
+        tls: Option<Tls>,
+    ) -> Result<Self, ConfigError> {
         broker.set_directory(keys.directory());
-        Self {
+        Ok(Self {
             principals: CapBy::new(config.per_principal_max),
+            intake: Arc::new(Intake::new(&config.admission)?),
             config,
             broker,
             tls,
@@ -65,7 +76,7 @@ impl Shared {
             scrape: tokio::sync::Mutex::default(),
             begun: http::Begun::default(),
             pool: BufferPool::default(),
-        }
+        })
     }
 
     /// The keys in force.

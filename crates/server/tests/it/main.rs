@@ -13,6 +13,7 @@ mod lifecycle;
 mod local;
 mod memory;
 mod running;
+mod scenarios;
 mod tls;
 mod version1;
 mod version2;

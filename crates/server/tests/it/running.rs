@@ -1,12 +1,13 @@
 //! A server on a free port, and a way to stop it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_broker::Broker;
 use sluice_server::{
-    Certificates, Config, CountersSnapshot, HttpAddr, HttpConfig, KeyRing, MetricsConfig, Server,
-    ServerError,
+    Certificates, Config, CountersSnapshot, HttpAddr, HttpConfig, Intake, KeyRing, MetricsConfig,
+    Server, ServerError,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -27,8 +28,9 @@ pub(crate) struct Running<B = Fake> {
     pub(crate) fake: B,
     pub(crate) ring: KeyRing,
     pub(crate) certificates: Certificates,
+    pub(crate) intake: Arc<Intake>,
     stop: Option<oneshot::Sender<()>>,
-    counters: std::sync::Arc<sluice_server::Counters>,
+    counters: Arc<sluice_server::Counters>,
     task: JoinHandle<Result<(), ServerError>>,
 }
 
@@ -58,12 +60,14 @@ pub(crate) async fn start_on<B>(config: Config, broker: Broker, fake: B) -> Runn
     let certificates = server.certificates();
     let http = server.http_addr().unwrap_or(addr);
     let metrics = server.metrics_addr().unwrap_or(addr);
+    let intake = server.intake();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(server.run(async {
         // A dropped sender stops the server as well.
         let _ = stopped.await;
     }));
-    Running { addr, http, metrics, fake, ring, certificates, stop: Some(stop), counters, task }
+    let stop = Some(stop);
+    Running { addr, http, metrics, fake, ring, certificates, intake, stop, counters, task }
 }
 
 impl<B> Running<B> {

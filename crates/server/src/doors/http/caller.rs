@@ -3,12 +3,15 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::BoxError;
 use axum::extract::FromRequestParts;
+use bytes::Bytes;
 use hyper::http::request::Parts;
 use sluice_model::{
     Action, Answer, Command, Delivery, Principal, QueueRequest, Receive, Refusal, Resource,
 };
 
+use super::body;
 use super::exchange::{Exchange, Received};
 use crate::auth::KeyRing;
 use crate::doors::{Notices, Peer, Shared};
@@ -26,6 +29,17 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// Reads a body that may be so long. One that drips keeps nobody else from being served.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub(super) async fn read<B>(&self, body: B, max: usize) -> Result<Bytes, Refusal>
+    where
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    {
+        self.exchange.parked(body::read(body, max)).await?
+    }
+
     /// Asks the broker something that has one answer.
     ///
     /// # Errors

@@ -107,6 +107,17 @@ impl HttpDoor {
         matches!(path, simple::HEALTH | simple::LIVEZ | simple::READYZ | v1::DOCUMENT)
     }
 
+    /// Whether it is served however many others are: it tells how things stand, makes room, or is
+    /// the operator's.
+    pub(super) fn is_exempt(&self, path: &str) -> bool {
+        self.is_public(path)
+            || path == simple::METRICS
+            || v1::EXEMPT.iter().any(|exempt| {
+                let rest = path.strip_prefix(exempt);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+    }
+
     /// Serves a request. The two that queues live by don't pass the table of routes.
     pub(super) async fn answer(
         &self,

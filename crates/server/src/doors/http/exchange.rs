@@ -5,23 +5,28 @@
 //!                                       -> the kernel has all of hyper's: flushed
 //! ```
 //!
+//! The request that is being served has a place among the workers, which it gives back while it
+//! waits for something that others bring about.
+//!
 //! A delivery counts as written when the kernel has the last byte of the answer that carries it;
 //! until then the end of the connection gives it back, uncounted. Requests of a connection are
 //! served one after another, but the next may begin before the answer to the last is flushed.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use sluice_broker::Session;
+use sluice_flow::RoomFull;
 use sluice_model::{
     Answer, Client, Code, Command, Confirm, Delivery, LeaseId, Principal, Receive, Refusal, Reply,
     Request, Timestamp,
 };
 
+use crate::admission::{ParkedPermit, Permit, full};
 use crate::doors::{Notices, Peer, Shared};
 use crate::places::PlaceBy;
 
@@ -33,6 +38,8 @@ pub(super) struct Exchange {
     shared: Arc<Shared>,
     peer: Peer,
     inner: Mutex<Inner>,
+    /// The place of the request that is being served, if it needs one.
+    permit: Mutex<Option<Permit>>,
 }
 
 #[derive(Default)]
@@ -89,7 +96,7 @@ pub(super) struct Received {
 
 impl Exchange {
     pub(super) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
-        Self { shared, peer, inner: Mutex::default() }
+        Self { shared, peer, inner: Mutex::default(), permit: Mutex::default() }
     }
 
     /// A request has come.
@@ -129,6 +136,42 @@ impl Exchange {
             session.submit(&mut inner.requests);
         }
         true
+    }
+
+    /// The request that is being served has a place, until what is returned is dropped.
+    pub(super) fn seat(&self, permit: Permit) -> Seat<'_> {
+        *self.permit.lock() = Some(permit);
+        Seat(self)
+    }
+
+    /// Gives the place back for as long as what is returned is kept.
+    ///
+    /// # Errors
+    /// Too many have done so.
+    pub(super) fn park(&self) -> Result<Option<ParkedPermit>, Refusal> {
+        let Some(permit) = self.permit.lock().take() else { return Ok(None) };
+        permit.park().map(Some).map_err(|permit| {
+            *self.permit.lock() = Some(permit);
+            full(RoomFull::Parked, &self.shared.counters)
+        })
+    }
+
+    /// Does `work`; if it can't end at once, without the place, which is asked for again behind it.
+    ///
+    /// # Errors
+    /// Too many do so.
+    pub(super) async fn parked<T>(&self, work: impl Future<Output = T>) -> Result<T, Refusal> {
+        let mut work = pin!(work);
+        if let Poll::Ready(done) = at_once(work.as_mut()).await {
+            return Ok(done);
+        }
+        let parked = self.park()?;
+        let done = work.await;
+        if let Some(parked) = parked {
+            let permit = parked.resume().await;
+            *self.permit.lock() = Some(permit);
+        }
+        Ok(done)
     }
 
     /// From now on requests are those of `principal`.
@@ -226,8 +269,21 @@ impl Exchange {
         }
     }
 
-    /// The first answer to a receive that waits.
-    async fn wait(&self, tag: u64, mut notices: Notices) -> Result<Answer, Refusal> {
+    /// The first answer to a receive that waits, if it may.
+    async fn wait(&self, tag: u64, notices: Notices) -> Result<Answer, Refusal> {
+        let refusal = match self.parked(self.wait_long(tag, notices)).await {
+            Ok(answer) => return answer,
+            Err(refusal) => refusal,
+        };
+        self.submit(Command::Withdraw { receive: tag })?;
+        match self.answer(tag).await? {
+            Answer::Empty { .. } => Err(refusal),
+            // It has come meanwhile.
+            answer => Ok(answer),
+        }
+    }
+
+    async fn wait_long(&self, tag: u64, mut notices: Notices) -> Result<Answer, Refusal> {
         loop {
             let seen = notices.now().keys;
             tokio::select! {
@@ -328,6 +384,22 @@ impl Exchange {
             }
         }
     }
+}
+
+/// The place of a request that is being served.
+pub(super) struct Seat<'a>(&'a Exchange);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        let permit = self.0.permit.lock().take();
+        // Without the lock, because leaving wakes.
+        drop(permit);
+    }
+}
+
+/// What comes of the work without waiting.
+async fn at_once<W: Future>(mut work: Pin<&mut W>) -> Poll<W::Output> {
+    poll_fn(|context| Poll::Ready(work.as_mut().poll(context))).await
 }
 
 fn revoked() -> Refusal {

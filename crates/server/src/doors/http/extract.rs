@@ -9,7 +9,6 @@ use hyper::http::request::Parts;
 use serde::de::DeserializeOwned;
 use sluice_model::Code;
 
-use super::body;
 use super::caller::Caller;
 use super::refusal::Refused;
 
@@ -75,9 +74,10 @@ impl<S: Send + Sync> FromRequest<S> for Json {
     type Rejection = Refused;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refused> {
-        let caller = request.extensions().get::<Caller>();
-        let max = caller.map_or(0, |caller| caller.shared.config.http.max_json);
-        Ok(Self(body::read(request.into_body(), max).await?))
+        let caller = request.extensions().get::<Caller>().cloned();
+        let caller = caller.expect("the door puts the caller on every request");
+        let max = caller.shared.config.http.max_json;
+        Ok(Self(caller.read(request.into_body(), max).await?))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What happens with every request, whatever it asks for.
 //!
 //! ```text
-//! trace id -> host -> origin -> key -> handler -> trace id, counted -> the answer's end is watched
+//! trace id -> host -> origin -> key -> limits, a place -> handler -> trace id, counted -> the answer's end is watched
 //! ```
 
 use std::convert::Infallible;
@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use hyper::Request;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
+use sluice_flow::Client;
 use sluice_model::{Code, Principal, Refusal};
 use tracing::debug;
 
@@ -51,7 +53,7 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for Service {
         Box::pin(async move {
             let (method, uri) = (parts.method.clone(), parts.uri.clone());
             let mut response = match caller {
-                Ok(caller) => door.answer(Request::from_parts(parts, body), caller).await,
+                Ok(caller) => enter(&door, Request::from_parts(parts, body), caller).await,
                 Err(refusal) => Refused(refusal).into_response(),
             };
             let status = response.status();
@@ -82,7 +84,7 @@ impl Service {
             false => guard::authenticate(&parts.headers, self.peer, &self.shared)?,
         };
         if self.notices.now().draining && !self.door.is_public(parts.uri.path()) {
-            return Err(Refusal::new(Code::ShuttingDown, "the broker is draining"));
+            return Err(draining());
         }
         Ok(Caller {
             shared: Arc::clone(&self.shared),
@@ -92,6 +94,49 @@ impl Service {
             notices: Arc::clone(&self.notices),
             ring: self.door.ring(),
         })
+    }
+}
+
+fn draining() -> Refusal {
+    Refusal::new(Code::ShuttingDown, "the broker is draining")
+}
+
+/// Serves a request once it has a place, if it needs one.
+async fn enter(
+    door: &HttpDoor,
+    request: Request<hyper::body::Incoming>,
+    caller: Caller,
+) -> Response {
+    if door.is_exempt(request.uri().path()) {
+        return door.answer(request, caller).await;
+    }
+    let Shared { intake, counters, .. } = &*caller.shared;
+    let client = match &caller.principal {
+        Principal::Anonymous => Client::address(caller.peer.ip),
+        Principal::Key(id) => Client::principal(Arc::clone(id)),
+    };
+    let drain = async { (*caller.notices).clone().drain().await };
+    let passed = tokio::select! {
+        biased;
+        passed = intake.pass(&client, counters) => passed,
+        () = drain => Err(draining()),
+    };
+    match passed {
+        Ok(permit) => {
+            let exchange = Arc::clone(&caller.exchange);
+            let _seat = exchange.seat(permit);
+            door.answer(request, caller).await
+        }
+        Err(refusal) => {
+            let is_overload = refusal.code == Code::Overloaded;
+            let mut response = Refused(refusal).into_response();
+            if is_overload {
+                // What the body may be is not worth reading, and whoever comes again may do so
+                // elsewhere.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The HTTP door over real sockets, with the broker that is shipped.
 
 mod access;
+mod admission;
 pub(crate) mod client;
+mod codes;
 mod drain;
 mod hostile;
 mod metrics;

@@ -1,6 +1,6 @@
 //! Version 2 from the socket to the log and back, with the broker that is shipped.
 
-mod client;
+pub(crate) mod client;
 mod consuming;
 mod opening;
 mod publishing;

@@ -9,7 +9,7 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{HeaderMap, StatusCode};
 use sluice_model::{Code, Command, Confirm, Destination, Extras, Message, Publish, Qos, Refusal};
 
-use crate::doors::http::body::{self, Incoming};
+use crate::doors::http::body::Incoming;
 use crate::doors::http::caller::Caller;
 use crate::doors::http::door;
 use crate::doors::http::refusal::Outcome;
@@ -43,7 +43,7 @@ pub(in crate::doors::http) async fn enqueue<B>(
 where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
-    let payload = body::read(body, caller.shared.config.http.max_body).await?;
+    let payload = caller.read(body, caller.shared.config.http.max_body).await?;
     let message = Message { payload, extras: extras(headers) };
     let publish = Publish {
         to: Destination::Queue(door::default_queue()),

@@ -20,6 +20,8 @@ pub(super) use enqueue::enqueue;
 pub(super) const ENQUEUE: &str = "/enqueue";
 /// Where they are taken.
 pub(super) const DEQUEUE: &str = "/dequeue";
+/// Where figures are.
+pub(super) const METRICS: &str = "/metrics";
 /// Where anybody asks whether anybody is there.
 pub(super) const HEALTH: &str = "/health";
 

@@ -26,6 +26,10 @@ use super::caller::Caller;
 use super::extract;
 use super::refusal::Outcome;
 
+/// Paths, and all below them, that need no place among the workers.
+pub(super) const EXEMPT: &[&str] =
+    &["/v1/ack", "/v1/nack", "/v1/extend", "/v1/keys", "/v1/backups"];
+
 /// Every route.
 pub(super) fn routes() -> OpenApiRouter {
     OpenApiRouter::new()

@@ -12,7 +12,7 @@ use sluice_model::{
 use sluice_protocol::json;
 
 use super::schema;
-use crate::doors::http::body::{self, Incoming};
+use crate::doors::http::body::Incoming;
 use crate::doors::http::caller::Caller;
 use crate::doors::http::extract::{self, At, Json};
 use crate::doors::http::refusal::{Outcome, Refused};
@@ -123,7 +123,7 @@ async fn raw(
     headers: &HeaderMap,
     body: Incoming,
 ) -> Outcome<Response> {
-    let payload = body::read(body, caller.shared.config.max_message_bytes).await?;
+    let payload = caller.read(body, caller.shared.config.max_message_bytes).await?;
     let (mut given, mut own) = (Vec::new(), Vec::new());
     for (name, value) in headers {
         let text = || {

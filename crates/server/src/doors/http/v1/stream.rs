@@ -27,6 +27,7 @@ use tokio::time::timeout;
 
 use super::publish::unexpected;
 use super::schema;
+use crate::admission::ParkedPermit;
 use crate::doors::http::caller::Caller;
 use crate::doors::http::extract::At;
 use crate::doors::http::refusal::{Outcome, Refused};
@@ -55,6 +56,7 @@ pub(super) async fn stream(
     }
     let pattern = TopicPattern::new(&name)
         .map_err(|error: NameError| Refused::new(Code::Invalid, format!("name: {error}")))?;
+    let parked = caller.exchange.park()?;
     // A session of its own: what it has not sent ends with it.
     let caller = caller.aside();
     let subscribe = Subscribe::unnamed(pattern, Qos::AtMostOnce);
@@ -63,7 +65,7 @@ pub(super) async fn stream(
         return Err(unexpected().into());
     };
     caller.exchange.done();
-    let mut response = Response::new(Body::new(Events::new(caller, subscription)));
+    let mut response = Response::new(Body::new(Events::new(caller, subscription, parked)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -77,11 +79,13 @@ struct Events {
     caller: Arc<Caller>,
     subscription: SubscriptionId,
     next: Option<Next>,
+    /// Counts it among those who wait.
+    _parked: Option<ParkedPermit>,
 }
 
 impl Events {
-    fn new(caller: Caller, subscription: SubscriptionId) -> Self {
-        Self { caller: Arc::new(caller), subscription, next: None }
+    fn new(caller: Caller, subscription: SubscriptionId, parked: Option<ParkedPermit>) -> Self {
+        Self { caller: Arc::new(caller), subscription, next: None, _parked: parked }
     }
 }
 
@@ -93,7 +97,7 @@ impl http_body::Body for Events {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Self { caller, subscription, next } = self.get_mut();
+        let Self { caller, subscription, next, .. } = self.get_mut();
         let future = next.get_or_insert_with(|| {
             // hyper asks for more once it has room: what it had before counts as sent.
             caller.exchange.done();

@@ -1,0 +1,90 @@
+//! The way in: the limits first, then a place.
+//!
+//! ```text
+//! pass --over a limit--> 429 | all taken, all waiting--> 503
+//!   '--> a place, in turn --no delay--> at work
+//!                         '--delayed--> parked until its time --> at work | too many: 503
+//! ```
+
+use std::time::{Duration, Instant};
+
+use sluice_flow::{Client, Pass, RoomFigures, RoomFull};
+use sluice_model::{Code, Refusal};
+
+use super::{Admission, AdmissionConfig, Gate, Permit, RateLimited};
+use crate::config::ConfigError;
+use crate::counters::Counters;
+
+/// When one that found no place should come again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Limits and places of one server.
+#[derive(Debug)]
+pub struct Intake {
+    admission: Admission,
+    gate: Gate,
+}
+
+impl Intake {
+    pub(crate) fn new(config: &AdmissionConfig) -> Result<Self, ConfigError> {
+        let gate = Gate::new(config.gate()?, Instant::now());
+        Ok(Self { admission: Admission::new(config.room()), gate })
+    }
+
+    /// Puts other limits in force. Who has a place, waits for one or is delayed keeps what it has;
+    /// a table of clients that is there keeps its size.
+    ///
+    /// # Errors
+    /// A setting is out of range. Nothing has changed then.
+    pub fn change(&self, config: &AdmissionConfig) -> Result<(), ConfigError> {
+        config.validate()?;
+        self.gate.change(config.gate()?, Instant::now());
+        self.admission.change(config.room());
+        Ok(())
+    }
+
+    /// How many requests are where, and how many ever were.
+    pub fn figures(&self) -> RoomFigures {
+        self.admission.figures()
+    }
+
+    /// Lets a request in, in its turn and in its time. Cancel-safe.
+    pub(crate) async fn pass(
+        &self,
+        client: &Client,
+        counters: &Counters,
+    ) -> Result<Permit, Refusal> {
+        let limited = |limited| rate_limited(limited, counters);
+        let asked = self.gate.ask(client, 1, Instant::now()).map_err(limited)?;
+        let permit = self.admission.enter().map_err(|reason| full(reason, counters))?.await;
+        if asked == Pass::Go {
+            return Ok(permit);
+        }
+        counters.rate_delayed.one();
+        let parked = permit.park().map_err(|_permit| full(RoomFull::Parked, counters))?;
+        self.gate.wait_out(client, 1, asked).await.map_err(limited)?;
+        Ok(parked.resume().await)
+    }
+}
+
+fn rate_limited(limited: RateLimited, counters: &Counters) -> Refusal {
+    counters.rate_limited.one();
+    let text = "too many requests in too short a time";
+    let retry_after = Some(limited.retry_after);
+    Refusal { retry_after, ..Refusal::new(Code::RateLimited, text) }
+}
+
+/// The refusal of who finds no place, or none to wait in.
+pub(crate) fn full(reason: RoomFull, counters: &Counters) -> Refusal {
+    let text = match reason {
+        RoomFull::Queue => {
+            counters.rejected_full.one();
+            "all workers are busy and the queue in front of them is full"
+        }
+        RoomFull::Parked => {
+            counters.rejected_parked.one();
+            "too many requests wait for something to happen"
+        }
+    };
+    Refusal { retry_after: Some(RETRY_AFTER), ..Refusal::new(Code::Overloaded, text) }
+}
