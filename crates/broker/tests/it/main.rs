@@ -6,6 +6,7 @@ mod backup;
 mod delayed;
 mod full;
 mod steady;
+mod unled;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
