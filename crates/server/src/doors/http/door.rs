@@ -1,5 +1,6 @@
 //! What all connections of the door share, and the way from a request to its handler.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -21,6 +22,9 @@ pub(crate) struct HttpDoor {
     router: Router,
     ring: Arc<KeyRing>,
 }
+
+/// An answer that is being made.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// When the server started, and what the simple counters stood at when they were cleared.
 pub(crate) struct Begun {
@@ -95,25 +99,32 @@ impl HttpDoor {
     }
 
     /// Serves a request. The two that queues live by don't pass the table of routes.
-    pub(super) async fn answer(
+    pub(super) fn answer(
         &self,
         request: Request<hyper::body::Incoming>,
         caller: Caller,
-    ) -> Response {
-        let simple = match (request.method(), request.uri().path()) {
+    ) -> Answering {
+        match (request.method(), request.uri().path()) {
             (&Method::POST, simple::ENQUEUE) => {
-                let (parts, body) = request.into_parts();
-                simple::enqueue(&caller, &parts.headers, body).await
+                let extras = simple::extras(request.headers());
+                let body = request.into_body();
+                Box::pin(
+                    async move { simple::enqueue(&caller, extras, body).await.into_response() },
+                )
             }
-            (&Method::GET, simple::DEQUEUE) => simple::dequeue(&caller).await,
+            (&Method::GET, simple::DEQUEUE) => {
+                Box::pin(async move { simple::dequeue(&caller).await.into_response() })
+            }
             _ => {
                 let mut request = request.map(service::incoming);
                 request.extensions_mut().insert(caller);
-                let Ok(response) = self.router.clone().call(request).await;
-                return response;
+                let answer = self.router.clone().call(request);
+                Box::pin(async move {
+                    let Ok(response) = answer.await;
+                    response
+                })
             }
-        };
-        simple.unwrap_or_else(IntoResponse::into_response)
+        }
     }
 }
 

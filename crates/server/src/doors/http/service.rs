@@ -5,7 +5,7 @@
 //! ```
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::http::request::Parts;
 use sluice_model::{Code, Principal, Refusal};
-use tracing::debug;
+use tracing::{Level, debug};
 
 use super::body::{Answered, Incoming};
 use super::caller::Caller;
@@ -45,19 +45,23 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for Service {
         let (parts, body) = request.into_parts();
         let trace = trace::id(&parts.headers);
         let caller = self.admit(&parts);
-        let (door, exchange) = (Arc::clone(&self.door), Arc::clone(&self.exchange));
-        let shared = Arc::clone(&self.shared);
+        let (exchange, shared) = (Arc::clone(&self.exchange), Arc::clone(&self.shared));
+        let asked = tracing::enabled!(Level::DEBUG)
+            .then(|| (parts.method.clone(), parts.uri.path().to_owned()));
+        // In boxes of their own, small ones: each request has these, and moves what is in them.
+        let answer = match caller {
+            Ok(caller) => self.door.answer(Request::from_parts(parts, body), caller),
+            Err(refusal) => Box::pin(ready(Refused(refusal).into_response())),
+        };
         Box::pin(async move {
-            let (method, uri) = (parts.method.clone(), parts.uri.clone());
-            let mut response = match caller {
-                Ok(caller) => door.answer(Request::from_parts(parts, body), caller).await,
-                Err(refusal) => Refused(refusal).into_response(),
-            };
+            let mut response = answer.await;
             let status = response.status();
             if status.is_client_error() || status.is_server_error() {
                 shared.counters.http_refusals.one();
-                let (path, status) = (uri.path(), status.as_u16());
-                debug!(%method, path, status, trace = ?trace, "refused");
+                if let Some((method, path)) = asked {
+                    let status = status.as_u16();
+                    debug!(%method, path, status, trace = ?trace, "refused");
+                }
             }
             response.headers_mut().insert(trace::TRACE_ID, trace);
             Ok(response.map(|body| Answered::new(body, exchange)))
