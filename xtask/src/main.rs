@@ -14,6 +14,8 @@ mod steady;
 mod tidy;
 
 use clap::{Parser, Subcommand};
+use sluice_bench::null::bare_http;
+use sluice_bench::targets::BARE_HTTP;
 
 #[derive(Debug, Parser)]
 #[command(name = "xtask", about = "Project tasks")]
@@ -42,6 +44,9 @@ enum Task {
     Kill(kill::KillArgs),
     /// Let a real broker's disk fail, one call after another, and check what it kept
     Errors(errors::ErrorsArgs),
+    /// A null server, which `bench` starts
+    #[command(name = BARE_HTTP, hide = true)]
+    BareHttp,
     /// Fill the disk of a real broker, a small tmpfs, and free it again
     Full(full::FullArgs),
 }
@@ -57,6 +62,7 @@ fn main() -> anyhow::Result<()> {
         Task::Steady(args) => steady::run(&args),
         Task::Kill(args) => kill::run(&args),
         Task::Errors(args) => errors::run(&args),
+        Task::BareHttp => Ok(bare_http()?),
         Task::Full(args) => full::run(&args),
     }
 }

@@ -78,6 +78,17 @@ pub trait Link: Send {
     /// one commit.
     fn submit(&mut self, requests: &mut VecDeque<Request>);
 
+    /// The same, but where nobody commits yet it leaves that to [`Link::lead`], which has to be
+    /// called soon: until then others may add to the commit. Says whether it did.
+    fn submit_unled(&mut self, requests: &mut VecDeque<Request>) -> bool {
+        self.submit(requests);
+        false
+    }
+
+    /// Commits what [`Link::submit_unled`] left, unless somebody has. May block the thread for one
+    /// commit.
+    fn lead(&mut self) {}
+
     /// Says whether the client is thought to have sent more than was handed in. If so, the thread
     /// that submits is better used to take that in than to wait for the disk.
     fn expect_more(&mut self, _more: bool) {}

@@ -35,15 +35,38 @@ impl Session {
     ///
     /// The calling thread may carry out one commit for itself and others before this returns.
     pub fn submit(&mut self, requests: &mut VecDeque<Request>) {
+        if let Some(link) = self.admit(requests) {
+            link.submit(requests);
+        }
+    }
+
+    /// The same without a commit. If it returns true, the caller has to [`Session::lead`] soon, and
+    /// lets others submit before: their requests share the commit.
+    pub fn submit_unled(&mut self, requests: &mut VecDeque<Request>) -> bool {
+        self.admit(requests).is_some_and(|link| link.submit_unled(requests))
+    }
+
+    /// Commits what [`Session::submit_unled`] left, unless somebody has: only then is it certain
+    /// that replies come. The calling thread may carry out one commit before this returns.
+    pub fn lead(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.lead();
+        }
+    }
+
+    /// Turns what may not be into refusals, and gives the link that takes the rest; none once the
+    /// session is revoked.
+    fn admit(&mut self, requests: &mut VecDeque<Request>) -> Option<&mut dyn Link> {
         if self.guard.is_revoked() {
-            return;
+            return None;
         }
         self.guard.check(requests);
         if self.memory.pressure() >= Pressure::High {
             self.refuse_publishes(requests);
         }
-        if let Some(link) = &mut self.link {
-            link.submit(requests);
+        match &mut self.link {
+            Some(link) => Some(link.as_mut()),
+            None => None,
         }
     }
 

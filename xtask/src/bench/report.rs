@@ -79,7 +79,7 @@ fn draw(measured: &Measured) -> anyhow::Result<Vec<Drawn>> {
             let svg = plot::bars(&format!("{case}: {}", figure.name()), figure, &bars)?;
             drawn.extend(svg.map(|svg| Drawn { name, case, svg }));
         }
-        if matches!(case.workload(), 'B' | 'D') {
+        if matches!(case.workload(), 'B' | 'D' | 'I') {
             let curves: Vec<plot::Curve> = of(measured, case, |cell| {
                 let spreads = cell.spreads();
                 let points = LATENCIES.iter().filter_map(|it| Some((*it, spreads.get(it)?.median)));

@@ -49,6 +49,11 @@ pub enum Case {
     Idle,
     /// H: a start after SIGKILL with messages that wait.
     Restart,
+    /// I: messages of 24 B are posted over HTTP, one in flight on each of 100 connections.
+    Http {
+        /// What 202 means.
+        level: Level,
+    },
 }
 
 /// What a log is written to.
@@ -61,7 +66,7 @@ pub enum Files {
 }
 
 /// Letters of the workloads. F, processor time, is in all of them.
-pub const WORKLOADS: [char; 7] = ['A', 'B', 'C', 'D', 'F', 'G', 'H'];
+pub const WORKLOADS: [char; 8] = ['A', 'B', 'C', 'D', 'F', 'G', 'H', 'I'];
 
 /// How much of each there is.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +89,7 @@ impl Case {
             Self::Cycle { .. } => 'D',
             Self::Idle => 'G',
             Self::Restart => 'H',
+            Self::Http { .. } => 'I',
         }
     }
 
@@ -93,7 +99,8 @@ impl Case {
             Self::Confirm { level, .. }
             | Self::Pace { level, .. }
             | Self::Queue { level, .. }
-            | Self::Cycle { level } => Some(level),
+            | Self::Cycle { level }
+            | Self::Http { level } => Some(level),
             Self::Restart => Some(Level::Os),
             Self::Pass { .. } | Self::Idle => None,
         }
@@ -102,7 +109,8 @@ impl Case {
     /// The same for peers, whose files always grow.
     pub const fn peer_level(self) -> Option<Level> {
         match self {
-            Self::Confirm { files: Files::Growing, .. } => None,
+            // None of them takes messages over HTTP.
+            Self::Confirm { files: Files::Growing, .. } | Self::Http { .. } => None,
             _ => self.queue_level(),
         }
     }
@@ -110,7 +118,9 @@ impl Case {
     /// What it is about.
     pub const fn main_figure(self) -> Figure {
         match self {
-            Self::Pass { .. } | Self::Confirm { .. } | Self::Queue { .. } => Figure::Rate,
+            Self::Pass { .. } | Self::Confirm { .. } | Self::Queue { .. } | Self::Http { .. } => {
+                Figure::Rate
+            }
             Self::Pace { .. } => Figure::P99,
             Self::Cycle { .. } => Figure::P50,
             Self::Idle => Figure::ConnectionBytes,
@@ -123,6 +133,7 @@ impl Case {
         match self {
             Self::Pass { bytes, .. } => bytes,
             Self::Confirm { .. } | Self::Pace { .. } => 1024,
+            Self::Http { .. } => 24,
             _ => 128,
         }
     }
@@ -142,6 +153,7 @@ impl fmt::Display for Case {
             Self::Cycle { level } => write!(f, "cycle {}", level.name()),
             Self::Idle => f.write_str("idle connections"),
             Self::Restart => f.write_str("restart"),
+            Self::Http { level } => write!(f, "HTTP enqueue {}", level.name()),
         }
     }
 }
@@ -178,6 +190,8 @@ pub fn cases(workloads: &[char]) -> Vec<Case> {
         Case::Cycle { level: Sync },
         Case::Idle,
         Case::Restart,
+        Case::Http { level: Os },
+        Case::Http { level: Sync },
     ];
     let is_wanted = |case: &Case| {
         let cpu = workloads.contains(&'F') && matches!(case.workload(), 'A' | 'C');

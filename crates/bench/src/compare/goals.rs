@@ -74,7 +74,7 @@ const STREAM: Against = Against::Peer("Redis stream");
 
 /// All of them.
 #[rustfmt::skip]
-pub const GOALS: [Goal; 25] = {
+pub const GOALS: [Goal; 27] = {
     use Against::{Best, Itself, Limit, Peer, PeerAt};
     use Bound::{AtLeast, AtMost};
     use Figure::{ConnectionBytes, Cpu, MessageBytes, P50, P99, Rate, Start, Takes};
@@ -105,6 +105,8 @@ pub const GOALS: [Goal; 25] = {
         goal(Case::Cycle { level: Sync }, P50, Peer("Redis list"), AtMost(0.85)),
         goal(Case::Idle, ConnectionBytes, Itself, AtMost(1024.0)),
         goal(Case::Restart, Start, Itself, AtMost(100.0)),
+        goal(Case::Http { level: Os }, Rate, Limit, AtLeast(0.80)),
+        goal(Case::Http { level: Sync }, Rate, Limit, AtLeast(0.5)),
     ]
 };
 

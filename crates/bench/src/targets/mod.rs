@@ -4,6 +4,7 @@
 //! with nothing in it, which gives connections that are ready for a [load](crate::load). A client
 //! of another protocol of ours is one more service here, and nothing else changes.
 
+mod bare_http;
 mod beanstalkd;
 mod daemon;
 mod jetstream;
@@ -26,6 +27,7 @@ use crate::load::{Consumer, Exchange, LoadError, Message};
 use crate::process::StartError;
 use crate::v1::ClientError;
 
+pub use bare_http::BARE_HTTP;
 pub use daemon::program;
 pub(crate) use sluice::rounds;
 pub use sluice::{Attached, Place, Sluice};
@@ -137,7 +139,7 @@ pub trait Target: Sync {
 
 /// A target that runs. It ends with the value that holds it.
 pub trait Service {
-    /// Its process; none for a null server, which runs inside of this one.
+    /// Its process; none for a null server that runs inside of this one.
     fn pid(&self) -> Option<u32>;
 
     /// A publisher of messages that nobody confirms.
@@ -210,6 +212,7 @@ pub fn all(program: PathBuf) -> Vec<Box<dyn Target>> {
     vec![
         Box::new(limits::Relay),
         Box::new(limits::NullLog),
+        Box::new(bare_http::BareHttp),
         Box::new(Sluice { program }),
         Box::new(nats::Nats),
         Box::new(jetstream::JetStream),

@@ -1,10 +1,11 @@
-//! Sluice, through version 2 of its binary protocol.
+//! Sluice, through version 2 of its binary protocol, and through its HTTP door.
 //!
 //! A publisher puts what it may send into as few frames as it takes, as any client of version 2
 //! does: many messages share a head, and many publishes a confirm.
 
 mod consumer;
 mod flow;
+mod http;
 mod place;
 pub(crate) mod rounds;
 pub(super) mod wire;
@@ -50,6 +51,9 @@ impl Sluice {
         let mut text = format!("durability = \"{durability}\"\n");
         // What waits here is not to meet the bounds on what may wait.
         text += "v1_max_messages = 1000000000\nmax_bytes = 1099511627776\n";
+        if let Case::Http { .. } = case {
+            text += http::CONFIG;
+        }
         if let Case::Confirm { files: Files::Prepared, .. } = case {
             text += &format!("segment_bytes = {SEGMENT}\n");
         }
@@ -84,12 +88,19 @@ impl Target for Sluice {
 
     fn settings(&self, case: Case) -> Option<String> {
         let settings = Self::config(case).trim().replace('\n', "; ");
-        Some(format!("sluice serve [sluice.toml: {settings}]; binary protocol version 2"))
+        let door = match case {
+            Case::Http { .. } => "POST /enqueue",
+            _ => "binary protocol version 2",
+        };
+        Some(format!("sluice serve [sluice.toml: {settings}]; {door}"))
     }
 
     fn start(&self, case: Case, folder: &Path) -> Result<Box<dyn Service>, TargetError> {
         let launch = self.launch(&Self::config(case), folder)?;
         let broker = launch.start()?;
+        if let Case::Http { .. } = case {
+            return Ok(Box::new(http::Posting::new(broker)?));
+        }
         if let Case::Confirm { files: Files::Prepared, .. } = case {
             prepare(&broker)?;
         }

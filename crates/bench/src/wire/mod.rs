@@ -6,6 +6,7 @@
 pub mod beanstalk;
 mod conn;
 pub mod decimal;
+pub mod http;
 pub mod mqtt;
 pub mod nats;
 pub mod resp;

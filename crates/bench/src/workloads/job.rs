@@ -45,6 +45,11 @@ pub enum Work {
         /// As many, if descriptors allow.
         connections: u64,
     },
+    /// Messages are posted over HTTP, one in flight on each connection.
+    Http {
+        /// Connections.
+        connections: usize,
+    },
     /// A start after SIGKILL.
     Restart {
         /// Messages that wait.
@@ -82,6 +87,9 @@ impl Queue {
 /// Part of the messages, or of the time, that a run needs that is not timed.
 const CONTENT_PART: u32 = 8;
 
+/// Connections over HTTP, as `wrk -c 100`.
+const HTTP_CONNECTIONS: usize = 100;
+
 impl Job {
     /// That of a case.
     pub fn of(plan: &Plan, case: Case, content: bool) -> Self {
@@ -99,6 +107,7 @@ impl Job {
             }
             Case::Cycle { .. } => Work::Cycle,
             Case::Idle => Work::Idle { connections: scale.connections },
+            Case::Http { .. } => Work::Http { connections: HTTP_CONNECTIONS },
             Case::Restart => Work::Restart { messages: scale.waiting },
         };
         let message = Message { bytes: case.message_bytes(), content };

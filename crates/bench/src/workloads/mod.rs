@@ -2,6 +2,7 @@
 
 mod confirm;
 mod cycle;
+mod http;
 mod idle;
 mod job;
 mod pass;
@@ -42,6 +43,7 @@ pub fn run(job: Job, service: &mut dyn Service) -> Result<Done, TargetError> {
         Work::Queue(queue) => queue::run(job, service, queue),
         Work::Cycle => cycle::run(job, service),
         Work::Idle { connections } => idle::run(service, connections),
+        Work::Http { connections } => http::run(job, service, connections),
         Work::Restart { messages } => restart::run(job, service, messages),
     }
 }

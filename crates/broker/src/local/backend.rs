@@ -187,6 +187,29 @@ impl<D: Disk> Shared<D> {
         std::mem::forget(guard);
     }
 
+    /// The same, but where there is something to commit and nobody leads, that is left to
+    /// [`Shared::lead_for`]. Says whether it is.
+    pub(crate) fn turn_unled(&self, input: Input<'_, D>) -> bool {
+        let guard = AbortOnUnwind;
+        let mut core = self.core.lock();
+        let now = self.clock.now();
+        core.turn(now, input);
+        let is_left = !core.lead.is_led() && core.driver.has_work(now);
+        if !is_left {
+            // A deadline may have come nearer.
+            self.lead(core, |_| false);
+        }
+        std::mem::forget(guard);
+        is_left
+    }
+
+    /// Leads for a session whose turn left that, unless somebody does.
+    pub(crate) fn lead_for(&self, session: SessionId) {
+        let guard = AbortOnUnwind;
+        self.lead(self.core.lock(), |core| core.driver.is_holding(session));
+        std::mem::forget(guard);
+    }
+
     /// The bytes of a body.
     pub(crate) fn read(&self, at: BodyRef, sequence: Sequence) -> Result<Bytes, ReadError> {
         self.reader.read(at, sequence)

@@ -42,6 +42,11 @@ impl Lead {
         self.stopping = true;
     }
 
+    /// Whether somebody leads, and will commit what comes in meanwhile.
+    pub(crate) fn is_led(&self) -> bool {
+        self.led
+    }
+
     /// Whether it is over.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping

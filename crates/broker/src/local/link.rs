@@ -24,6 +24,8 @@ pub(crate) struct LocalLink<D: Disk> {
     mailbox: Arc<Mailbox>,
     /// The client has more to hand in.
     expects_more: bool,
+    /// What was handed in last may still have to be committed, by us.
+    owes_lead: bool,
     /// Weight of replies that have left since the engine was last told.
     given_back: usize,
     /// Weight of all replies taken and of all that have left.
@@ -42,11 +44,21 @@ impl<D: Disk> LocalLink<D> {
             session,
             mailbox,
             expects_more: false,
+            owes_lead: false,
             given_back: 0,
             taken: 0,
             written: 0,
             unwritten,
         }
+    }
+
+    /// Requests as a turn takes them.
+    fn input<'a>(&mut self, requests: &'a mut VecDeque<Request>) -> Input<'a, D> {
+        // Whoever submits looks for replies next. To wake it meanwhile would have its task run once
+        // more for nothing, and another worker woken to take it.
+        self.mailbox.forget_waker();
+        let written = std::mem::take(&mut self.given_back);
+        Input::Requests { session: self.session, written, requests }
     }
 
     /// Appends the replies in a parcel.
@@ -155,12 +167,22 @@ impl<D: Disk> LocalLink<D> {
 
 impl<D: Disk> Link for LocalLink<D> {
     fn submit(&mut self, requests: &mut VecDeque<Request>) {
-        // Whoever submits looks for replies next. To wake it meanwhile would have its task run once
-        // more for nothing, and another worker woken to take it.
-        self.mailbox.forget_waker();
-        let written = std::mem::take(&mut self.given_back);
-        let input = Input::Requests { session: self.session, written, requests };
-        self.shared.turn_for(self.session, input, self.expects_more);
+        let (session, more) = (self.session, self.expects_more);
+        let input = self.input(requests);
+        self.shared.turn_for(session, input, more);
+    }
+
+    fn submit_unled(&mut self, requests: &mut VecDeque<Request>) -> bool {
+        let input = self.input(requests);
+        let is_left = self.shared.turn_unled(input);
+        self.owes_lead |= is_left;
+        is_left
+    }
+
+    fn lead(&mut self) {
+        if std::mem::take(&mut self.owes_lead) {
+            self.shared.lead_for(self.session);
+        }
     }
 
     fn expect_more(&mut self, more: bool) {

@@ -7,6 +7,7 @@ mod delayed;
 mod full;
 mod steady;
 mod torn_block;
+mod unled;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

@@ -136,6 +136,10 @@ fn what(case: Case) -> &'static str {
             "Messages of 128 B wait; SIGKILL; from the start of the process until the first one is \
              taken."
         }
+        Case::Http { .. } => {
+            "Messages of 24 B are posted over HTTP on 100 connections, one in flight on each, and \
+             answered 202. Afterwards all that were accepted are taken and counted."
+        }
     }
 }
 

@@ -40,13 +40,16 @@ impl Caller {
         self.exchange.parked(body::read(body, max)).await?
     }
 
-    /// Asks the broker something that has one answer.
+    /// Asks the broker something that has one answer, now, and gives the answer to wait for.
     ///
     /// # Errors
     /// It was refused.
-    pub(super) async fn ask(&self, command: Command) -> Result<Answer, Refusal> {
-        self.exchange.act_for(&self.principal)?;
-        self.exchange.ask(command).await
+    pub(super) fn ask(
+        &self,
+        command: Command,
+    ) -> impl Future<Output = Result<Answer, Refusal>> + Send + '_ {
+        let asked = self.exchange.act_for(&self.principal).map(|()| self.exchange.ask(command));
+        async move { asked?.await }
     }
 
     /// Asks for something about queues.

@@ -1,5 +1,6 @@
 //! What all connections of the door share, and the way from a request to its handler.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -24,6 +25,9 @@ pub(crate) struct HttpDoor {
     router: Router,
     ring: Arc<KeyRing>,
 }
+
+/// An answer that is being made.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// When the server started, and what the simple counters stood at when they were cleared.
 pub(crate) struct Begun {
@@ -119,26 +123,33 @@ impl HttpDoor {
     }
 
     /// Serves a request. The two that queues live by don't pass the table of routes.
-    pub(super) async fn answer(
+    pub(super) fn answer(
         &self,
         request: Request<hyper::body::Incoming>,
         caller: Caller,
-    ) -> Response {
+    ) -> Answering {
         let is_whole = self.name == DoorName::Http;
-        let simple = match (request.method(), request.uri().path()) {
+        match (request.method(), request.uri().path()) {
             (&Method::POST, simple::ENQUEUE) if is_whole => {
-                let (parts, body) = request.into_parts();
-                simple::enqueue(&caller, &parts.headers, body).await
+                let extras = simple::extras(request.headers());
+                let body = request.into_body();
+                Box::pin(
+                    async move { simple::enqueue(&caller, extras, body).await.into_response() },
+                )
             }
-            (&Method::GET, simple::DEQUEUE) if is_whole => simple::dequeue(&caller).await,
+            (&Method::GET, simple::DEQUEUE) if is_whole => {
+                Box::pin(async move { simple::dequeue(&caller).await.into_response() })
+            }
             _ => {
                 let mut request = request.map(service::incoming);
                 request.extensions_mut().insert(caller);
-                let Ok(response) = self.router.clone().call(request).await;
-                return response;
+                let answer = self.router.clone().call(request);
+                Box::pin(async move {
+                    let Ok(response) = answer.await;
+                    response
+                })
             }
-        };
-        simple.unwrap_or_else(IntoResponse::into_response)
+        }
     }
 }
 

@@ -77,6 +77,17 @@ impl Receipt {
 }
 
 impl Inner {
+    /// Takes what the broker has answered once all from before is used up, the last in front.
+    fn take_replies(&mut self) {
+        if let Some(session) = &mut self.session
+            && self.replies.is_empty()
+        {
+            session.take_replies(&mut self.replies);
+            self.taken.weight += self.replies.iter().map(Reply::weight).sum::<usize>();
+            self.replies.reverse();
+        }
+    }
+
     /// Ends the session; what was not written is given back, and owed to nobody.
     fn end_session(&mut self) {
         self.session = None;
@@ -206,15 +217,28 @@ impl Exchange {
         self.inner.lock().taken.acks.push(lease);
     }
 
-    /// Asks the broker something that has one answer.
+    /// Asks the broker something that has one answer, now, and gives the answer to wait for.
+    /// Requests of other connections that are ready share its commit.
     ///
     /// # Errors
     /// It was refused.
-    pub(super) async fn ask(&self, command: Command) -> Result<Answer, Refusal> {
-        let tag = self.submit(command)?;
-        match self.answer(tag).await? {
-            Answer::Refused(refusal) => Err(refusal),
-            answer => Ok(answer),
+    pub(super) fn ask(
+        &self,
+        command: Command,
+    ) -> impl Future<Output = Result<Answer, Refusal>> + Send + '_ {
+        // The command is gone before anybody waits: futures that held it would be large.
+        let submitted = self.submit_by([command], Session::submit_unled);
+        async move {
+            let (tag, is_left) = submitted?;
+            if is_left {
+                // Back after every connection that has something to do on this worker.
+                tokio::task::yield_now().await;
+                self.lead(tag);
+            }
+            match self.answer(tag).await? {
+                Answer::Refused(refusal) => Err(refusal),
+                answer => Ok(answer),
+            }
         }
     }
 
@@ -325,6 +349,15 @@ impl Exchange {
 
     /// Submits requests and returns the tag of the last.
     fn submit_all(&self, commands: impl IntoIterator<Item = Command>) -> Result<u64, Refusal> {
+        self.submit_by(commands, Session::submit).map(|(tag, ())| tag)
+    }
+
+    /// The same in one of the ways that a session has, with what that says.
+    fn submit_by<T>(
+        &self,
+        commands: impl IntoIterator<Item = Command>,
+        submit: impl FnOnce(&mut Session, &mut VecDeque<Request>) -> T,
+    ) -> Result<(u64, T), Refusal> {
         let inner = &mut *self.inner.lock();
         for command in commands {
             inner.last_tag += 1;
@@ -338,8 +371,20 @@ impl Exchange {
         if session.is_revoked() {
             return Err(revoked());
         }
-        session.submit(&mut inner.requests);
-        Ok(inner.last_tag)
+        let said = submit(session, &mut inner.requests);
+        Ok((inner.last_tag, said))
+    }
+
+    /// Commits what was left when `tag` was submitted, unless its answer is there: then somebody
+    /// has.
+    fn lead(&self, tag: u64) {
+        let inner = &mut *self.inner.lock();
+        inner.take_replies();
+        if inner.replies.iter().all(|reply| reply.tag != tag)
+            && let Some(session) = &mut inner.session
+        {
+            session.lead();
+        }
     }
 
     /// Waits for the next answer to a request. Cancel-safe.
@@ -355,13 +400,9 @@ impl Exchange {
         context: &mut Context<'_>,
     ) -> Poll<Result<Answer, Refusal>> {
         let inner = &mut *self.inner.lock();
-        let Some(session) = &mut inner.session else { return Poll::Ready(Err(revoked())) };
         loop {
-            if inner.replies.is_empty() {
-                session.take_replies(&mut inner.replies);
-                inner.taken.weight += inner.replies.iter().map(Reply::weight).sum::<usize>();
-                inner.replies.reverse();
-            }
+            inner.take_replies();
+            let Some(session) = &mut inner.session else { return Poll::Ready(Err(revoked())) };
             // Others are refusals of what was acknowledged when it was written: nobody is left to
             // hear them.
             while let Some(reply) = inner.replies.pop() {

@@ -16,7 +16,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use sluice_flow::Client;
 use sluice_model::{Code, Principal, Refusal};
-use tracing::debug;
+use tracing::{Level, debug};
 
 use super::body::{Answered, Incoming};
 use super::caller::Caller;
@@ -50,8 +50,9 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for Service {
         let caller = self.admit(&parts);
         let (door, exchange) = (Arc::clone(&self.door), Arc::clone(&self.exchange));
         let shared = Arc::clone(&self.shared);
+        let asked = tracing::enabled!(Level::DEBUG)
+            .then(|| (parts.method.clone(), parts.uri.path().to_owned()));
         Box::pin(async move {
-            let (method, uri) = (parts.method.clone(), parts.uri.clone());
             let mut response = match caller {
                 Ok(caller) => enter(&door, Request::from_parts(parts, body), caller).await,
                 Err(refusal) => Refused(refusal).into_response(),
@@ -64,8 +65,10 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for Service {
                     Some(code) => Outcome::of(*code),
                     None => Outcome::of_status(status.as_u16()),
                 });
-                let (path, status) = (uri.path(), status.as_u16());
-                debug!(%method, path, status, trace = ?trace, "refused");
+                if let Some((method, path)) = asked {
+                    let status = status.as_u16();
+                    debug!(%method, path, status, trace = ?trace, "refused");
+                }
             }
             shared.requests.one(door.name(), refusal);
             response.headers_mut().insert(trace::TRACE_ID, trace);

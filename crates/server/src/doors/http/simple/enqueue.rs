@@ -31,40 +31,47 @@ pub(super) async fn handle(
     headers: HeaderMap,
     body: Incoming,
 ) -> Outcome<Response> {
-    enqueue(&caller, &headers, body).await
+    enqueue(&caller, extras(&headers), body).await
 }
 
-/// Hands in the message that `body` is.
+/// Hands in the message that `body` is, with what is kept of its head.
 pub(in crate::doors::http) async fn enqueue<B>(
     caller: &Caller,
-    headers: &HeaderMap,
+    extras: Option<Box<Extras>>,
     body: B,
 ) -> Outcome<Response>
 where
     B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     let payload = caller.read(body, caller.shared.config.http.max_body).await?;
-    let message = Message { payload, extras: extras(headers) };
-    let publish = Publish {
-        to: Destination::Queue(door::default_queue()),
-        qos: Qos::AtLeastOnce,
-        level: None,
-        message,
-        confirm: Confirm::Always,
-    };
+    let message = Message { payload, extras };
+    // What is rarely done has a box of its own, so that the future stays small.
     if !caller.shared.begun.provided.load(Relaxed) {
-        provide(caller).await?;
+        Box::pin(provide(caller)).await?;
     }
-    let asked = caller.ask(Command::Publish(publish.clone())).await;
+    let asked = caller.ask(publish(message.clone())).await;
     if asked.as_ref().is_err_and(|refusal| refusal.code == Code::NotFound) {
         // Somebody has deleted the queue, which is made by its first message.
-        provide(caller).await?;
-        caller.ask(Command::Publish(publish)).await?;
+        Box::pin(async {
+            provide(caller).await?;
+            caller.ask(publish(message)).await
+        })
+        .await?;
     } else {
         asked?;
     }
     caller.shared.counters.http_enqueues.one();
     Ok(StatusCode::ACCEPTED.into_response())
+}
+
+fn publish(message: Message) -> Command {
+    Command::Publish(Publish {
+        to: Destination::Queue(door::default_queue()),
+        qos: Qos::AtLeastOnce,
+        level: None,
+        message,
+        confirm: Confirm::Always,
+    })
 }
 
 /// Makes the queue `default`, or gives it its bounds.
@@ -76,7 +83,7 @@ pub(super) async fn provide(caller: &Caller) -> Result<(), Refusal> {
 }
 
 /// What is kept of the headers: the type, where it says something.
-fn extras(headers: &HeaderMap) -> Option<Box<Extras>> {
+pub(in crate::doors::http) fn extras(headers: &HeaderMap) -> Option<Box<Extras>> {
     let kind = headers.get(CONTENT_TYPE)?.to_str().ok().filter(|kind| *kind != PLAIN_TYPE)?;
     let headers = vec![(CONTENT_TYPE.as_str().to_owned(), kind.to_owned())];
     Some(Box::new(Extras { headers, ..Extras::default() }))

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use dequeue::dequeue;
-pub(super) use enqueue::enqueue;
+pub(super) use enqueue::{enqueue, extras};
 
 /// Where messages are handed in.
 pub(super) const ENQUEUE: &str = "/enqueue";
