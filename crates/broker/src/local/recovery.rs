@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice_engine::{Config as EngineConfig, Engine, Loader, Record, RecordError};
 use sluice_model::Timestamp;
 use sluice_wal::{
-    Config as WalConfig, Disk, Log, RECORD_OVERHEAD, RecoveryReport, Scanned, WalError,
+    Config as WalConfig, Disk, Log, Opened, RECORD_OVERHEAD, RecoveryReport, Scanned, WalError,
 };
 use thiserror::Error;
 
@@ -139,23 +139,7 @@ pub(crate) fn start_by<D: Disk>(
     // What had died by then goes with the next checkpoint: a broker that always ends before it has
     // made two would never give anything back.
     let empty = opened.checkpoints.position().map(|at| empty_segments(&engine, &opened.log, at));
-    let mut misunderstood = None;
-    let (mut replayed, mut records) = (0, 0);
-    opened.replay(|record| {
-        records += 1;
-        replayed += (record.head.len() + RECORD_OVERHEAD) as u64 + u64::from(record.body.len);
-        match Record::decode(record.head) {
-            Ok(head) => engine.replay(&head, body_ref(record.sequence, record.body)),
-            Err(source) if misunderstood.is_none() => {
-                misunderstood = Some(StartError::Record { sequence: record.sequence.0, source });
-            }
-            Err(_) => {}
-        }
-        Ok(())
-    })?;
-    if let Some(error) = misunderstood {
-        return Err(error);
-    }
+    let (records, replayed) = replay(&opened, &mut engine)?;
     let mut log = opened.log;
     let mut scratch = Vec::new();
     let now = now.after(clock().since(wall));
@@ -189,6 +173,28 @@ pub(crate) fn start_by<D: Disk>(
     let mut housekeeper = Housekeeper::new(&driver, opened.checkpoints, empty, upkeep);
     housekeeper.set_aside(&mut driver, now)?;
     Ok(Started { driver, housekeeper, report: opened.report, now })
+}
+
+/// Replays what came after the checkpoint, and says how many records and bytes that were.
+fn replay<D: Disk>(opened: &Opened<D>, engine: &mut Engine) -> Result<(u64, u64), StartError> {
+    let mut misunderstood = None;
+    let (mut records, mut bytes) = (0, 0);
+    opened.replay(|record| {
+        records += 1;
+        bytes += (record.head.len() + RECORD_OVERHEAD) as u64 + u64::from(record.body.len);
+        match Record::decode(record.head) {
+            Ok(head) => engine.replay(&head, body_ref(record.sequence, record.body)),
+            Err(source) if misunderstood.is_none() => {
+                misunderstood = Some(StartError::Record { sequence: record.sequence.0, source });
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    })?;
+    match misunderstood {
+        Some(error) => Err(error),
+        None => Ok((records, bytes)),
+    }
 }
 
 /// The broker's time at a start: the clock's, but never before the log's last.

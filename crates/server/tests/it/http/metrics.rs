@@ -38,7 +38,7 @@ async fn page_where(place: &Place, is_good: impl Fn(&Page) -> bool) -> Page {
 
 /// Takes a message and nacks it so.
 async fn nack(client: &mut Http, outcome: &str) {
-    let taken = client.post("/v1/queues/work/receive", json!({})).await.ok();
+    let taken = client.post("/v1/queues/jobs/receive", json!({})).await.ok();
     let token = &taken["messages"][0]["token"];
     let nacked = client.post("/v1/nack", json!({"tokens": [token], "outcome": outcome})).await.ok();
     assert_eq!(nacked["results"][0]["ok"], true, "{nacked}");
@@ -53,16 +53,16 @@ async fn what_happens_is_counted_where_it_belongs() {
         assert_eq!(client.ask("POST", "/enqueue", b"12345").await.status, 202);
     }
     assert_eq!(client.get("/dequeue").await.text(), "12345");
-    client.ask("PUT", "/v1/queues/work", br#"{"settings": {"max_messages": 4}}"#).await.ok();
+    client.ask("PUT", "/v1/queues/jobs", br#"{"settings": {"max_messages": 4}}"#).await.ok();
     let later = json!({"payload": "x", "delay_ms": 60_000});
     let messages =
         json!({"messages": [{"payload": "x"}, {"payload": "x"}, {"payload": "x"}, later]});
-    client.post("/v1/queues/work/messages", messages.clone()).await.ok();
-    client.post("/v1/queues/work/messages", messages).await.refuses(429, "queue_full", "");
+    client.post("/v1/queues/jobs/messages", messages.clone()).await.ok();
+    client.post("/v1/queues/jobs/messages", messages).await.refuses(429, "queue_full", "");
     for outcome in ["failed", "released", "rejected"] {
         nack(&mut client, outcome).await;
     }
-    client.post("/v1/queues/work/receive", json!({"lease_ms": 60_000})).await.ok();
+    client.post("/v1/queues/jobs/receive", json!({"lease_ms": 60_000})).await.ok();
     client.get("/nothing").await.refuses(404, "not_found", "");
 
     let moved = |page: &Page, name: &str| page.value(name) - before.value(name);
@@ -84,13 +84,13 @@ async fn what_happens_is_counted_where_it_belongs() {
     ] {
         assert_eq!(moved(&after, name), by, "{name}");
     }
-    let of_work = |state| format!("sluice_queue_messages{{queue=\"work\",state=\"{state}\"}}");
-    let by_state = ["ready", "delayed", "leased", "dead"].map(|state| after.value(&of_work(state)));
+    let of_jobs = |state| format!("sluice_queue_messages{{queue=\"jobs\",state=\"{state}\"}}");
+    let by_state = ["ready", "delayed", "leased", "dead"].map(|state| after.value(&of_jobs(state)));
     assert_eq!(by_state.iter().sum::<f64>(), 4.0, "{by_state:?}");
     assert_eq!((by_state[2], by_state[3]), (1.0, 1.0), "{by_state:?}");
     let bytes = "sluice_queue_messages_bytes{queue=\"default\",state=\"ready\"}";
     assert!(after.value(bytes) >= 10.0);
-    for (queue, state) in [("default", "ready"), ("work", "leased")] {
+    for (queue, state) in [("default", "ready"), ("jobs", "leased")] {
         let name = format!("sluice_queue_oldest_seconds{{queue=\"{queue}\",state=\"{state}\"}}");
         assert!((0.0..20.0).contains(&after.value(&name)), "{name}");
     }
