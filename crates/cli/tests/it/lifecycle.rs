@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 
-use crate::setup::{Place, subscribe};
+use crate::setup::{Place, SERVE, subscribe};
 
 #[test]
 fn sigterm_drains_and_exits_with_0() {
@@ -21,19 +21,8 @@ fn sigterm_drains_and_exits_with_0() {
 #[test]
 fn the_ready_line_is_all_of_standard_output() {
     let place = Place::new();
-    let args = [
-        "serve",
-        "--ephemeral",
-        "--tcp-addr",
-        "127.0.0.1:0",
-        "--http-addr",
-        "127.0.0.1:0",
-        "--metrics-addr",
-        "127.0.0.1:0",
-        "--log-format",
-        "json",
-    ];
-    let mut child = place.command(args).spawn().unwrap();
+    let args = ["--ephemeral", "--log-format", "json"];
+    let mut child = place.command(SERVE.iter().chain(&args)).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
@@ -55,17 +44,7 @@ fn the_ready_line_is_all_of_standard_output() {
 fn a_second_broker_on_the_same_data_names_the_first() {
     let place = Place::new();
     let broker = place.broker();
-    let second = place.run([
-        "serve",
-        "--tcp-addr",
-        "127.0.0.1:0",
-        "--http-addr",
-        "127.0.0.1:0",
-        "--metrics-addr",
-        "127.0.0.1:0",
-        "--data-dir",
-        "data",
-    ]);
+    let second = place.run(SERVE.iter().chain(&["--data-dir", "data"]));
     second.assert(1, &[&broker.pid().to_string()]);
     // The first goes on.
     subscribe(&broker, "demo").fence().unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sluice_bench::process::Broker;
 
-use crate::setup::{Outcome, Place, subscribe};
+use crate::setup::{Outcome, Place, SERVE, subscribe};
 
 const PAYLOAD: &[u8] = b"somewhere in the middle";
 
@@ -51,18 +51,9 @@ fn a_damaged_log_is_found_and_never_served() {
     let seen = place.run(["log", "inspect", "--json", "--data-dir", "data"]);
     let seen: serde_json::Value = serde_json::from_str(&seen.out).unwrap();
     assert!(seen["problem"].is_string(), "{seen}");
-    let serve = [
-        "serve",
-        "--tcp-addr",
-        "127.0.0.1:0",
-        "--http-addr",
-        "127.0.0.1:0",
-        "--metrics-addr",
-        "127.0.0.1:0",
-        "--data-dir",
-        "data",
-    ];
-    place.run(serve).assert(3, &["to repair: sluice log repair --data-dir"]);
+    place
+        .run(SERVE.iter().chain(&["--data-dir", "data"]))
+        .assert(3, &["to repair: sluice log repair --data-dir"]);
     assert_eq!(fs::read(&path).unwrap(), bytes, "nothing may be changed");
 }
 

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStderr};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::setup::Place;
+use crate::setup::{Place, SERVE};
 
 /// A broker whose log can be followed.
 pub(crate) struct Followed {
@@ -20,17 +20,7 @@ impl Followed {
     /// Starts with the settings in `file` and waits until it is ready.
     pub(crate) fn start(place: &Place, file: &str) -> Self {
         place.config(file);
-        let args = [
-            "serve",
-            "--ephemeral",
-            "--tcp-addr",
-            "127.0.0.1:0",
-            "--http-addr",
-            "127.0.0.1:0",
-            "--metrics-addr",
-            "127.0.0.1:0",
-        ];
-        let mut child = place.command(args).spawn().unwrap();
+        let mut child = place.command(SERVE.iter().chain(&["--ephemeral"])).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
         assert!(ready.starts_with("sluice ready"), "{ready}");

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::setup::{Outcome, Place, subscribe};
+use crate::setup::{Outcome, Place, SERVE, subscribe};
 
 const DAMAGED: &[u8] = b"this message is going to be damaged";
 
@@ -40,17 +40,7 @@ fn change(path: &Path, at: usize, with: &[u8]) {
 }
 
 fn serve(place: &Place) -> Outcome {
-    place.run([
-        "serve",
-        "--tcp-addr",
-        "127.0.0.1:0",
-        "--http-addr",
-        "127.0.0.1:0",
-        "--metrics-addr",
-        "127.0.0.1:0",
-        "--data-dir",
-        "data",
-    ])
+    place.run(SERVE.iter().chain(&["--data-dir", "data"]))
 }
 
 /// Runs what a line of standard error says after `what`, word by word.

@@ -1,6 +1,6 @@
 //! `sluice config`, and what is made from the command line's declaration.
 
-use crate::setup::Place;
+use crate::setup::{Place, SERVE};
 
 const PROBLEMS: &str = "max_retrys = 3\nport = \"x\"\nlease = 0\n";
 
@@ -38,17 +38,7 @@ fn check_takes_warnings_and_unsafe_settings_for_errors() {
 #[test]
 fn serve_warns_of_what_an_orchestrator_injects_and_goes_on() {
     let place = Place::new();
-    let args = [
-        "serve",
-        "--ephemeral",
-        "--tcp-addr",
-        "127.0.0.1:0",
-        "--http-addr",
-        "127.0.0.1:0",
-        "--metrics-addr",
-        "127.0.0.1:0",
-    ];
-    let mut command = place.command(args);
+    let mut command = place.command(SERVE.iter().chain(&["--ephemeral"]));
     command.env("SLUICE_PORT", "tcp://10.0.0.1:5555").env("SLUICE_SERVICE_HOST", "10.0.0.1");
     let mut child = command.spawn().unwrap();
     let mut ready = String::new();

@@ -12,6 +12,17 @@ use tempfile::TempDir;
 /// The binary under test.
 pub(crate) const SLUICE: &str = env!("CARGO_BIN_EXE_sluice");
 
+/// `serve`, every door on a port of its own.
+pub(crate) const SERVE: [&str; 7] = [
+    "serve",
+    "--tcp-addr",
+    "127.0.0.1:0",
+    "--http-addr",
+    "127.0.0.1:0",
+    "--metrics-addr",
+    "127.0.0.1:0",
+];
+
 /// A test's own directory.
 pub(crate) struct Place {
     dir: TempDir,
