@@ -1,6 +1,6 @@
 //! Grants and acks, of one message or of many in rows.
 
-use sluice_model::{Level, QueueNo, Seq, SessionId, Timestamp};
+use sluice_model::{Generation, Level, QueueNo, Seq, SessionId, Timestamp};
 
 use crate::deadlines::{Deadlines, Due};
 use crate::engine::Engine;
@@ -17,24 +17,12 @@ impl Engine {
     pub(crate) fn apply_to_many(&mut self, record: &Record<'_>, sequence: Sequence) {
         match record {
             Record::Granted { target, generation, at, deadline, bound } => {
-                let lease = Lease {
-                    generation: *generation,
-                    granted_at: *at,
-                    deadline: *deadline,
-                    bound: *bound,
-                    session: None,
-                };
+                let lease = granted(*generation, *at, *deadline, *bound);
                 let run = Run { first: target.seq, count: 1 };
                 self.grant_messages(target.queue, &[run], lease, sequence);
             }
             Record::GrantedMany { queue, runs, generation, at, deadline, bound } => {
-                let lease = Lease {
-                    generation: *generation,
-                    granted_at: *at,
-                    deadline: *deadline,
-                    bound: *bound,
-                    session: None,
-                };
+                let lease = granted(*generation, *at, *deadline, *bound);
                 self.grant_messages(*queue, runs, lease, sequence);
             }
             Record::Acked { target, generation } => {
@@ -86,6 +74,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// The lease that a record tells of, held by no session yet.
+fn granted(generation: Generation, at: Timestamp, deadline: Timestamp, bound: bool) -> Lease {
+    Lease { generation, granted_at: at, deadline, bound, session: None }
 }
 
 /// Where leases are listed beside their queue.

@@ -393,7 +393,7 @@ impl<D: Disk> Housekeeper<D> {
     /// Whether it is time: the log has written three times what the last image took, and either
     /// enough for an image that pays or nothing for long; or replay comes near its bound; or the disk
     /// is low or the files are about to outgrow their bound, and segments can go once checkpoints
-    /// cover what emptied them.
+    /// cover what emptied them. Notes whether they are.
     fn checkpoint_is_due(&mut self, access: &mut impl Access<D>) -> bool {
         let checkpoint_interval = self.upkeep.checkpoint_interval;
         let low = self.low;
