@@ -63,6 +63,41 @@ impl Entrance {
         Ok(Pass::Wait { until: departure.at, then })
     }
 
+    /// The same for one that nobody can make wait: what would have to is refused, until the time at
+    /// which it would go.
+    ///
+    /// # Errors
+    /// A limit refuses, or would have it wait; nothing is charged.
+    pub fn ask_at_once(&mut self, client: &Client, cost: u32, now: u64) -> Result<(), Limited> {
+        let mut charged = None;
+        if let Some(clients) = &mut self.clients {
+            let Departure { at, charge } = clients.depart(client, cost, now)?;
+            if at > now {
+                clients.refund(client, charge, now);
+                return Err(Limited { eligible_at: at });
+            }
+            charged = Some(charge);
+        }
+        let Some((limit, bucket)) = &mut self.global else { return Ok(()) };
+        let refused = match limit.depart(bucket, cost, now) {
+            Ok(Departure { at, .. }) if at <= now => return Ok(()),
+            Ok(Departure { at, charge }) => {
+                limit.refund(bucket, charge, now);
+                Limited { eligible_at: at }
+            }
+            Err(limited) => limited,
+        };
+        if let Some(charge) = charged {
+            self.undo(client, charge, now);
+        }
+        Err(refused)
+    }
+
+    /// Whether there is a limit at all.
+    pub fn is_limited(&self) -> bool {
+        self.clients.is_some() || self.global.is_some()
+    }
+
     /// Asks the global limit, when the client's turn has come.
     ///
     /// # Errors
@@ -181,6 +216,26 @@ mod tests {
         assert_eq!(entrance.ask(&client(4), 1, 0), Err(Limited { eligible_at: SECOND }));
         let wait = Pass::Wait { until: 2 * SECOND, then: None };
         assert_eq!(entrance.ask_global(&client(1), ahead, 1, SECOND), Ok(wait));
+    }
+
+    #[test]
+    fn who_can_not_wait_is_refused_and_charged_nothing() {
+        let clients = Clients::new(limit(1, 1, 5), 10, (0, 0));
+        let mut entrance = Entrance::new(Some(clients), Some(limit(1, 2, 5)));
+        assert!(entrance.is_limited() && !Entrance::default().is_limited());
+        assert_eq!(Entrance::default().ask_at_once(&client(1), u32::MAX, 0), Ok(()));
+        assert_eq!(entrance.ask_at_once(&client(1), 1, 0), Ok(()));
+        for _ in 0..3 {
+            let refused = entrance.ask_at_once(&client(1), 1, 0);
+            assert_eq!(refused, Err(Limited { eligible_at: SECOND }));
+        }
+        assert_eq!(entrance.ask_at_once(&client(2), 1, 0), Ok(()));
+        // Now it is the global limit, and the client's own has its token back.
+        for _ in 0..3 {
+            let refused = entrance.ask_at_once(&client(3), 1, 0);
+            assert_eq!(refused, Err(Limited { eligible_at: SECOND }));
+        }
+        assert_eq!(entrance.ask_at_once(&client(3), 1, SECOND), Ok(()));
     }
 
     #[test]

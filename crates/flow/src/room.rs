@@ -208,6 +208,18 @@ impl<W> Room<W> {
         std::iter::from_fn(|| self.hand()).collect()
     }
 
+    /// Whether the next one would be refused.
+    pub fn is_full(&self) -> bool {
+        let all_work = self.figures.working >= self.limits.workers;
+        all_work && self.waiting.len() >= self.limits.queue_size
+    }
+
+    /// Whether at least half of those wait that may.
+    pub fn is_crowded(&self) -> bool {
+        let all_work = self.figures.working >= self.limits.workers;
+        all_work && self.waiting.len() >= self.limits.queue_size / 2
+    }
+
     /// How many are where, and how many ever were.
     pub fn figures(&self) -> RoomFigures {
         RoomFigures { waiting: self.waiting.len(), ..self.figures }

@@ -31,6 +31,9 @@ impl Lists {
         prop_assert_eq!(figures.waiting, self.waiting.len());
         prop_assert_eq!(figures.parked, self.parked.len() + self.returning.len());
         let queued = self.waiting.len() + self.returning.len();
+        let busy = self.working.len() >= limits.workers;
+        prop_assert_eq!(room.is_full(), busy && self.waiting.len() >= limits.queue_size);
+        prop_assert_eq!(room.is_crowded(), busy && self.waiting.len() >= limits.queue_size / 2);
         prop_assert!(queued == 0 || self.working.len() >= limits.workers, "a place is free");
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The limits of clients and of all together, with a clock and a lock around them.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -31,6 +32,8 @@ pub struct RateLimited {
 #[derive(Debug)]
 pub struct Gate {
     entrance: Mutex<Entrance>,
+    /// Whether there is a limit at all, for those who ask often.
+    is_limited: AtomicBool,
     /// What microseconds are counted from.
     start: Instant,
     /// Of the table of clients.
@@ -42,8 +45,9 @@ impl Gate {
     pub fn new(limits: GateLimits, start: Instant) -> Self {
         let seed = (RandomState::new().hash_one(0), RandomState::new().hash_one(1));
         let clients = limits.client.map(|limit| Clients::new(limit, limits.clients_max, seed));
-        let entrance = Mutex::new(Entrance::new(clients, limits.global));
-        Self { entrance, start, seed }
+        let entrance = Entrance::new(clients, limits.global);
+        let is_limited = AtomicBool::new(entrance.is_limited());
+        Self { entrance: Mutex::new(entrance), is_limited, start, seed }
     }
 
     /// A gate that lets everything through.
@@ -56,7 +60,9 @@ impl Gate {
     pub fn change(&self, limits: GateLimits, now: Instant) {
         let GateLimits { client, clients_max, global } = limits;
         let table = |limit| Clients::new(limit, clients_max, self.seed);
-        let changed = self.entrance.lock().change(client, global, table, self.micros(now));
+        let mut entrance = self.entrance.lock();
+        let changed = entrance.change(client, global, table, self.micros(now));
+        self.is_limited.store(entrance.is_limited(), Relaxed);
         changed.expect("a limit was made only of a burst that comes back in time");
     }
 
@@ -90,6 +96,25 @@ impl Gate {
             asked = pass.map_err(|limited| self.refusal(limited, now))?;
         }
         Ok(())
+    }
+
+    /// Whether there is a limit at all.
+    pub fn is_limited(&self) -> bool {
+        self.is_limited.load(Relaxed)
+    }
+
+    /// Lets a request of `cost` items through at `now`, where nobody can make it wait.
+    ///
+    /// # Errors
+    /// A limit refuses it, or would have delayed it; it is not counted.
+    pub fn pass_at_once(
+        &self,
+        client: &Client,
+        cost: u32,
+        now: Instant,
+    ) -> Result<(), RateLimited> {
+        let passed = self.entrance.lock().ask_at_once(client, cost, self.micros(now));
+        passed.map_err(|limited| self.refusal(limited, now))
     }
 
     /// Says what is to be done with a request at `now`, for those who have a clock of their own.

@@ -6,10 +6,12 @@
 //!                         '--delayed--> parked until its time --> at work | too many: 503
 //! ```
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_flow::{Client, Pass, RoomFigures, RoomFull};
-use sluice_model::{Code, Refusal};
+use sluice_model::{Code, Principal, Refusal};
 
 use super::{Admission, AdmissionConfig, Gate, Permit, RateLimited};
 use crate::config::ConfigError;
@@ -48,6 +50,27 @@ impl Intake {
         self.admission.figures()
     }
 
+    /// Whether so many wait for a place that those who are not here yet had better come slowly.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.admission.is_crowded()
+    }
+
+    /// The refusal of who could not even wait, if it would be refused now.
+    pub(crate) fn turns_away(&self, counters: &Counters) -> Option<Refusal> {
+        self.admission.is_full().then(|| full(RoomFull::Queue, counters))
+    }
+
+    /// Whether requests meet a limit at all.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.gate.is_limited()
+    }
+
+    /// Has a request of a door that can't delay it meet the limits.
+    pub(crate) fn count(&self, client: &Client, counters: &Counters) -> Result<(), Refusal> {
+        let passed = self.gate.pass_at_once(client, 1, Instant::now());
+        passed.map_err(|limited| rate_limited(limited, counters))
+    }
+
     /// Lets a request in, in its turn and in its time. Cancel-safe.
     pub(crate) async fn pass(
         &self,
@@ -64,6 +87,14 @@ impl Intake {
         let parked = permit.park().map_err(|_permit| full(RoomFull::Parked, counters))?;
         self.gate.wait_out(client, 1, asked).await.map_err(limited)?;
         Ok(parked.resume().await)
+    }
+}
+
+/// Whom the limits take somebody for: the key, without one the address.
+pub(crate) fn client_of(principal: &Principal, peer: IpAddr) -> Client {
+    match principal {
+        Principal::Anonymous => Client::address(peer),
+        Principal::Key(id) => Client::principal(Arc::clone(id)),
     }
 }
 

@@ -61,7 +61,7 @@ use tokio::sync::oneshot;
 pub use self::config::{AdmissionConfig, RateLimit};
 pub use self::gate::{Gate, GateLimits, RateLimited};
 pub use self::intake::Intake;
-pub(crate) use self::intake::full;
+pub(crate) use self::intake::{client_of, full};
 
 /// The places of those at work, and the room where others wait for one.
 #[derive(Clone, Debug)]
@@ -94,6 +94,16 @@ impl Admission {
     /// How many are where, and how many ever were.
     pub fn figures(&self) -> RoomFigures {
         self.0.lock().figures()
+    }
+
+    /// Whether the next one would be refused.
+    pub fn is_full(&self) -> bool {
+        self.0.lock().is_full()
+    }
+
+    /// Whether at least half of those wait that may.
+    pub fn is_crowded(&self) -> bool {
+        self.0.lock().is_crowded()
     }
 
     fn state(&self, entry: Entry, receiver: Option<oneshot::Receiver<Permit>>) -> State {

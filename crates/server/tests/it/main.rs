@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod client;
 mod doors;
+mod entrance;
 mod fake;
 mod hostile;
 mod http;

@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 
-use sluice_model::Request;
+use sluice_flow::Client;
+use sluice_model::{Refusal, Request};
 
+use crate::admission::Intake;
 use crate::auth::KeyHash;
+use crate::counters::Counters;
 use crate::doors::Output;
 use crate::requests::Refused;
 
@@ -48,4 +51,29 @@ pub(crate) struct Tally {
 pub(crate) struct Io<'a> {
     pub(crate) requests: &'a mut VecDeque<Request>,
     pub(crate) output: &'a mut Output,
+    /// What requests meet first; none where there are no limits.
+    pub(crate) entrance: Option<Entrance<'a>>,
+}
+
+impl<'a> Io<'a> {
+    /// For what no limit is about.
+    pub(crate) fn new(requests: &'a mut VecDeque<Request>, output: &'a mut Output) -> Self {
+        Self { requests, output, entrance: None }
+    }
+
+    /// Counts a request of the kind that limits are about.
+    ///
+    /// # Errors
+    /// A limit refuses it.
+    pub(crate) fn count(&self) -> Result<(), Refusal> {
+        let Some(Entrance { intake, client, counters }) = &self.entrance else { return Ok(()) };
+        intake.count(client, counters)
+    }
+}
+
+/// The limits, and whom they take the client for.
+pub(crate) struct Entrance<'a> {
+    pub(crate) intake: &'a Intake,
+    pub(crate) client: Client,
+    pub(crate) counters: &'a Counters,
 }

@@ -19,9 +19,10 @@ use sluice_model::{Client, Principal, Reply, Request};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::common::{Io, Limits, Tally, Wants};
+use super::common::{Entrance, Io, Limits, Tally, Wants};
 use super::door::Door;
 use super::v2;
+use crate::admission::client_of;
 use crate::auth::KeyHash;
 use crate::doors::wire::{Fill, noting_wait, until};
 use crate::doors::{Ended, Notices, Peer, Shared, Wire};
@@ -227,7 +228,11 @@ impl Connection<'_> {
             return Wants::Room;
         }
         self.door.set_now(|| self.shared.broker.now());
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let Shared { intake, counters, .. } = self.shared;
+        let client = || client_of(&self.principal, self.peer.ip);
+        let entrance = intake.is_limited().then(|| Entrance { intake, client: client(), counters });
+        let mut io = Io::new(&mut self.requests, &mut self.wire.output);
+        io.entrance = entrance;
         let wants = self.door.receive(&mut self.wire.input, &mut io);
         if self.door.is_ready() {
             self.ready_by = None;
@@ -270,7 +275,7 @@ impl Connection<'_> {
         let count = self.replies.len();
         if count > 0 {
             self.door.set_now(|| self.shared.broker.now());
-            let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+            let mut io = Io::new(&mut self.requests, &mut self.wire.output);
             self.door.reply(&mut self.replies, &mut io);
         }
         count
@@ -363,7 +368,7 @@ impl Connection<'_> {
 
     /// Asks for what may be pushed, now that there may be room for it.
     fn ask(&mut self) -> bool {
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let mut io = Io::new(&mut self.requests, &mut self.wire.output);
         self.door.ask(&mut io)
     }
 
@@ -378,7 +383,7 @@ impl Connection<'_> {
             }
             idle = false;
         }
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let mut io = Io::new(&mut self.requests, &mut self.wire.output);
         self.door.drain(&mut io);
         if self.door.holds() {
             self.parting = Some(Ended::Drained { idle: false });

@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use hyper::Request;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
-use sluice_flow::Client;
 use sluice_model::{Code, Principal, Refusal};
 use tracing::{Level, debug};
 
@@ -24,6 +23,7 @@ use super::door::HttpDoor;
 use super::exchange::Exchange;
 use super::refusal::Refused;
 use super::{guard, trace};
+use crate::admission::client_of;
 use crate::doors::{Notices, Peer, Shared};
 use crate::requests::Outcome;
 
@@ -114,10 +114,7 @@ async fn enter(
         return door.answer(request, caller).await;
     }
     let Shared { intake, counters, .. } = &*caller.shared;
-    let client = match &caller.principal {
-        Principal::Anonymous => Client::address(caller.peer.ip),
-        Principal::Key(id) => Client::principal(Arc::clone(id)),
-    };
+    let client = client_of(&caller.principal, caller.peer.ip);
     let drain = async { (*caller.notices).clone().drain().await };
     let passed = tokio::select! {
         biased;

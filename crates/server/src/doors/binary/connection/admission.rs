@@ -28,7 +28,7 @@ impl Connection<'_> {
             }
         }
         let answer = self.admit(key);
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let mut io = Io::new(&mut self.requests, &mut self.wire.output);
         self.door.authenticated(answer, &mut io);
         None
     }

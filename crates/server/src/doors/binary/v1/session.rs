@@ -362,6 +362,9 @@ impl Session {
             debug!(topic = %Shown(topic), "not a topic");
             return self.refuse(id, Code::BadRequest, "invalid topic", io);
         };
+        if let Err(limited) = io.count() {
+            return self.limited(id, limited, io);
+        }
         let before_message = payload.len() - message.len();
         payload.advance(before_message);
         let message = Message::plain(payload.freeze());
@@ -382,6 +385,9 @@ impl Session {
             debug!(pattern = %Shown(topic), "not a pattern");
             return self.refuse(id, Code::BadRequest, "invalid topic", io);
         };
+        if let Err(limited) = io.count() {
+            return self.limited(id, limited, io);
+        }
         let subscribe = Subscribe::unnamed(pattern, qos);
         self.push(io.requests, id, Kind::Subscribe, Command::Subscribe(subscribe));
     }
@@ -398,6 +404,9 @@ impl Session {
             Err(_) => self.refuse(id, Code::BadRequest, invalid_payload(FrameType::Poll), io),
             Ok(0) => self.zero_subscription(id, io),
             Ok(number) => {
+                if let Err(limited) = io.count() {
+                    return self.limited(id, limited, io);
+                }
                 let receive = Receive::one(Source::Subscription(SubscriptionId(number)));
                 self.push(io.requests, id, Kind::Poll, Command::Receive(receive));
             }
@@ -439,6 +448,11 @@ impl Session {
 
     fn shutting_down(&mut self, id: u64, io: &mut Io<'_>) {
         self.refuse(id, Code::ShuttingDown, "shutting down", io);
+    }
+
+    fn limited(&mut self, id: u64, refusal: Refusal, io: &mut Io<'_>) {
+        let text = timed(refusal.message.clone(), &refusal);
+        self.refuse(id, refusal.code, text, io);
     }
 
     /// Asks the broker.
@@ -569,11 +583,17 @@ impl Session {
             }
             _ => {}
         }
-        if let Some(after) = refusal.retry_after {
-            text = format!("{text}; retry after {} ms", after.as_millis()).into();
-        }
+        let text = timed(text, refusal);
         self.tally.refused.note(Outcome::of(refusal.code));
         self.write_nack(id, code, &text, output);
+    }
+}
+
+/// A text of a refusal, with the time to come again if that is known.
+fn timed<'a>(text: Cow<'a, str>, refusal: &Refusal) -> Cow<'a, str> {
+    match refusal.retry_after {
+        Some(after) => format!("{text}; retry after {} ms", after.as_millis()).into(),
+        None => text,
     }
 }
 

@@ -56,12 +56,12 @@ impl Pair {
     }
 
     fn receive(&mut self) -> Wants {
-        let mut io = Io { requests: &mut self.requests, output: &mut self.output };
+        let mut io = Io::new(&mut self.requests, &mut self.output);
         self.session.receive(&mut self.input, &mut io)
     }
 
     fn authenticated(&mut self, answer: Result<(), Refusal>) {
-        let mut io = Io { requests: &mut self.requests, output: &mut self.output };
+        let mut io = Io::new(&mut self.requests, &mut self.output);
         self.session.authenticated(answer, &mut io);
     }
 

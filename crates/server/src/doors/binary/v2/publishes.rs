@@ -10,6 +10,7 @@ use sluice_model::{
 use sluice_protocol::binary::v2::{MessageRef, PublishHead, PublishRef};
 use tracing::debug;
 
+use super::answers::Local;
 use super::confirms::weaker;
 use super::pending::Kind;
 use super::receipts::put_receipts;
@@ -23,6 +24,9 @@ impl Session {
     pub(super) fn publish(&mut self, id: u64, payload: &Bytes, io: &mut Io<'_>) {
         if self.draining {
             return self.shutting_down(id, io);
+        }
+        if let Err(refusal) = io.count() {
+            return self.answer(id, Local::Refused(refusal), io);
         }
         let PublishRef { head, messages } = match PublishRef::read(payload, self.limits.message_max)
         {

@@ -313,6 +313,16 @@ impl Session {
             ClientFrame::Credit(_) if self.draining => {}
             ClientFrame::Credit(credit) => self.credit(id, credit, io),
             _ if self.draining => self.shutting_down(id, io),
+            frame => match io.count() {
+                Ok(()) => self.work(id, frame, io),
+                Err(refusal) => self.answer(id, Local::Refused(refusal), io),
+            },
+        }
+    }
+
+    /// Does what limits are about.
+    fn work(&mut self, id: u64, frame: ClientFrame<'_>, io: &mut Io<'_>) {
+        match frame {
             ClientFrame::Subscribe(subscribe) => self.subscribe(id, &subscribe, io),
             ClientFrame::Consume(consume) => self.consume(id, consume, io),
             ClientFrame::Receive(receive) => self.receive_messages(id, receive, io),
@@ -326,7 +336,7 @@ impl Session {
                 }
             }
             // These are understood before.
-            ClientFrame::Hello(_) | ClientFrame::Publish(_) => {}
+            _ => {}
         }
     }
 

@@ -55,7 +55,7 @@ impl Pair {
 
     fn says(&mut self, put: impl FnOnce(&mut BytesMut)) -> Wants {
         put(&mut self.input);
-        let mut io = Io { requests: &mut self.requests, output: &mut self.output };
+        let mut io = Io::new(&mut self.requests, &mut self.output);
         self.session.receive(&mut self.input, &mut io)
     }
 
@@ -82,7 +82,7 @@ impl Pair {
 
     fn reply(&mut self, replies: impl IntoIterator<Item = (u64, Answer)>) {
         let replies = replies.into_iter().map(|(tag, answer)| Reply { tag, answer });
-        let mut io = Io { requests: &mut self.requests, output: &mut self.output };
+        let mut io = Io::new(&mut self.requests, &mut self.output);
         self.session.reply(&mut replies.collect(), &mut io);
     }
 
@@ -472,7 +472,7 @@ fn a_drain_ends_what_waits_and_asks_for_nothing_more() {
     let mut pair = Pair::ready();
     pair.consumes(3);
     let (tag, _) = pair.fed();
-    let mut io = Io { requests: &mut pair.requests, output: &mut pair.output };
+    let mut io = Io::new(&mut pair.requests, &mut pair.output);
     pair.session.drain(&mut io);
     assert_eq!(pair.asked_one().command, Command::Withdraw { receive: tag });
     pair.reply([(tag, delivery("jobs", Some(1), false))]);
