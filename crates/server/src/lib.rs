@@ -14,6 +14,7 @@
 
 mod admission;
 mod auth;
+mod brake;
 mod config;
 mod counters;
 mod doors;

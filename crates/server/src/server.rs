@@ -21,6 +21,7 @@ use tracing::{Instrument, debug_span, error, info, warn};
 
 use crate::admission::Intake;
 use crate::auth::{KeyRing, Keys};
+use crate::brake::Brake;
 use crate::config::{Admin, Config, ConfigError, is_loopback};
 use crate::counters::Counters;
 use crate::doors::admin::{self, AdminListener};
@@ -257,6 +258,7 @@ impl Doors<'_> {
         let door = Arc::new(HttpDoor::new(ring.clone()));
         let watching = Arc::new(HttpDoor::for_metrics(ring.clone()));
         let Listeners { tcp, http, metrics } = listeners;
+        let mut brake = Brake::new(Instant::now());
         let mut last_id = 0u64;
         let mut shutdown = std::pin::pin!(shutdown);
         let mut failure = std::pin::pin!(shared.broker.failure());
@@ -266,7 +268,10 @@ impl Doors<'_> {
                 failure = &mut failure => return Err(failure),
                 Some(_) = tasks.join_next() => continue,
                 (stream, peer) = tcp.accept(shared) => (stream, peer, Way::Tcp),
-                (stream, peer) = accept_if(http.as_ref(), shared) => (stream, peer, Way::Http),
+                (stream, peer) = accept_braked(http.as_ref(), &brake, shared) => {
+                    brake.count(Instant::now());
+                    (stream, peer, Way::Http)
+                }
                 (stream, peer) = accept_if(metrics.as_ref(), shared) => (stream, peer, Way::Metrics),
             };
             shared.counters.accepted.one();
@@ -297,6 +302,16 @@ async fn accept_if(listener: Option<&Listener>, shared: &Shared) -> (TcpStream, 
         Some(listener) => listener.accept(shared).await,
         None => std::future::pending().await,
     }
+}
+
+/// The same, slowly while many requests wait already.
+async fn accept_braked(
+    listener: Option<&Listener>,
+    brake: &Brake,
+    shared: &Shared,
+) -> (TcpStream, SocketAddr) {
+    brake.wait(&shared.intake).await;
+    accept_if(listener, shared).await
 }
 
 async fn finish(tasks: &mut JoinSet<()>) {

@@ -8,7 +8,7 @@
 //! hyper ends slow heads without a word, and answers what it can't parse without a body: both are
 //! answered here, by the same shape as every error.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub(super) struct HttpIo<S> {
     body_is_broken: bool,
     /// What is written before the end, and why it ends.
     farewell: Option<(Bytes, io::ErrorKind)>,
+    /// What has been read, and watched, and hyper has not.
+    first: Bytes,
     timer: Timer,
 }
 
@@ -63,8 +65,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpIo<S> {
             stalled_since: None,
             body_is_broken: false,
             farewell: None,
+            first: Bytes::new(),
             timer: Timer::default(),
         }
+    }
+
+    /// A head has begun and not ended, nor can it be seen already that there is something wrong with it.
+    pub(super) fn is_in_head(&self) -> bool {
+        self.framing.is_in_head() && self.farewell.is_none()
+    }
+
+    /// Has hyper read first what has been read here already.
+    pub(super) fn read_first(&mut self, bytes: Bytes) {
+        self.first = bytes;
+    }
+
+    /// Answers with a refusal, and nothing else any more.
+    pub(super) async fn refuse(&mut self, refusal: &Refusal) {
+        self.end_with(refusal, io::ErrorKind::ConnectionAborted);
+        poll_fn(|context| self.poll_farewell(context)).await;
     }
 
     pub(super) fn into_stream(self) -> S {
@@ -200,6 +219,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HttpIo<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let io = self.get_mut();
+        if !io.first.is_empty() {
+            let now = io.first.split_to(io.first.len().min(buffer.remaining()));
+            buffer.put_slice(&now);
+            return Poll::Ready(Ok(()));
+        }
         if io.farewell.is_some() {
             // What was asked before is answered first; the flush of that wakes us.
             return match io.exchange.is_open() {

@@ -1,7 +1,7 @@
 //! The HTTP door: HTTP/1.1 over hyper, on a listener of its own.
 //!
 //! ```text
-//! connection.rs: socket <-> io.rs (deadlines, framing.rs) <-> hyper <-> service.rs
+//! connection.rs: socket <-> io.rs (deadlines, framing.rs) <-> opening.rs, then hyper <-> service.rs
 //! service.rs:    trace id, host, origin, key -> door.rs -> simple/, v1/ -> caller.rs
 //! exchange.rs:   the connection's session with the broker; what was written of its answers
 //! ```
@@ -22,6 +22,7 @@ mod framing;
 mod guard;
 mod io;
 mod keys;
+mod opening;
 mod refusal;
 mod service;
 mod simple;

@@ -201,3 +201,27 @@ async fn a_leaky_bucket_delays_and_a_drain_ends_the_delay() {
     assert!(counters.rate_delayed >= 24, "{counters:?}");
     assert_eq!(counters.rate_limited, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_request_that_drips_in_is_served_and_so_is_what_comes_behind_it() {
+    let place = Place::with(config()).await;
+    let mut client = place.client().await;
+    let first = client.request("POST", "/enqueue", "", b"hello");
+    let (last, rest) = first.split_last().unwrap();
+    client.say(b"\r\n").await;
+    for byte in rest {
+        client.say(&[*byte]).await;
+    }
+    let second = client.request("GET", "/dequeue", "", b"");
+    client.say(&[&[*last], &second[..]].concat()).await;
+    assert_eq!(client.hears().await.status, 202);
+    assert_eq!(client.hears().await.text(), "hello");
+    // More than hyper reads at a time, all at once.
+    let mut client = place.client().await;
+    let large = vec![b'x'; 100_000];
+    let request = client.request("POST", "/enqueue", "", &large);
+    client.say(&request).await;
+    assert_eq!(client.hears().await.status, 202);
+    assert_eq!(client.get("/dequeue").await.body, large);
+    place.stop().await;
+}
