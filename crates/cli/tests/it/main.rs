@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod chaos;
 mod grow;
+mod http;
 mod keys;
 mod kills;
 mod lifecycle;

@@ -30,7 +30,7 @@ impl Followed {
 
     /// The status of `GET /dequeue`.
     fn dequeues(&self) -> u16 {
-        let mut stream = TcpStream::connect(self.addr("http=")).unwrap();
+        let mut stream = TcpStream::connect(self.http_addr()).unwrap();
         let request = "GET /dequeue HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).unwrap();
         let mut heard = String::new();
@@ -41,6 +41,11 @@ impl Followed {
     /// Where its TCP port is.
     pub(crate) fn tcp_addr(&self) -> SocketAddr {
         self.addr("tcp=")
+    }
+
+    /// Where its HTTP door is.
+    pub(crate) fn http_addr(&self) -> SocketAddr {
+        self.addr("http=")
     }
 
     fn addr(&self, door: &str) -> SocketAddr {

@@ -59,7 +59,16 @@ impl Place {
 
     /// `sluice` with these arguments and nothing of the tester's environment.
     pub(crate) fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = Command::new(SLUICE);
+        self.program(SLUICE, args)
+    }
+
+    /// A line of a shell script, in the same way.
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        self.program("sh", ["-c", line])
+    }
+
+    fn program(&self, program: &str, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(program);
         command.args(args).current_dir(self.dir.path());
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();

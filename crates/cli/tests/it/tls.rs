@@ -5,14 +5,15 @@ use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use crate::reload::Followed;
 use crate::setup::{Outcome, Place};
 
-const SETTINGS: &str = "tls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n";
+pub(crate) const SETTINGS: &str = "tls_cert = \"cert.pem\"\ntls_key = \"key.pem\"\n";
 
-fn certified() -> CertifiedKey<KeyPair> {
+/// A certificate that stands for itself.
+pub(crate) fn certified() -> CertifiedKey<KeyPair> {
     generate_simple_self_signed(vec!["localhost".into(), "127.0.0.1".into()]).unwrap()
 }
 
 /// Puts a certificate where the settings look for it.
-fn show(place: &Place, certified: &CertifiedKey<KeyPair>) {
+pub(crate) fn show(place: &Place, certified: &CertifiedKey<KeyPair>) {
     std::fs::write(place.path("cert.pem"), certified.cert.pem()).unwrap();
     std::fs::write(place.path("key.pem"), certified.signing_key.serialize_pem()).unwrap();
 }

@@ -1,0 +1,6 @@
+//! The HTTP door of the real binary.
+
+mod asking;
+mod certificate;
+mod drain;
+mod readme;
