@@ -31,6 +31,23 @@ pub struct Tls {
     pub shown: Option<(PathBuf, PathBuf)>,
 }
 
+impl Tls {
+    /// Opens a connection on which nothing has been said, for who speaks the protocol by himself.
+    ///
+    /// # Errors
+    /// The files can't be used, the broker is not there, or one of the two does not trust the other.
+    pub async fn open(
+        &self,
+        server: &str,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Error> {
+        let secure = Secure::load(self, server)?;
+        let failed = |source| Error::io(format!("no connection to {server}"), source);
+        let stream = TcpStream::connect(server).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        secure.connect(stream).await.map_err(failed)
+    }
+}
+
 /// How TLS connections to one broker begin.
 pub(crate) struct Secure {
     connector: TlsConnector,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum, ValueHint};
 use sluice_bench::targets::Level;
 
-use super::client::time;
+use super::client::{TlsArgs, time};
 
 #[derive(Debug, Parser)]
 pub(crate) struct BenchArgs {
@@ -19,6 +19,8 @@ pub(crate) struct BenchArgs {
     /// A file that holds the API key; else the variable SLUICE_API_KEY
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "server")]
     pub(crate) key_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// Where its own broker keeps its data, in a folder that is removed; else where temporary files go
     #[arg(long, value_hint = ValueHint::DirPath, conflicts_with = "server")]
     pub(crate) dir: Option<PathBuf>,

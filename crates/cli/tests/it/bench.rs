@@ -7,7 +7,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sluice_bench::process::Broker;
 
+use crate::reload::Followed;
 use crate::setup::{Outcome, Place, wait};
+use crate::tls::{SETTINGS, certified, show};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -152,4 +154,23 @@ fn what_makes_no_sense_is_refused() {
     place.run(["bench", "--size", "7"]).assert(2, &["--size"]);
     place.run(["bench", "--duration", "1ms"]).assert(2, &["not 100ms to 1h"]);
     place.run(["bench", "cycle", "--level", "memory"]).assert(2, &["neither sync nor os"]);
+    place.run(["bench", "--tls-ca", "ca.pem"]).assert(2, &["--tls-ca is for a broker that runs"]);
+}
+
+#[test]
+fn a_broker_that_runs_is_measured_through_tls() {
+    let place = Place::new();
+    let (ours, other) = (certified(), certified());
+    show(&place, &ours);
+    std::fs::write(place.path("other.pem"), other.cert.pem()).unwrap();
+    let broker = Followed::start(&place, SETTINGS);
+    let server = broker.tcp_addr().to_string();
+    let args = ["bench", "--server", &server, "--duration", "100ms", "--json", "--tls-ca"];
+    let outcome = place.run(args.iter().copied().chain(["cert.pem"]));
+    outcome.assert(0, &[]);
+    let all: Value = serde_json::from_str(&outcome.out).unwrap();
+    assert_eq!(all["workloads"].as_array().unwrap().len(), 4);
+    assert_eq!(all["broker"], server);
+    let refused = place.run(args.iter().copied().chain(["other.pem"]));
+    refused.assert(1, &["invalid peer certificate"]);
 }

@@ -9,7 +9,8 @@ use sluice_bench::process::{Broker, Launch};
 use sluice_bench::targets::{Attached, Place};
 use tempfile::TempDir;
 
-use crate::args::{BenchArgs, ServerArgs, TlsArgs};
+use super::secured;
+use crate::args::{BenchArgs, ServerArgs};
 use crate::commands::client;
 use crate::failure::Failure;
 
@@ -34,14 +35,18 @@ impl Ground {
         let server = ServerArgs {
             server: server.clone(),
             key_file: args.key_file.clone(),
-            tls: TlsArgs::default(),
+            tls: args.tls.clone(),
         };
         let key = client::options(&server)?.key.map(|key| key.expose_secret().to_owned());
+        let passed = match server.tls.tls() {
+            Some(tls) => Some(secured::pass_on(tls, server.server.clone())?),
+            None => None,
+        };
         let unknown = |error| Failure::Other(format!("{}: {error}", server.server));
         let mut addrs = server.server.to_socket_addrs().map_err(unknown)?;
         let addr =
             addrs.next().ok_or_else(|| Failure::Other(format!("{} is nowhere", server.server)))?;
-        let place = Place::new(addr, key, &name).that_can_be_cut();
+        let place = Place::new(passed.unwrap_or(addr), key, &name).that_can_be_cut();
         Ok(Self { place, addr, own: None, machine: None })
     }
 

@@ -3,6 +3,7 @@
 
 mod ground;
 mod measured;
+mod secured;
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -26,6 +27,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let workloads = if args.workload.is_empty() { &ALL[..] } else { &args.workload };
     if args.rate.is_some() && workloads != [Workload::Confirm] {
         return Err(Failure::usage("--rate is for confirm alone: sluice bench confirm --rate N"));
+    }
+    if args.tls.tls_ca.is_some() && args.server.is_none() {
+        return Err(Failure::usage("--tls-ca is for a broker that runs: --server HOST:PORT"));
     }
     // Its own broker ends with the thread that starts it, which is to be this one.
     let ground = Ground::find(args)?;
