@@ -1,12 +1,15 @@
-//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | grow | steady | kill | errors | full`.
+//! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | grow | steady | kill | errors | full | overload |
+//! crowd`.
 #![expect(clippy::print_stdout, reason = "a command line's output is its purpose")]
 
 mod bench;
 mod ci;
+mod crowd;
 mod errors;
 mod full;
 mod grow;
 mod kill;
+mod overload;
 mod purity;
 mod run;
 mod sim;
@@ -49,6 +52,10 @@ enum Task {
     BareHttp,
     /// Fill the disk of a real broker, a small tmpfs, and free it again
     Full(full::FullArgs),
+    /// Post many times as much over HTTP as a real broker can take, and acknowledge beside it
+    Overload(overload::OverloadArgs),
+    /// Have thousands of slow clients and long polls at a real broker's HTTP door
+    Crowd(crowd::CrowdArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,5 +71,7 @@ fn main() -> anyhow::Result<()> {
         Task::Errors(args) => errors::run(&args),
         Task::BareHttp => Ok(bare_http()?),
         Task::Full(args) => full::run(&args),
+        Task::Overload(args) => overload::run(&args),
+        Task::Crowd(args) => crowd::run(&args),
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod child;
 pub mod compare;
+pub mod crowd;
 pub mod errors;
 pub mod grow;
 pub mod kill;

@@ -1,0 +1,232 @@
+//! Clients that take long: heads that drip in byte by byte, and long polls.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::asking::{Asking, request};
+use super::{CrowdError, runtime};
+use crate::load::nanoseconds;
+use crate::process::{Broker, Launch};
+
+/// A byte of a head comes so often.
+const DRIP: Duration = Duration::from_millis(500);
+/// By when a head has to be there, as it is by default, and how much later its end may be seen.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
+const LATE: Duration = Duration::from_secs(2);
+/// Connections that are opened at a time.
+const OPENED_AT_ONCE: usize = 100;
+/// Longer than a run takes.
+const WAIT_MS: u64 = 120_000;
+
+/// How the broker is tried.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The broker's binary.
+    pub program: PathBuf,
+    /// Where its data goes: an empty directory.
+    pub dir: PathBuf,
+    /// Clients of each kind.
+    pub clients: usize,
+    /// How long the well-behaved client asks, alone and beside them.
+    pub duration: Duration,
+}
+
+/// What was seen with one kind of client.
+#[derive(Clone, Debug)]
+pub struct Beside {
+    /// Nanoseconds of a request of the well-behaved client.
+    pub latencies: Histogram<u64>,
+    /// Bytes of resident memory that the broker had more, for each of them.
+    pub bytes_each: u64,
+    /// Those that ended as they should: dripping ones with 408, polls with the message they waited for.
+    pub ended_well: usize,
+    /// All of them.
+    pub clients: usize,
+}
+
+/// What was seen.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    /// The well-behaved client alone.
+    pub alone: Histogram<u64>,
+    /// Beside heads that drip.
+    pub dripping: Beside,
+    /// Beside long polls.
+    pub polling: Beside,
+}
+
+/// Runs it all.
+///
+/// # Errors
+/// The broker or a client failed.
+pub fn run(options: &Options) -> Result<Figures, CrowdError> {
+    let (data, log) = (options.dir.join("data"), options.dir.join("log"));
+    let broker = Launch::new(&options.program, &data, &log).start()?;
+    let figures = runtime()?.block_on(drive(options, &broker))?;
+    broker.terminate()?;
+    Ok(figures)
+}
+
+async fn drive(options: &Options, broker: &Broker) -> Result<Figures, CrowdError> {
+    let addr = broker.http_addr().ok_or(CrowdError::Other("there is no HTTP door"))?;
+    // What the first requests set up counts for neither.
+    well_behaved(addr, options.duration / 4).await?;
+    let alone = well_behaved(addr, options.duration).await?;
+    let polling = polling(options, broker, addr).await?;
+    let dripping = dripping(options, broker, addr).await?;
+    Ok(Figures { alone, dripping, polling })
+}
+
+/// Puts a message and takes it, one request after the other.
+async fn well_behaved(addr: SocketAddr, duration: Duration) -> io::Result<Histogram<u64>> {
+    let requests = [request("POST", "/enqueue", b"hello"), request("GET", "/dequeue", b"")];
+    let mut latencies = nanoseconds();
+    let mut asking = Asking::connect(addr).await?;
+    let ends = Instant::now() + duration;
+    while Instant::now() < ends {
+        for (request, status) in requests.iter().zip([202, 200]) {
+            let began = Instant::now();
+            let answer = asking.ask(request).await?;
+            if answer.status != status {
+                return Err(io::Error::other(format!("{} where {status} was due", answer.status)));
+            }
+            latencies.saturating_record(began.elapsed().as_nanos() as u64);
+        }
+        // As somebody who has other things to do: the time between counts for nobody.
+        sleep(Duration::from_millis(1)).await;
+    }
+    Ok(latencies)
+}
+
+/// Long polls that all get their message in the end.
+async fn polling(
+    options: &Options,
+    broker: &Broker,
+    addr: SocketAddr,
+) -> Result<Beside, CrowdError> {
+    let mut helper = Asking::connect(addr).await?;
+    helper.ask(&request("PUT", "/v1/queues/awaited", b"")).await?;
+    let before = broker.resident_bytes()?;
+    let poll = Arc::new(request(
+        "POST",
+        "/v1/queues/awaited/receive",
+        json!({"wait_ms": WAIT_MS}).to_string().as_bytes(),
+    ));
+    let mut tasks = JoinSet::new();
+    for at in 0..options.clients {
+        let mut asking = Asking::connect(addr).await?;
+        asking.say(&poll).await?;
+        tasks.spawn(async move {
+            let answer = asking.hear().await?;
+            let json = answer.json()?;
+            io::Result::Ok(answer.status == 200 && json["messages"][0]["payload"] == "x")
+        });
+        if at % OPENED_AT_ONCE == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    await_parked(&mut helper, options.clients).await?;
+    let after = broker.resident_bytes()?;
+    let latencies = well_behaved(addr, options.duration).await?;
+    let mut left = options.clients;
+    while left > 0 {
+        let now = left.min(1_000);
+        let body = json!({"messages": vec![json!({"payload": "x"}); now]}).to_string();
+        helper.ask(&request("POST", "/v1/queues/awaited/messages", body.as_bytes())).await?;
+        left -= now;
+    }
+    let mut ended_well = 0;
+    while let Some(ended) = tasks.join_next().await {
+        ended_well += usize::from(matches!(ended?, Ok(true)));
+    }
+    let clients = options.clients;
+    let bytes_each = after.saturating_sub(before) / clients.max(1) as u64;
+    Ok(Beside { latencies, bytes_each, ended_well, clients })
+}
+
+/// Waits until so many consumers wait.
+async fn await_parked(helper: &mut Asking, clients: usize) -> Result<(), CrowdError> {
+    let ends = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < ends {
+        let stats = helper.ask(&request("GET", "/v1/queues/awaited", b"")).await?.json()?;
+        if stats["waiting"].as_u64() == Some(clients as u64) {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    Err(CrowdError::Other("the long polls do not wait"))
+}
+
+/// Heads that drip in until they are cut; the next takes the place of each, until the time is up.
+async fn dripping(
+    options: &Options,
+    broker: &Broker,
+    addr: SocketAddr,
+) -> Result<Beside, CrowdError> {
+    let before = broker.resident_bytes()?;
+    let over = Arc::new(AtomicBool::new(false));
+    let open = Arc::new(AtomicUsize::new(0));
+    let mut tasks = JoinSet::new();
+    for at in 0..options.clients {
+        let (over, open) = (Arc::clone(&over), Arc::clone(&open));
+        // Spread, so that not all have a byte at once.
+        let begin = DRIP.mul_f64(at as f64 / options.clients as f64);
+        tasks.spawn(async move {
+            sleep(begin).await;
+            let (mut cut, mut all) = (0, 0);
+            while !over.load(Relaxed) {
+                all += 1;
+                open.fetch_add(1, Relaxed);
+                cut += usize::from(matches!(drip(addr).await, Ok(true)));
+                open.fetch_sub(1, Relaxed);
+            }
+            (cut, all)
+        });
+    }
+    while open.load(Relaxed) < options.clients {
+        sleep(Duration::from_millis(10)).await;
+    }
+    // The first are about to be cut, and all have sent something.
+    sleep(HEAD_TIMEOUT - DRIP).await;
+    let after = broker.resident_bytes()?;
+    let latencies = well_behaved(addr, options.duration).await;
+    over.store(true, Relaxed);
+    let (mut ended_well, mut clients) = (0, 0);
+    while let Some(ended) = tasks.join_next().await {
+        let (cut, all) = ended?;
+        ended_well += cut;
+        clients += all;
+    }
+    let bytes_each = after.saturating_sub(before) / options.clients.max(1) as u64;
+    Ok(Beside { latencies: latencies?, bytes_each, ended_well, clients })
+}
+
+/// One that sends a byte now and then; whether it was answered with 408 in time,
+/// and cut.
+async fn drip(addr: SocketAddr) -> io::Result<bool> {
+    let head = b"POST /enqueue HTTP/1.1\r\nHost: localhost\r\n";
+    let began = Instant::now();
+    let mut asking = Asking::connect(addr).await?;
+    for byte in head.chunks(1) {
+        // The answer comes when it wants to; a byte that is sent behind it hears of the end.
+        if asking.say(byte).await.is_err() {
+            break;
+        }
+        let answer = tokio::select! {
+            answer = asking.hear() => answer?,
+            () = sleep(DRIP) => continue,
+        };
+        let in_time = began.elapsed() < HEAD_TIMEOUT + LATE;
+        return Ok(answer.status == 408 && in_time && asking.ends().await);
+    }
+    Ok(false)
+}
