@@ -1,6 +1,6 @@
 //! Metrics as Prometheus gets them, from the listener for them and from the HTTP door.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::client::{Heard, Http};
@@ -218,5 +218,40 @@ async fn the_listener_for_metrics_has_the_same_guards_and_nothing_else() {
     let foreign = b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\n\r\n";
     root.say(foreign).await;
     root.hears().await.refuses(421, "misdirected", "");
+    place.stop().await;
+}
+
+/// Whether a value is of the type that a part of a document names.
+fn fits(value: &Value, schema: &Value) -> bool {
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) => kinds.clone(),
+        kind => vec![kind.clone()],
+    };
+    kinds.iter().filter_map(Value::as_str).any(|kind| match kind {
+        "integer" => value.is_u64(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        "object" => value
+            .as_object()
+            .is_some_and(|all| all.values().all(|one| fits(one, &schema["additionalProperties"]))),
+        _ => false,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_figures_in_json_are_as_the_document_says() {
+    let place = Place::with(config()).await;
+    let mut client = place.client().await;
+    let document = client.get("/v1/openapi.json").await.ok();
+    let answers = &document["paths"]["/metrics"]["get"]["responses"]["200"]["content"];
+    let of_answer = answers["application/json"]["schema"]["$ref"].as_str().unwrap();
+    let schema = document.pointer(of_answer.trim_start_matches('#')).unwrap();
+    let known = schema["properties"].as_object().unwrap();
+    let figures = client.get("/metrics").await.ok();
+    let figures = figures.as_object().unwrap();
+    assert_eq!(figures.keys().collect::<Vec<_>>(), known.keys().collect::<Vec<_>>());
+    for (name, value) in figures {
+        assert!(fits(value, &known[name]), "{name}: {value}");
+    }
     place.stop().await;
 }
