@@ -229,8 +229,9 @@ async fn socket(
                 true => Instant::now() + shared.config.tls.handshake_timeout,
                 false => deadline,
             };
-            let secured =
-                tls::shake_hands(stream, Port::Tcp, tls, shared, deadline, &mut notices).await?;
+            let shaken = tls::shake_hands(stream, Port::Tcp, tls, shared, deadline, &mut notices);
+            // On the heap, here and below: TLS would make every connection's task as much larger.
+            let secured = Box::pin(shaken).await?;
             Ok(Socket::Tls(Box::new(TlsSocket::new(secured))))
         }
         Arrival::Plain if may_be_plain => Ok(Socket::Plain(stream)),
@@ -288,7 +289,7 @@ pub(crate) async fn serve_http(
     let ended = match &shared.tls {
         None => http::serve(stream, local, peer, door, shared, notices).await,
         Some(tls) => match secure_http(stream, tls, shared, &mut notices).await {
-            Ok(secured) => http::serve(secured, local, peer, door, shared, notices).await,
+            Ok(secured) => Box::pin(http::serve(secured, local, peer, door, shared, notices)).await,
             Err(ended) => ended,
         },
     };
@@ -305,7 +306,9 @@ async fn secure_http(
     let deadline = Instant::now() + shared.config.tls.handshake_timeout;
     let late = Some((deadline, &shared.counters.tls_timeouts));
     match tls::look(&stream, late, notices).await? {
-        Arrival::Tls => tls::shake_hands(stream, Port::Http, tls, shared, deadline, notices).await,
+        Arrival::Tls => {
+            Box::pin(tls::shake_hands(stream, Port::Http, tls, shared, deadline, notices)).await
+        }
         Arrival::Plain => {
             shared.counters.rejected_plaintext.one();
             // Fresh sockets take so little; who is gone is not told.

@@ -69,21 +69,34 @@ pub struct Figures {
 /// # Errors
 /// The broker or a client failed.
 pub fn run(options: &Options) -> Result<Figures, CrowdError> {
-    let (data, log) = (options.dir.join("data"), options.dir.join("log"));
-    let broker = Launch::new(&options.program, &data, &log).start()?;
-    let figures = runtime()?.block_on(drive(options, &broker))?;
-    broker.terminate()?;
-    Ok(figures)
+    let runtime = runtime()?;
+    let first = start(options, "first")?;
+    let (alone, dripping) = runtime.block_on(async {
+        let addr = door(&first)?;
+        // What the first requests set up counts for neither.
+        well_behaved(addr, options.duration / 4).await?;
+        let alone = well_behaved(addr, options.duration).await?;
+        Ok::<_, CrowdError>((alone, dripping(options, &first, addr).await?))
+    })?;
+    first.terminate()?;
+    // One of its own: memory that dripping clients have left would not be seen to grow.
+    let second = start(options, "second")?;
+    let polling = runtime.block_on(async {
+        let addr = door(&second)?;
+        well_behaved(addr, options.duration / 4).await?;
+        polling(options, &second, addr).await
+    })?;
+    second.terminate()?;
+    Ok(Figures { alone, dripping, polling })
 }
 
-async fn drive(options: &Options, broker: &Broker) -> Result<Figures, CrowdError> {
-    let addr = broker.http_addr().ok_or(CrowdError::Other("there is no HTTP door"))?;
-    // What the first requests set up counts for neither.
-    well_behaved(addr, options.duration / 4).await?;
-    let alone = well_behaved(addr, options.duration).await?;
-    let polling = polling(options, broker, addr).await?;
-    let dripping = dripping(options, broker, addr).await?;
-    Ok(Figures { alone, dripping, polling })
+fn start(options: &Options, name: &str) -> Result<Broker, CrowdError> {
+    let (data, log) = (options.dir.join(name), options.dir.join("log"));
+    Ok(Launch::new(&options.program, &data, &log).start()?)
+}
+
+fn door(broker: &Broker) -> Result<SocketAddr, CrowdError> {
+    broker.http_addr().ok_or(CrowdError::Other("there is no HTTP door"))
 }
 
 /// Puts a message and takes it, one request after the other.

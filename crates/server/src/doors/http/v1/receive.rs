@@ -1,6 +1,7 @@
 //! Taking messages, of a queue or a durable subscription, and waiting for them.
 
 use axum::response::Response;
+use bytes::Bytes;
 use sluice_model::{
     Answer, Code, Command, NameError, Qos, QueueName, QueueSettings, Receive, Source, Subscribe,
     SubscriptionName,
@@ -29,7 +30,7 @@ pub(super) async fn from_queue(
     Json(body): Json,
 ) -> Outcome<Response> {
     let name = QueueName::new(&name).map_err(|error| misnamed(&error))?;
-    let wanted = wanted(&caller, &body)?;
+    let wanted = wanted(&caller, body)?;
     if wanted.pattern.is_some() {
         return Err(Refused::new(Code::Invalid, "pattern: only subscriptions have one"));
     }
@@ -51,7 +52,7 @@ pub(super) async fn from_subscription(
     Json(body): Json,
 ) -> Outcome<Response> {
     let name = SubscriptionName::new(&name).map_err(|error| misnamed(&error))?;
-    let mut wanted = wanted(&caller, &body)?;
+    let mut wanted = wanted(&caller, body)?;
     let Some(pattern) = wanted.pattern.take() else {
         let queue = QueueName::of_subscription(&name);
         return receive(&caller, Source::Queue(queue), wanted).await;
@@ -72,10 +73,12 @@ fn misnamed(error: &NameError) -> Refused {
     Refused::new(Code::Invalid, format!("name: {error}"))
 }
 
-fn wanted(caller: &Caller, body: &[u8]) -> Outcome<Wanted> {
+/// Understands the body, and lets it go: it shares the buffer that the connection reads into, of
+/// which there would be a second one for as long as the request waits.
+fn wanted(caller: &Caller, body: Bytes) -> Outcome<Wanted> {
     let config = &caller.shared.config;
     let max = u32::try_from(config.batch_max).unwrap_or(u32::MAX);
-    Ok(json::receive(body, max, config.http.wait_max)?)
+    Ok(json::receive(&body, max, config.http.wait_max)?)
 }
 
 async fn receive(caller: &Caller, from: Source, wanted: Wanted) -> Outcome<Response> {
