@@ -244,6 +244,10 @@ impl Engine {
                 self.reply(turn.effects, session, tag, Answer::Fenced, need);
             }
             Command::Queue(request) => self.queue_request(turn, session, tag, request),
+            Command::Kv(_) => {
+                let text = "keys and values come with a later version";
+                self.refuse(turn.effects, session, tag, Code::Invalid, text);
+            }
             Command::Refused(refusal) => {
                 self.stats.refused += 1;
                 let answer = Answer::Refused(Refusal::clone(refusal));

@@ -77,6 +77,7 @@ impl Engine {
                 None => return not_found("there is no such queue"),
                 Some(no) => (Listener::Queue(*no), None),
             },
+            Source::Watch(_) => return not_found("the session has no such watch"),
         };
         match &found.0 {
             Listener::Ephemeral(_) => return Ok(found),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::{NameError, Timestamp};
+use crate::{NameError, Reply, Timestamp};
 
 /// Longest key or prefix, namespaces included, in bytes.
 pub const KV_KEY_BYTES_MAX: usize = 255;
@@ -56,7 +56,7 @@ impl fmt::Display for Key {
 }
 
 /// Which keys a scan or a watch is about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Keys {
     /// One.
     One(Key),
@@ -276,6 +276,24 @@ pub enum KvAnswer {
     Unwatched,
 }
 
+impl KvAnswer {
+    /// What it counts for in its session's bound on outgoing bytes, beside an answer's least.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Value(entry) => entry.weight(),
+            Self::Scanned { entries, next } => {
+                let next = next.as_ref().map_or(0, |key| 2 * key.as_str().len());
+                next + entries.iter().map(Entry::weight).sum::<usize>()
+            }
+            Self::Written { .. }
+            | Self::There { .. }
+            | Self::Incremented { .. }
+            | Self::Watching { .. }
+            | Self::Unwatched => 0,
+        }
+    }
+}
+
 /// A key that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -287,6 +305,19 @@ pub struct Entry {
     pub revision: Revision,
     /// It will not be there from then on.
     pub expires_at: Option<Timestamp>,
+}
+
+impl Entry {
+    /// What it counts for in its session's bound on outgoing bytes. JSON may make two bytes of one:
+    /// a text of which it would make more is told as base64.
+    pub fn weight(&self) -> usize {
+        entry_weight(self.key.as_str().len(), self.value.bytes.len())
+    }
+}
+
+/// What a key and a value of so many bytes count for in their session's bound on outgoing bytes.
+pub const fn entry_weight(key: usize, value: usize) -> usize {
+    Reply::WEIGHT_MIN + 2 * (key + value)
 }
 
 /// What a watch tells.
@@ -313,6 +344,19 @@ pub enum WatchEvent {
         /// None from here on is missing.
         resumed_at: Revision,
     },
+}
+
+impl WatchEvent {
+    /// What it counts for in its session's bound on outgoing bytes.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Put(entry) => entry.weight(),
+            Self::Deleted { key, .. } | Self::Expired { key, .. } => {
+                entry_weight(key.as_str().len(), 0)
+            }
+            Self::Gap { .. } => Reply::WEIGHT_MIN,
+        }
+    }
 }
 
 /// What is wrong with a value or its kind.

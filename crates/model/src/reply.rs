@@ -318,6 +318,10 @@ impl Reply {
             }
             Answer::Differs(differences) => Self::WEIGHT_MIN * (1 + differences.len()),
             Answer::Stats(_) => Self::WEIGHT_MIN * 32,
+            Answer::Kv(answer) => Self::WEIGHT_MIN + answer.weight(),
+            Answer::Changes { events, .. } => {
+                Self::WEIGHT_MIN + events.iter().map(WatchEvent::weight).sum::<usize>()
+            }
             _ => Self::WEIGHT_MIN,
         }
     }

@@ -140,6 +140,8 @@ pub fn answer(answer: &Answer) -> String {
         | Answer::Empty { .. }
         | Answer::Settled { .. }
         | Answer::Extended { .. }
+        | Answer::Kv(_)
+        | Answer::Changes { .. }
         | Answer::Fenced => {
             debug_assert!(false, "an answer to no request about queues");
             refused(&Refusal::new(Code::Internal, "the answer is to another kind of request"))
