@@ -79,7 +79,8 @@ impl Session {
     }
 
     fn refuse_publishes(&self, requests: &mut VecDeque<Request>) {
-        let adds = |kv: &KvRequest| matches!(kv, KvRequest::Set { .. } | KvRequest::Increment { .. });
+        let adds =
+            |kv: &KvRequest| matches!(kv, KvRequest::Set { .. } | KvRequest::Increment { .. });
         let publishes = requests.iter_mut().filter(|request| match &request.command {
             Command::Publish(_) | Command::PublishBatch(_) | Command::PublishBlock(_) => true,
             Command::Kv(kv) => adds(kv),

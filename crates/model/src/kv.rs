@@ -3,6 +3,7 @@
 //! A key is text whose levels are joined by `^`: `users^eu^42` lies in the namespace `users^eu`, `motd` in the
 //! global one. Keys are ordered by their bytes, so everything under a namespace lies together.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,12 @@ impl Key {
 
     /// The key as it was given.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -131,6 +138,30 @@ impl ValueKind {
             Self::Bytes => "bytes",
         }
     }
+
+    /// The kind of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Json, Self::Text, Self::Bytes].into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// What stands for it in bytes, on disk and on the wire.
+    pub const fn as_u8(self) -> u8 {
+        match self {
+            Self::Json => 1,
+            Self::Text => 2,
+            Self::Bytes => 3,
+        }
+    }
+
+    /// What `byte` stands for.
+    pub const fn from_u8(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Json),
+            2 => Some(Self::Text),
+            3 => Some(Self::Bytes),
+            _ => None,
+        }
+    }
 }
 
 /// Bytes with a kind.
@@ -192,11 +223,13 @@ pub enum KvRequest {
     Delete {
         /// Which.
         key: Key,
-        /// Only then; otherwise `conflict`. [`Condition::Absent`] is `invalid`.
+        /// Only then; otherwise `conflict`. [`Condition::Absent`] is `invalid`, and a key that is not
+        /// there `not_found` in any case.
         condition: Condition,
     },
-    /// Add to a number. A key that isn't there counts as 0; a value that is no whole decimal number in the range
-    /// of an `i64`, or a sum that leaves it, is `invalid`. The time to live stays.
+    /// Add to a number. A key that isn't there counts as 0 and becomes one of kind json; a value that is
+    /// no whole decimal number in the range of an `i64`, or a sum that leaves it, is `invalid`. The
+    /// time to live and the kind stay.
     Increment {
         /// Which.
         key: Key,
@@ -220,7 +253,8 @@ pub enum KvRequest {
     Watch {
         /// Which.
         keys: Keys,
-        /// What happened from this revision on comes first, `gone` if that is no longer known; none for from now on.
+        /// What happened from this revision on comes first, `gone` if that is no longer known; none for
+        /// from now on. One that is further than the next is `invalid`.
         from: Option<Revision>,
     },
     /// End a watch of this session.

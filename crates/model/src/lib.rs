@@ -31,7 +31,10 @@ pub use grants::{Action, Grant, GrantError, Grants, Resource, Scope};
 pub use ids::{
     Generation, LeaseId, MessageId, MessageIdError, QueueNo, Seq, SessionId, SubscriptionId,
 };
-pub use kv::{KV_KEY_BYTES_MAX, KV_LEVELS_MAX, KV_SCAN_MAX, Condition, Entry, Key, Keys, KvAnswer, KvRequest, Revision, Value, ValueError, ValueKind, WatchEvent, WatchId, entry_weight};
+pub use kv::{
+    Condition, Entry, KV_KEY_BYTES_MAX, KV_LEVELS_MAX, KV_SCAN_MAX, Key, Keys, KvAnswer, KvRequest,
+    Revision, Value, ValueError, ValueKind, WatchEvent, WatchId, entry_weight,
+};
 pub use message::{
     COST_MAX, DELAY_MAX, Extras, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, KEYS_MAX, Lane,
     Level, Message, MessageError, PRIORITY_DEFAULT, PRIORITY_MAX, Qos,

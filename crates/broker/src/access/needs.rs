@@ -1,8 +1,6 @@
 //! The one table of what each command needs.
 
-use sluice_model::{
-    Action, Command, Destination, Keys, KvRequest, QueueRequest, Resource, Source,
-};
+use sluice_model::{Action, Command, Destination, Keys, KvRequest, QueueRequest, Resource, Source};
 
 /// A grant that a command needs.
 pub(super) type Need<'a> = (Action, Resource<'a>);
