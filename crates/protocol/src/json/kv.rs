@@ -2,6 +2,8 @@
 //!
 //! A value is a string, or Base64 where it is none; `kind` says what its bytes are.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
@@ -28,6 +30,13 @@ pub const KV_VERBS: [(&str, &[&str]); 6] = [
     ("kv.increment", &["key", "by", "dedupe_id"]),
     ("kv.scan",      &["key", "prefix", "after", "limit", "values"]),
 ];
+
+/// The verb that asks what happened to keys, or waits for it.
+pub const KV_CHANGES: &str = "kv.changes";
+/// As long as it waits at most, 1 h.
+const WAIT_MAX_MS: u64 = 3_600_000;
+/// Its fields.
+pub const CHANGES_FIELDS: [&str; 5] = ["key", "prefix", "from", "max", "wait_ms"];
 
 /// What a watch may say.
 pub const WATCH_FIELDS: [&str; 3] = ["key", "prefix", "from"];
@@ -114,6 +123,46 @@ pub struct KeyChange {
     /// The key is gone from then on; not there for never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
+}
+
+/// The answer to `kv.changes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyChanges {
+    /// In the order of their revisions.
+    pub changes: Vec<KeyChange>,
+    /// What to ask from next.
+    pub next: u64,
+}
+
+impl KeyChanges {
+    /// What came of a watch that looked at everything from before `next` on.
+    pub fn new(events: &[WatchEvent], next: u64) -> Self {
+        let changes: Vec<_> = events.iter().map(KeyChange::from).collect();
+        let next = match changes.last() {
+            Some(gap) if gap.key.is_none() => gap.revision,
+            Some(last) => last.revision + 1,
+            None => next,
+        };
+        Self { changes, next }
+    }
+
+    /// The answer as it is sent.
+    pub fn to_text(&self) -> String {
+        text(self)
+    }
+}
+
+/// Which changes are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangesWanted {
+    /// Of which keys.
+    pub keys: Keys,
+    /// From this one on; none for the next.
+    pub from: Option<Revision>,
+    /// At most so many.
+    pub max: u32,
+    /// How long to wait for the first one.
+    pub wait: Option<Duration>,
 }
 
 impl From<&WatchEvent> for KeyChange {
@@ -248,6 +297,19 @@ pub fn kv_watch(given: &[(&str, &str)], body: &[u8]) -> Result<(Keys, Option<Rev
     let fields = &mut Fields::read_with(given, body, &WATCH_FIELDS)?;
     let from = fields.whole("from", 0..=u64::MAX)?.map(Revision);
     Ok((keys(fields)?, from))
+}
+
+/// Reads which changes are asked for.
+///
+/// # Errors
+/// As [`kv_request`].
+pub fn kv_changes(body: &[u8]) -> Result<ChangesWanted, Refusal> {
+    let fields = &mut Fields::read_with(&[], body, &CHANGES_FIELDS)?;
+    let from = fields.whole("from", 0..=u64::MAX)?.map(Revision);
+    let max = fields.whole("max", 1..=KV_SCAN_MAX.into())?.and_then(|max| max.try_into().ok());
+    let wait = fields.whole("wait_ms", 0..=WAIT_MAX_MS)?.map(Duration::from_millis);
+    let (max, wait) = (max.unwrap_or(PAGE_DEFAULT.into()), wait.filter(|wait| !wait.is_zero()));
+    Ok(ChangesWanted { keys: keys(fields)?, from, max, wait })
 }
 
 fn set(fields: &mut Fields, value: Value) -> Result<KvRequest, Refusal> {
