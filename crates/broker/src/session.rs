@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use sluice_model::{Command, Reply, Request};
+use sluice_model::{Command, KvRequest, Reply, Request};
 
 use crate::access::Guard;
 use crate::backend::{ClosedBy, Link};
@@ -79,11 +79,12 @@ impl Session {
     }
 
     fn refuse_publishes(&self, requests: &mut VecDeque<Request>) {
-        let publishes = requests.iter_mut().filter(|request| {
-            matches!(
-                request.command,
-                Command::Publish(_) | Command::PublishBatch(_) | Command::PublishBlock(_)
-            )
+        let adds =
+            |kv: &KvRequest| matches!(kv, KvRequest::Set { .. } | KvRequest::Increment { .. });
+        let publishes = requests.iter_mut().filter(|request| match &request.command {
+            Command::Publish(_) | Command::PublishBatch(_) | Command::PublishBlock(_) => true,
+            Command::Kv(kv) => adds(kv),
+            _ => false,
         });
         for request in publishes {
             request.command = Command::Refused(Box::new(self.memory.refuse_publish()));

@@ -87,6 +87,9 @@ impl Engine {
             | Record::GrantedMany { .. }
             | Record::Acked { .. }
             | Record::AckedMany { .. } => self.apply_to_many(record, body.sequence),
+            Record::KeySet { .. } | Record::KeyGone { .. } => {
+                self.apply_to_key(record, body.sequence);
+            }
             record => self.apply_to_one(record, body.sequence),
         }
     }
@@ -232,8 +235,14 @@ impl Engine {
             level: levels().min().unwrap_or(Level::Sync),
             sequence,
             waits_for: levels().max().unwrap_or(Level::Sync),
+            sum: 0,
         };
-        if let Some((scope, until)) = self.dedupes.insert(&mark.scope, entry) {
+        self.remember_entry(&mark.scope, entry);
+    }
+
+    /// Remembers a dedupe id, and sees to it that it is forgotten.
+    pub(crate) fn remember_entry(&mut self, scope: &DedupeScope, entry: dedupe::Entry) {
+        if let Some((scope, until)) = self.dedupes.insert(scope, entry) {
             self.deadlines.insert(until, Due::Dedupe(scope));
         }
     }

@@ -115,6 +115,16 @@ pub struct Config {
     pub dedupe_topics_max: usize,
     /// Most of them by one key; 0 for a quarter.
     pub dedupe_topics_per_principal: usize,
+    /// Most bytes of keys with their values; past it writes that add to them are refused.
+    pub kv_bytes_max: u64,
+    /// So many changes of keys are remembered for watches.
+    pub watch_history: u64,
+    /// They are so many bytes at most, but for what a turn adds.
+    pub watch_history_bytes: u64,
+    /// Most watches at a time.
+    pub watches_max: usize,
+    /// Most watches by one key; 0 for a quarter.
+    pub watches_per_principal: usize,
     /// Longest life of a lease, extensions included.
     pub lease_max: Duration,
     /// Largest message with all that it carries and its head, in bytes.
@@ -154,6 +164,11 @@ impl Default for Config {
             subscriptions_per_principal: 0,
             dedupe_topics_max: 100_000,
             dedupe_topics_per_principal: 0,
+            kv_bytes_max: 1 << 30,
+            watch_history: 100_000,
+            watch_history_bytes: 64 << 20,
+            watches_max: 100_000,
+            watches_per_principal: 0,
             lease_max: Duration::from_secs(12 * 3600),
             stored_max: 16 << 20,
             batch_max: 1_000,
@@ -205,6 +220,11 @@ impl Config {
         or_quarter(self.dedupe_topics_per_principal, self.dedupe_topics_max)
     }
 
+    /// Most watches by one key.
+    pub(crate) fn watches_per_principal(&self) -> usize {
+        or_quarter(self.watches_per_principal, self.watches_max)
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -216,6 +236,8 @@ impl Config {
         range("batch_max", self.batch_max as u128, 1, 10_000, "1 .. 10000")?;
         range("subscriptions_max", self.subscriptions_max as u128, 1, 10_000_000, "1 .. 10000000")?;
         range("dedupe_topics_max", self.dedupe_topics_max as u128, 1, 10_000_000, "1 .. 10000000")?;
+        range("watches_max", self.watches_max as u128, 1, 10_000_000, "1 .. 10000000")?;
+        range("watch_history", self.watch_history.into(), 0, 100_000_000, "0 .. 100000000")?;
         range("deadlines_per_turn", self.deadlines_per_turn as u128, 1, 1 << 20, "1 .. 1048576")
     }
 }

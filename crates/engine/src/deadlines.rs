@@ -1,6 +1,6 @@
 //! What is due next: an ordered index, never a scan.
 
-use sluice_model::{QueueNo, Seq, SessionId, Timestamp};
+use sluice_model::{QueueNo, Seq, SessionId, Timestamp, WatchId};
 
 use crate::effects::Ticket;
 use crate::run_set::{RunSet, Step};
@@ -23,6 +23,10 @@ pub(crate) enum Due {
     Work(QueueNo),
     /// The oldest dedupe id of a scope is forgotten.
     Dedupe(u32),
+    /// The time of a key is over, unless it has changed since the change of this number.
+    Key(u64),
+    /// A watch goes on to look for changes.
+    Watch(WatchId),
     /// The leases of a lost connection end.
     Grace(SessionId),
     /// More of what a lost connection held goes back.

@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     pub(crate) body: u64,
     /// When it is forgotten.
     pub(crate) until: Timestamp,
-    /// What the publisher was told.
+    /// What the publisher was told; of a write to a key the revision is the counter.
     pub(crate) message: MessageId,
     pub(crate) matched: u32,
     pub(crate) level: Level,
@@ -38,6 +38,8 @@ pub(crate) struct Entry {
     /// a duplicate is told. What a start finds is on the disk: no image needs to hold the latter.
     pub(crate) sequence: Sequence,
     pub(crate) waits_for: Level,
+    /// What an addition to a key came to; 0 for anything else.
+    pub(crate) sum: i64,
 }
 
 /// What is known of an id.
@@ -243,7 +245,7 @@ impl Dedupes {
     fn check_topic(&self, scope: &DedupeScope, more: usize) -> Result<(), NoRoom> {
         let own = self.publisher.as_ref().filter(|owner| owner.is_key());
         match scope {
-            DedupeScope::Queue(_) => Ok(()),
+            DedupeScope::Queue(_) | DedupeScope::Keys => Ok(()),
             _ if self.topics + more >= self.topics_max => Err(NoRoom::Topics),
             _ if own.is_some_and(|own| self.held.of(own) + more >= self.own_max) => {
                 Err(NoRoom::OwnTopics)
@@ -434,6 +436,7 @@ mod tests {
             level: Level::Sync,
             sequence: 1,
             waits_for: Level::Sync,
+            sum: 0,
         }
     }
 

@@ -19,6 +19,7 @@ use crate::dedupe::Dedupes;
 use crate::effects::{Effect, Effects, Handover, Place, Ticket};
 use crate::imaging::Changes;
 use crate::journal::{BodyRef, Journal, Need, Progress, Sequence};
+use crate::kv::Kv;
 use crate::queue::slots::Extra;
 use crate::queue::{Queue, Waiting};
 use crate::random::{LeaseKey, Random, SeededMap};
@@ -73,12 +74,13 @@ pub struct Engine {
     pub(crate) defaults: Defaults,
     pub(crate) deadlines: Deadlines,
     pub(crate) usage: Usage,
+    pub(crate) kv: Kv,
     pub(crate) stats: Stats,
     /// Messages in queues, in any state.
     pub(crate) present: u64,
     /// Sessions whose connection lives.
     pub(crate) sessions_open: usize,
-    progress: Progress,
+    pub(crate) progress: Progress,
     /// What has to be committed for somebody who waits.
     pub(crate) wanted: Need,
     /// Queues with messages that are not visible yet.
@@ -153,6 +155,7 @@ impl Engine {
                 config.dedupe_topics_max,
                 config.dedupe_topics_per_principal(),
             ),
+            kv: Kv::new(&random),
             config,
             defaults,
             holdings: Holdings::default(),
@@ -244,6 +247,7 @@ impl Engine {
                 self.reply(turn.effects, session, tag, Answer::Fenced, need);
             }
             Command::Queue(request) => self.queue_request(turn, session, tag, request),
+            Command::Kv(request) => return self.kv_request(turn, session, tag, request),
             Command::Refused(refusal) => {
                 self.stats.refused += 1;
                 let answer = Answer::Refused(Refusal::clone(refusal));
@@ -316,6 +320,7 @@ impl Engine {
         });
         // Nothing above adds to the list: a publish is the only thing that does.
         self.hidden = queues;
+        self.show_changes();
     }
 
     /// Lets happen what is due, up to a bounded number of things, and serves those who wait for a
@@ -337,10 +342,13 @@ impl Engine {
                 Due::Wait(from, ticket) => self.wait_is_over(turn, from, ticket),
                 Due::Work(queue) => self.work_on(turn, queue, &mut budget),
                 Due::Dedupe(scope) => self.forget_ids(now, scope, &mut budget),
+                Due::Key(revision) => self.key_is_due(turn, revision),
+                Due::Watch(watch) => self.serve_watch(turn, watch),
             }
             // Whatever it was, it was one thing at least.
             budget = budget.min(before - 1);
         }
+        self.show_changes();
         while let Some(from) = self.stirred.pop() {
             if let Some(listed) = self.listed_stirred(from) {
                 *listed = false;
@@ -348,8 +356,10 @@ impl Engine {
             match from {
                 Listener::Queue(no) => self.serve_parked(turn, no),
                 Listener::Ephemeral(id) => self.serve_resident(turn, id),
+                Listener::Watch(id) => self.serve_watch(turn, id),
             }
         }
+        self.trim_history();
         self.forget_ended(budget);
     }
 
@@ -425,6 +435,7 @@ impl Engine {
         let held: usize = self.sessions.values().map(|session| session.leases.len()).sum();
         assert!(held as u64 <= live, "sessions hold {held} leases of {live}");
         assert_eq!(present, self.present, "messages in all queues");
+        self.kv.check();
         let open = self.sessions.values().filter(|session| !session.closed).count();
         assert_eq!(open, self.sessions_open, "open sessions");
     }
@@ -581,6 +592,7 @@ impl Engine {
         match from {
             Listener::Queue(no) => self.queues.get_mut(&no).map(|queue| &mut queue.parked),
             Listener::Ephemeral(id) => self.ephemerals.get_mut(&id).map(|them| &mut them.parked),
+            Listener::Watch(id) => self.kv.watches.get_mut(id).map(|watch| &mut watch.parked),
         }
     }
 
@@ -589,6 +601,9 @@ impl Engine {
             Listener::Queue(no) => self.queues.get_mut(&no).map(|queue| &mut queue.listed_stirred),
             Listener::Ephemeral(id) => {
                 self.ephemerals.get_mut(&id).map(|them| &mut them.listed_stirred)
+            }
+            Listener::Watch(id) => {
+                self.kv.watches.get_mut(id).map(|watch| &mut watch.listed_stirred)
             }
         }
     }

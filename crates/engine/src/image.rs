@@ -1,6 +1,6 @@
 //! Images: the state at one moment in pieces, of which only changed ones are written anew.
 //!
-//! A piece is one key and its bytes. Six kinds of piece hold everything:
+//! A piece is one key and its bytes. Nine kinds of piece hold everything:
 //!
 //! | kind | key | holds |
 //! |---|---|---|
@@ -10,12 +10,16 @@
 //! | states | 3, queue, chunk | which of them are there, and what some have beside |
 //! | dedupe | 4, scope, chunk | 1024 dedupe ids of a topic or queue |
 //! | small queue | 5, queue | a queue with its messages, if they are few |
+//! | store | 6 | the numbers of the store of keys and values |
+//! | values | 7, first change | up to 256 changes of keys, with their values |
+//! | kept | 8, first change | which of them are kept |
 //!
 //! Places change when messages come or bodies move, states with every delivery; apart, a queue
 //! that is consumed writes 32 bytes for 256 messages and not 9 KiB. A queue with a few messages in
 //! one chunk is one piece (`queue/slots.rs` decides it), and has none of the kinds 1 to 3. Older
 //! programs don't know that kind and refuse the image.
 
+mod keys;
 mod small;
 
 use std::sync::Arc;
@@ -43,12 +47,18 @@ use crate::topic::Owner;
 /// Names a piece: 1 byte of kind, 3 of padding, 4 of queue, 8 of chunk, big-endian.
 pub type Key = [u8; 16];
 
+pub(crate) use keys::{key_pieces, key_states_piece, store_piece, values_piece};
+
 const GLOBAL: u8 = 0;
 const QUEUE: u8 = 1;
 const PLACES: u8 = 2;
 const STATES: u8 = 3;
 const DEDUPE: u8 = 4;
 const SMALL: u8 = 5;
+/// The numbers of the store of keys and values.
+const STORE: u8 = 6;
+const KEY_VALUES: u8 = 7;
+const KEY_STATES: u8 = 8;
 
 fn key(kind: u8, queue: QueueNo, chunk: u64) -> Key {
     let mut key = [0; 16];
@@ -78,6 +88,8 @@ enum PieceContent {
     Places(Arc<Chunk>),
     States(Arc<Chunk>),
     Dedupe(DedupeChunk),
+    KeyValues(Arc<crate::kv::Chunk>),
+    KeyStates(Arc<crate::kv::Chunk>),
     Removed,
 }
 
@@ -94,6 +106,8 @@ impl Piece {
             PieceContent::Places(chunk) => encode_places(chunk, out),
             PieceContent::States(chunk) => encode_states(chunk, out),
             PieceContent::Dedupe(chunk) => encode_dedupe(chunk, out),
+            PieceContent::KeyValues(chunk) => keys::encode_values(chunk, out),
+            PieceContent::KeyStates(chunk) => keys::encode_states(chunk, out),
             PieceContent::Removed => return false,
         }
         true
@@ -419,6 +433,9 @@ fn encode_dedupe(chunk: &DedupeChunk, out: &mut Vec<u8>) {
         out.put_u32_le(entry.matched);
         out.put_u8(u8::from(entry.level == Level::Os));
         out.put_u64_le(entry.sequence);
+        if chunk.scope == DedupeScope::Keys {
+            out.put_i64_le(entry.sum);
+        }
     }
 }
 
@@ -435,7 +452,8 @@ fn decode_dedupe(mut from: &[u8]) -> Result<(DedupeScope, Vec<Entry>), RecordErr
         let level = if input.try_get_u8()? == 0 { Level::Sync } else { Level::Os };
         let sequence = input.try_get_u64_le()?;
         let waits_for = level;
-        entries.push(Entry { id, body, until, message, matched, level, sequence, waits_for });
+        let sum = if scope == DedupeScope::Keys { input.try_get_i64_le()? } else { 0 };
+        entries.push(Entry { id, body, until, message, matched, level, sequence, waits_for, sum });
     }
     Ok((scope, entries))
 }
@@ -508,6 +526,8 @@ pub struct Loader {
     engine: Engine,
     queues: std::collections::BTreeMap<QueueNo, Queue>,
     places: std::collections::BTreeMap<(QueueNo, u64), Vec<Slot>>,
+    /// Changes of keys of which it is not known yet which are kept.
+    values: std::collections::BTreeMap<u64, crate::kv::Chunk>,
     /// Pieces whose queue is gone: the next image drops them.
     orphans: Vec<Key>,
 }
@@ -515,7 +535,13 @@ pub struct Loader {
 impl Loader {
     /// Begins with an engine without state.
     pub fn new(engine: Engine) -> Self {
-        Self { engine, queues: Default::default(), places: Default::default(), orphans: vec![] }
+        Self {
+            engine,
+            queues: Default::default(),
+            places: Default::default(),
+            values: Default::default(),
+            orphans: vec![],
+        }
     }
 
     /// Adds a piece. Pieces come in the order of their keys.
@@ -543,6 +569,17 @@ impl Loader {
                 let (scope, entries) = decode_dedupe(bytes)?;
                 self.engine.dedupes.restore(no.0, chunk, scope, entries);
             }
+            STORE => {
+                let (last, from) = keys::decode_store(bytes)?;
+                self.engine.kv.store.restore_numbers(last, from);
+            }
+            KEY_VALUES => drop(self.values.insert(chunk, keys::decode_values(chunk, bytes)?)),
+            KEY_STATES => match self.values.remove(&chunk) {
+                Some(values) => {
+                    self.engine.kv.store.restore(keys::decode_states(values, bytes)?);
+                }
+                None => self.orphans.push(*key),
+            },
             byte => return Err(RecordError::Unknown { what: "piece", byte }),
         }
         Ok(())
@@ -567,6 +604,10 @@ impl Loader {
         }
         for (scope, until) in engine.dedupes.arm_all() {
             engine.deadlines.insert(until, Due::Dedupe(scope));
+        }
+        for change in engine.kv.store.restored() {
+            let at = change.expires_at().unwrap_or(Timestamp::EPOCH);
+            engine.deadlines.insert(at, Due::Key(change.revision));
         }
         engine
     }

@@ -70,6 +70,7 @@ impl Engine {
         pieces.extend(removed.into_iter().map(|gone| image::removed_piece(key(gone))));
         let piece = |(scope, number, chunk)| image::dedupe_piece(scope, number, chunk);
         pieces.extend(changed.into_iter().map(piece));
+        self.kv.store.begin_image(&mut pieces);
         let changes = &mut self.changes;
         assert!(changes.due.len() == 0 && changes.early.is_empty(), "one image at a time");
         changes.image += 1;
@@ -90,7 +91,9 @@ impl Engine {
             }
         }
         into.append(&mut changes.early);
-        changes.due.len() > 0
+        let queues_left = changes.due.len() > 0;
+        // In slices of their own: a piece of keys costs what a queue does.
+        queues_left || self.kv.store.image_slice(SLICE.min(self.config.deadlines_per_turn), into)
     }
 
     /// Takes a whole image at once, however long that takes.
@@ -104,6 +107,7 @@ impl Engine {
     pub fn forget_image(&mut self) {
         self.removed_pieces.clear();
         self.dedupes.dirty_all();
+        self.kv.store.forget_image();
         // No queue is due any more, and those that are listed are so again.
         self.changes = Changes { image: self.changes.image + 2, ..Changes::default() };
         for queue in self.queues.values_mut() {

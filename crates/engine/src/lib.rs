@@ -15,6 +15,7 @@ mod grant;
 mod image;
 mod imaging;
 mod journal;
+mod kv;
 mod look;
 mod publish;
 mod publish_block;
@@ -46,8 +47,8 @@ pub use engine::{Engine, Ran};
 pub use image::{Key, Loader, Piece};
 pub use journal::{BodyRef, Journal, Need, Progress, Sequence};
 pub use record::{
-    AckedRun, Cause, DedupeMark, DedupeScope, PacedRedrive, Record, RecordError, Removal, Run,
-    Target,
+    AckedRun, Cause, DedupeMark, DedupeScope, KeyMark, PacedRedrive, Record, RecordError, Removal,
+    Run, Target,
 };
 pub use release::EndedBy;
 pub use stats::Stats;

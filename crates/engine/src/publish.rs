@@ -378,9 +378,9 @@ impl Engine {
     }
 
     /// How many ids may be remembered beside this one.
-    fn dedupe_max(&self, mark: &DedupeMark) -> u64 {
+    pub(crate) fn dedupe_max(&self, mark: &DedupeMark) -> u64 {
         match &mark.scope {
-            DedupeScope::Topic(_) => self.config.queue.dedupe_max,
+            DedupeScope::Topic(_) | DedupeScope::Keys => self.config.queue.dedupe_max,
             DedupeScope::Queue(no) => self.queues.get(no).map_or(0, |q| q.rules.dedupe_max),
         }
     }

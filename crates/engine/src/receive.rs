@@ -44,6 +44,7 @@ impl Engine {
                 let to = Asked { session, tag, place: Place::Next };
                 match from {
                     Listener::Ephemeral(id) => self.receive_resident(turn, to, id, terms, until),
+                    Listener::Watch(id) => self.receive_changes(turn, to, id, terms, until),
                     Listener::Queue(no) => {
                         let batch_max = u32::try_from(self.config.batch_max).unwrap_or(u32::MAX);
                         let terms = Terms { max: max.min(batch_max), ..terms };
@@ -77,9 +78,13 @@ impl Engine {
                 None => return not_found("there is no such queue"),
                 Some(no) => (Listener::Queue(*no), None),
             },
+            Source::Watch(watch) if state.watches.contains(watch) => {
+                return Ok((Listener::Watch(*watch), None));
+            }
+            Source::Watch(_) => return not_found("the session has no such watch"),
         };
         match &found.0 {
-            Listener::Ephemeral(_) => return Ok(found),
+            Listener::Ephemeral(_) | Listener::Watch(_) => return Ok(found),
             Listener::Queue(no) if self.queues.contains_key(no) => {}
             Listener::Queue(_) => return not_found("the queue of the subscription was deleted"),
         }
@@ -300,7 +305,7 @@ impl Engine {
     pub(crate) fn answer_empty(&mut self, turn: &mut Turn<'_>, to: Asked, from: Listener) {
         let next = match from {
             Listener::Queue(no) => self.queues.get(&no).and_then(|queue| queue.next_due()),
-            Listener::Ephemeral(_) => None,
+            Listener::Ephemeral(_) | Listener::Watch(_) => None,
         };
         let Some(state) = self.sessions.get_mut(&to.session) else { return };
         state.out += Reply::WEIGHT_MIN;

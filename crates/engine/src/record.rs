@@ -8,17 +8,19 @@ use std::borrow::Cow;
 
 use sluice_model::{
     DeadReason, Generation, Lane, MessageId, Purge, QueueNo, QueueSettings, Redrive, Seq,
-    Timestamp, Topic, Transition, var::VarError,
+    Timestamp, Topic, Transition, ValueKind, var::VarError,
 };
 use thiserror::Error;
 
 use crate::content::Content;
 
 mod codec;
+mod keys;
 mod many;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use keys::{bytes, put_bytes};
 pub(crate) use many::MANY_MAX;
 pub use many::{AckedRun, Run};
 
@@ -220,6 +222,30 @@ pub enum Record<'a> {
         /// Why.
         why: Removal,
     },
+    /// A key was given a value.
+    KeySet {
+        /// The change's number.
+        revision: u64,
+        /// Which.
+        key: Cow<'a, str>,
+        /// What the value is.
+        kind: ValueKind,
+        /// The value.
+        value: Cow<'a, [u8]>,
+        /// Gone from then on; the epoch for never.
+        expires_at: Timestamp,
+        /// What makes a second write a duplicate.
+        dedupe: Option<Cow<'a, KeyMark>>,
+    },
+    /// A key is gone.
+    KeyGone {
+        /// The change's number.
+        revision: u64,
+        /// Which.
+        key: Cow<'a, str>,
+        /// Its time was over; otherwise somebody removed it.
+        expired: bool,
+    },
 }
 
 /// A message's place in a queue.
@@ -270,6 +296,15 @@ pub struct DedupeMark {
     pub until: Timestamp,
 }
 
+/// What makes a second write to a key a duplicate of the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMark {
+    /// Of key and id, and of what was written.
+    pub mark: DedupeMark,
+    /// What an addition came to; 0 for anything else.
+    pub sum: i64,
+}
+
 /// Where dedupe ids are compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DedupeScope {
@@ -277,6 +312,8 @@ pub enum DedupeScope {
     Topic(Topic),
     /// Among the messages put into one queue.
     Queue(QueueNo),
+    /// Among the writes to keys.
+    Keys,
 }
 
 /// Declares an enum of causes with the byte that stands for each on disk.

@@ -58,12 +58,16 @@ impl Engine {
         let is_over = session.next_over().is_some();
         let has_grace = by == EndedBy::Client && !session.leases.is_empty();
         let subscriptions = std::mem::take(&mut session.subscriptions);
+        let watches = std::mem::take(&mut session.watches);
         let waiting = std::mem::take(&mut session.waiting);
         for (no, ticket) in waiting {
             self.unpark(no, ticket);
         }
         for (subscription, listener) in subscriptions {
             self.stop_listening(now, id, subscription, listener);
+        }
+        for watch in watches {
+            self.kv.watches.remove(watch);
         }
         if is_over {
             self.release_later(now, id);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_model::{Client, Generation, QueueNo, Seq, SubscriptionId};
+use sluice_model::{Client, Generation, QueueNo, Seq, SubscriptionId, WatchId};
 
 use crate::effects::Ticket;
 use crate::journal::Need;
@@ -36,6 +36,8 @@ pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) owner: Owner,
     pub(crate) subscriptions: BTreeMap<SubscriptionId, Listener>,
+    /// What it watches.
+    pub(crate) watches: BTreeSet<WatchId>,
     /// Its receives that wait.
     pub(crate) waiting: BTreeSet<(Listener, Ticket)>,
     /// What it holds, in the order of delivery.
@@ -64,6 +66,7 @@ impl Session {
             owner: Owner::of(&client),
             client,
             subscriptions: BTreeMap::new(),
+            watches: BTreeSet::new(),
             waiting: BTreeSet::new(),
             leases: RunSet::default(),
             unsent: RunSet::default(),

@@ -41,6 +41,10 @@ pub struct Stats {
     pub dead: u64,
     /// The same by the reason, in the order of [`DeadReason::ALL`].
     pub dead_by: [u64; DeadReason::ALL.len()],
+    /// Changes of keys that watches were told.
+    pub watch_events: u64,
+    /// Times that a watch was told of changes that were forgotten before it took them.
+    pub watch_gaps: u64,
     /// Requests refused.
     pub refused: u64,
     /// Of these, publishes whose dedupe id found no room.

@@ -195,6 +195,8 @@ impl Engine {
                 }
                 self.let_expire(now, no);
             }
+            // Watches are none of a session's subscriptions.
+            Listener::Watch(_) => {}
         }
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    Block, LeaseId, Level, Message, Qos, QueueName, QueueRequest, QueueSettings, Refusal,
-    SubscriptionId, SubscriptionName, Topic, TopicPattern,
+    Block, KvRequest, LeaseId, Level, Message, Qos, QueueName, QueueRequest, QueueSettings,
+    Refusal, SubscriptionId, SubscriptionName, Topic, TopicPattern, WatchId,
 };
 
 /// A command with the number under which its session wants the reply.
@@ -70,6 +70,8 @@ pub enum Command {
     Fence,
     /// Look after a queue.
     Queue(Box<QueueRequest>),
+    /// Read, write or watch keys.
+    Kv(Box<KvRequest>),
     /// Nothing any more: it was refused on its way. What is left is its place among the replies.
     Refused(Box<Refusal>),
 }
@@ -186,6 +188,8 @@ pub enum Source {
     Subscription(SubscriptionId),
     /// The queue of that name.
     Queue(QueueName),
+    /// One of the session's watches: [`crate::Answer::Changes`] is what comes.
+    Watch(WatchId),
 }
 
 /// Which outcomes of a command its session is told.

@@ -8,6 +8,7 @@ mod code;
 mod command;
 mod grants;
 mod ids;
+mod kv;
 mod message;
 mod names;
 mod near;
@@ -29,6 +30,10 @@ pub use command::{
 pub use grants::{Action, Grant, GrantError, Grants, Resource, Scope};
 pub use ids::{
     Generation, LeaseId, MessageId, MessageIdError, QueueNo, Seq, SessionId, SubscriptionId,
+};
+pub use kv::{
+    Condition, Entry, KV_KEY_BYTES_MAX, KV_LEVELS_MAX, KV_SCAN_MAX, Key, Keys, KvAnswer, KvRequest,
+    Revision, Value, ValueError, ValueKind, WatchEvent, WatchId, entry_weight,
 };
 pub use message::{
     COST_MAX, DELAY_MAX, Extras, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, KEYS_MAX, Lane,

@@ -28,6 +28,12 @@ pub enum NameError {
     /// Two dots in a row, or one at an end.
     #[error("the name has an empty token")]
     EmptyToken,
+    /// It has more than [`crate::KV_LEVELS_MAX`] levels.
+    #[error("the key has {0} levels, at most 16 are allowed")]
+    TooManyLevels(usize),
+    /// Two `^` in a row, or one at an end.
+    #[error("the key has an empty level")]
+    EmptyLevel,
     /// White space or a control character.
     #[error("the name has white space or a control character")]
     ForbiddenCharacter,

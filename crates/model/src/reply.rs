@@ -7,8 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    Block, Code, Difference, HEADER_BYTES_MAX, HEADERS_MAX, Lane, LeaseId, Level, MessageId,
-    MessageInfo, NAME_BYTES_MAX, QueueName, QueueStats, QueueSummary, SubscriptionId, Timestamp,
+    Block, Code, Difference, HEADER_BYTES_MAX, HEADERS_MAX, KvAnswer, Lane, LeaseId, Level,
+    MessageId, MessageInfo, NAME_BYTES_MAX, QueueName, QueueStats, QueueSummary, SubscriptionId,
+    Timestamp, WatchEvent, WatchId,
 };
 
 /// An answer with the tag of the request that it belongs to.
@@ -119,6 +120,18 @@ pub enum Answer {
         /// The work goes on at the pace that was asked for.
         goes_on: bool,
     },
+    /// What became of a request about keys and values.
+    Kv(Box<KvAnswer>),
+    /// What happened to watched keys, in the order of revisions. More answers to the same request
+    /// follow while `more` is set.
+    Changes {
+        /// Through which watch.
+        watch: WatchId,
+        /// At least one.
+        events: Vec<WatchEvent>,
+        /// Further answers to the same request follow.
+        more: bool,
+    },
     /// Surely without effect, save for [`Code::Indeterminate`].
     Refused(Refusal),
 }
@@ -129,7 +142,7 @@ impl Answer {
         match self {
             Self::Delivered(delivery) => delivery.more,
             Self::DeliveredBlock(block) => block.more,
-            Self::Unreadable { more } => *more,
+            Self::Unreadable { more } | Self::Changes { more, .. } => *more,
             Self::Lost { .. } => true,
             _ => false,
         }
@@ -305,6 +318,10 @@ impl Reply {
             }
             Answer::Differs(differences) => Self::WEIGHT_MIN * (1 + differences.len()),
             Answer::Stats(_) => Self::WEIGHT_MIN * 32,
+            Answer::Kv(answer) => Self::WEIGHT_MIN + answer.weight(),
+            Answer::Changes { events, .. } => {
+                Self::WEIGHT_MIN + events.iter().map(WatchEvent::weight).sum::<usize>()
+            }
             _ => Self::WEIGHT_MIN,
         }
     }

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    Action, Answer, Command, Destination, Principal, Publish, QueueName, Receive, Reply, Request,
-    Resource, Source, TopicPattern,
+    Action, Answer, Command, Destination, Keys, KvAnswer, KvRequest, Principal, Publish, QueueName,
+    Receive, Reply, Request, Resource, Source, TopicPattern, WatchId,
 };
 
-use super::needs::needed;
+use super::needs::{needed, to_read};
 use super::{Access, Standing, authorize};
 
 /// One session's guard.
@@ -27,6 +27,8 @@ pub(crate) struct Guard {
     last_destination: Option<Destination>,
     /// What it listens to.
     patterns: BTreeSet<TopicPattern>,
+    /// What it watches.
+    watches: BTreeMap<WatchId, Keys>,
     /// By its tag.
     asked: BTreeMap<u64, Asked>,
 }
@@ -45,6 +47,7 @@ impl Guard {
             revoked,
             last_destination: None,
             patterns: BTreeSet::new(),
+            watches: BTreeMap::new(),
             asked: BTreeMap::new(),
         }
     }
@@ -65,11 +68,16 @@ impl Guard {
         let may =
             |action, resource: Resource<'_>| authorize(&self.standing, action, resource).is_ok();
         let may_hear = |pattern: &TopicPattern| may(Action::Subscribe, Resource::Topics(pattern));
+        let may_watch = |keys: &Keys| may(Action::KvRead, to_read(keys));
         let may_get = |asked: &Asked| match asked {
             Asked::Topics(pattern) => may_hear(pattern),
+            Asked::Keys(keys) => may_watch(keys),
+            Asked::EndOf(_) => true,
             Asked::Queue(queue) => may(Action::Consume, Resource::Name(queue.as_str())),
         };
-        let hears_all = self.patterns.iter().all(may_hear) && self.asked.values().all(may_get);
+        let hears_all = self.patterns.iter().all(may_hear)
+            && self.watches.values().all(may_watch)
+            && self.asked.values().all(may_get);
         self.revoked |= self.standing == Standing::Unknown || !hears_all;
     }
 
@@ -111,6 +119,14 @@ impl Guard {
             Command::Receive(Receive { from: Source::Queue(queue), wait: Some(_), .. }) => {
                 self.asked.entry(request.tag).or_insert(Asked::Queue(queue.clone()));
             }
+            Command::Kv(kv) => {
+                let asked = match &**kv {
+                    KvRequest::Watch { keys, .. } => Asked::Keys(keys.clone()),
+                    KvRequest::Unwatch { watch } => Asked::EndOf(*watch),
+                    _ => return,
+                };
+                self.asked.entry(request.tag).or_insert(asked);
+            }
             _ => {}
         }
     }
@@ -130,7 +146,7 @@ impl Guard {
         self.standing != Standing::Unlimited && self.last_destination.as_ref() != Some(to)
     }
 
-    /// Learns from the replies which subscriptions there are.
+    /// Learns from the replies which subscriptions and watches there are.
     pub(crate) fn learn(&mut self, replies: &[Reply]) {
         if self.asked.is_empty() {
             return;
@@ -139,10 +155,19 @@ impl Guard {
             if reply.answer.goes_on() {
                 continue;
             }
-            if let Some(Asked::Topics(pattern)) = self.asked.remove(&reply.tag)
-                && matches!(reply.answer, Answer::Subscribed { .. })
-            {
-                self.patterns.insert(pattern);
+            match (self.asked.remove(&reply.tag), &reply.answer) {
+                (Some(Asked::Topics(pattern)), Answer::Subscribed { .. }) => {
+                    self.patterns.insert(pattern);
+                }
+                (Some(Asked::Keys(keys)), Answer::Kv(answer)) => {
+                    if let KvAnswer::Watching { watch, .. } = **answer {
+                        self.watches.insert(watch, keys);
+                    }
+                }
+                (Some(Asked::EndOf(watch)), Answer::Kv(_)) => {
+                    self.watches.remove(&watch);
+                }
+                _ => {}
             }
         }
     }
@@ -154,4 +179,8 @@ enum Asked {
     Topics(TopicPattern),
     /// A receive that waits.
     Queue(QueueName),
+    /// A watch.
+    Keys(Keys),
+    /// That a watch ends.
+    EndOf(WatchId),
 }

@@ -1,6 +1,6 @@
 //! The one table of what each command needs.
 
-use sluice_model::{Action, Command, Destination, QueueRequest, Resource, Source};
+use sluice_model::{Action, Command, Destination, Keys, KvRequest, QueueRequest, Resource, Source};
 
 /// A grant that a command needs.
 pub(super) type Need<'a> = (Action, Resource<'a>);
@@ -8,7 +8,7 @@ pub(super) type Need<'a> = (Action, Resource<'a>);
 /// The grants that a command needs, all of them; none where having been let in is enough.
 ///
 /// - A subscription is allowed for its whole pattern when it is made, and looked at again whenever
-///   the keys change, so receiving from one needs nothing more.
+///   the keys change, so receiving from one needs nothing more. So is a watch.
 /// - A lease id can't be guessed: who has it was allowed to receive.
 /// - The queue of a subscription is the broker's own (`$sub.NAME`): a key that may not do everything
 ///   reaches its messages by subscribing alone, which asks for the whole pattern.
@@ -27,9 +27,14 @@ pub(super) fn needed<'a>(command: &'a Command, mut need: impl FnMut(Need<'a>)) {
         }
         Command::Receive(receive) => match &receive.from {
             Source::Queue(name) => need((Action::Consume, Resource::Name(name.as_str()))),
-            Source::Subscription(_) => {}
+            Source::Subscription(_) | Source::Watch(_) => {}
         },
         Command::Queue(request) => need(to_look_after(request)),
+        Command::Kv(request) => {
+            if let Some(needed) = of_keys(request) {
+                need(needed);
+            }
+        }
         Command::Unsubscribe { .. }
         | Command::Withdraw { .. }
         | Command::Ack { .. }
@@ -43,6 +48,31 @@ pub(super) fn needed<'a>(command: &'a Command, mut need: impl FnMut(Need<'a>)) {
 
 fn to_publish(to: &Destination) -> Need<'_> {
     (Action::Publish, Resource::Name(to.as_str()))
+}
+
+fn of_keys(request: &KvRequest) -> Option<Need<'_>> {
+    let (action, resource) = match request {
+        KvRequest::Set { key, .. }
+        | KvRequest::Delete { key, .. }
+        | KvRequest::Increment { key, .. } => (Action::KvWrite, Resource::Key(key.as_str())),
+        KvRequest::Get { key } | KvRequest::Exists { key } => {
+            (Action::KvRead, Resource::Key(key.as_str()))
+        }
+        KvRequest::Scan { keys, .. } | KvRequest::Watch { keys, .. } => {
+            (Action::KvRead, to_read(keys))
+        }
+        // It is the session's own.
+        KvRequest::Unwatch { .. } => return None,
+    };
+    Some((action, resource))
+}
+
+/// The keys that somebody wants to read.
+pub(super) fn to_read(keys: &Keys) -> Resource<'_> {
+    match keys {
+        Keys::One(key) => Resource::Key(key.as_str()),
+        Keys::Below(prefix) => Resource::KeysBelow(prefix),
+    }
 }
 
 fn to_look_after(request: &QueueRequest) -> Need<'_> {

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use sluice_engine::Engine;
 use sluice_model::{
-    Code, Command, Message, Qos, QueueRequest, Refusal, SessionId, Subscribe, Timestamp,
+    Code, Command, KvRequest, Message, Qos, QueueRequest, Receive, Refusal, SessionId, Source,
+    Subscribe, Timestamp,
 };
 use sluice_wal::{ReserveStatus, Space};
 
@@ -81,6 +82,9 @@ impl Demand {
                 | QueueRequest::Cancel { .. }
                 | QueueRequest::Reschedule { .. } => Self::Settle,
             },
+            Command::Kv(request) => Self::of_keys(request),
+            // Changes come from memory.
+            Command::Receive(Receive { from: Source::Watch(_), .. }) => Self::Nothing,
             Command::Receive(_) => Self::Deliver,
             Command::Subscribe(_)
             | Command::Unsubscribe { .. }
@@ -89,6 +93,20 @@ impl Demand {
             | Command::Extend { .. }
             | Command::SettleMany(_) => Self::Settle,
             Command::Withdraw { .. } | Command::Fence | Command::Refused(_) => Self::Nothing,
+        }
+    }
+
+    fn of_keys(request: &KvRequest) -> Self {
+        match request {
+            KvRequest::Set { value, .. } => Self::Publish(Some(value.bytes.len() as u64)),
+            KvRequest::Increment { .. } => Self::Publish(Some(0)),
+            KvRequest::Delete { .. } => Self::Settle,
+            // What reading writes, that a key has expired, is less than a deadline brings.
+            KvRequest::Get { .. }
+            | KvRequest::Exists { .. }
+            | KvRequest::Scan { .. }
+            | KvRequest::Watch { .. }
+            | KvRequest::Unwatch { .. } => Self::Nothing,
         }
     }
 }

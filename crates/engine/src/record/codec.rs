@@ -9,6 +9,8 @@ use sluice_model::{
     Timestamp, Topic,
 };
 
+use super::keys::{decode_key, put_key};
+
 use super::many::{MANY_MAX, acked_runs, put_acked_runs, put_runs, runs};
 use super::{Cause, DedupeMark, DedupeScope, PacedRedrive, Record, RecordError, Removal, Target};
 
@@ -32,6 +34,10 @@ const REDRIVE_BEGUN: u8 = 17;
 const REDRIVE_DONE: u8 = 18;
 const GRANTED_MANY: u8 = 19;
 const ACKED_MANY: u8 = 20;
+/// A record of a key; `keys.rs` has its bytes.
+pub(super) const KEY_SET: u8 = 21;
+/// Likewise.
+pub(super) const KEY_GONE: u8 = 22;
 
 /// A bit of the flags of [`PUBLISHED`]: targets carry their times.
 const TIMED: u8 = 1;
@@ -110,6 +116,7 @@ impl Record<'_> {
                 out.put_u32_le(*number);
             }
             Self::GrantedMany { .. } | Self::AckedMany { .. } => self.encode_many(out),
+            Self::KeySet { .. } | Self::KeyGone { .. } => put_key(self, out),
             record => record.encode_one(out),
         }
     }
@@ -260,6 +267,7 @@ impl<'a> Record<'a> {
                 queue: QueueNo(input.try_get_u32_le()?),
                 runs: Cow::Owned(acked_runs(input)?),
             },
+            kind @ (KEY_SET | KEY_GONE) => decode_key(kind, input)?,
             kind => Self::decode_one(kind, input)?,
         };
         if input.is_empty() { Ok(record) } else { Err(RecordError::Long(input.len())) }
@@ -364,10 +372,15 @@ pub(crate) fn put_scope(out: &mut impl BufMut, scope: &DedupeScope) {
             put_str(out, "");
             out.put_u32_le(queue.0);
         }
+        // Queues count from 1.
+        DedupeScope::Keys => {
+            put_str(out, "");
+            out.put_u32_le(0);
+        }
     }
 }
 
-fn put_dedupe(out: &mut impl BufMut, mark: &DedupeMark) {
+pub(super) fn put_dedupe(out: &mut impl BufMut, mark: &DedupeMark) {
     put_scope(out, &mark.scope);
     out.put_u128_le(mark.id);
     out.put_u64_le(mark.body);
@@ -514,11 +527,14 @@ pub(crate) fn lane(input: &mut &[u8]) -> Result<Lane, RecordError> {
 pub(crate) fn scope(input: &mut &[u8]) -> Result<DedupeScope, RecordError> {
     Ok(match optional_str(input)? {
         Some(topic) => DedupeScope::Topic(Topic::new(topic).map_err(|_| RecordError::Utf8)?),
-        None => DedupeScope::Queue(QueueNo(input.try_get_u32_le()?)),
+        None => match input.try_get_u32_le()? {
+            0 => DedupeScope::Keys,
+            queue => DedupeScope::Queue(QueueNo(queue)),
+        },
     })
 }
 
-fn dedupe(input: &mut &[u8]) -> Result<DedupeMark, RecordError> {
+pub(super) fn dedupe(input: &mut &[u8]) -> Result<DedupeMark, RecordError> {
     let scope = scope(input)?;
     let (id, body) = (input.try_get_u128_le()?, input.try_get_u64_le()?);
     Ok(DedupeMark { scope, id, body, until: time(input)? })

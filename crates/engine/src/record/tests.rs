@@ -90,9 +90,30 @@ fn samples_of_redrives() -> Vec<Record<'static>> {
     begun.into_iter().chain([done]).collect()
 }
 
+fn samples_of_keys() -> Vec<Record<'static>> {
+    let at = Timestamp::from_millis(1_700_000_000_000);
+    let mark = DedupeMark { scope: DedupeScope::Keys, id: 1 << 99, body: 7, until: at };
+    let set = |value: Vec<u8>, expires_at, dedupe: Option<KeyMark>| Record::KeySet {
+        revision: 9,
+        key: "users^eu^1".into(),
+        kind: ValueKind::Text,
+        value: value.into(),
+        expires_at,
+        dedupe: dedupe.map(Cow::Owned),
+    };
+    let gone = |expired| Record::KeyGone { revision: 10, key: "users^eu^1".into(), expired };
+    vec![
+        set(Vec::new(), Timestamp::EPOCH, None),
+        set(vec![7; 300], at, Some(KeyMark { mark, sum: -1 })),
+        gone(true),
+        gone(false),
+    ]
+}
+
 #[test]
 fn records_come_back_as_they_were_written_and_never_from_a_part() {
     let rest = samples_of_redrives().into_iter().chain(samples_of_many());
+    let rest = rest.chain(samples_of_keys());
     for record in samples().into_iter().chain(rest) {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);
@@ -143,6 +164,19 @@ fn golden_bytes_of_the_commonest_records_stay() {
     );
     let runs = vec![AckedRun { run, generation }].into();
     assert_eq!(hex(&Record::AckedMany { queue, runs }), "1402000000010a640602");
+    let set = Record::KeySet {
+        revision: 7,
+        key: "a^b".into(),
+        kind: ValueKind::Bytes,
+        value: b"hi"[..].into(),
+        expires_at: at,
+        dedupe: None,
+    };
+    assert_eq!(
+        hex(&set),
+        "1507000000000000000300615e620302010000000000000268\
+         69"
+    );
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sluice_model::{QueueNo, SubscriptionId, Topic, TopicPattern};
+use sluice_model::{QueueNo, SubscriptionId, Topic, TopicPattern, WatchId};
 
 use crate::random::SeededMap;
 
@@ -40,6 +40,8 @@ impl Node {
 pub(crate) enum Listener {
     Queue(QueueNo),
     Ephemeral(SubscriptionId),
+    /// It listens to keys, and to no topic.
+    Watch(WatchId),
 }
 
 /// All subscriptions by pattern.
@@ -83,6 +85,7 @@ impl TopicIndex {
         match listener {
             Listener::Queue(queue) => node.queues.insert(queue),
             Listener::Ephemeral(id) => node.ephemerals.insert(id),
+            Listener::Watch(_) => false,
         };
     }
 
@@ -100,6 +103,7 @@ impl TopicIndex {
         let was_there = match listener {
             Listener::Queue(queue) => node.queues.remove(&queue),
             Listener::Ephemeral(id) => node.ephemerals.remove(&id),
+            Listener::Watch(_) => false,
         };
         self.patterns -= usize::from(was_there && !node.is_heard());
         while let Some((parent, token)) = path.pop() {

@@ -537,7 +537,9 @@ impl Session {
             | Answer::Browsed { .. }
             | Answer::Peeked(_)
             | Answer::Rescheduled { .. }
-            | Answer::Redriven { .. } => debug_assert!(false, "an answer to no request"),
+            | Answer::Redriven { .. }
+            | Answer::Kv(_)
+            | Answer::Changes { .. } => debug_assert!(false, "an answer to no request"),
         }
     }
 
