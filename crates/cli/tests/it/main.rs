@@ -8,6 +8,7 @@ mod grow;
 mod http;
 mod keys;
 mod kills;
+mod kv;
 mod lifecycle;
 mod messages;
 mod offline;
