@@ -194,7 +194,7 @@ impl Session {
             let Some((number, consumer)) = self.consumers.next_hungry() else { break };
             let max = consumer.max(room);
             if max == 0 {
-                self.consumers.pause(number);
+                self.consumers.pause(number, self.window.ends_after());
                 continue;
             }
             let (from, lease) = (consumer.from.clone(), consumer.lease);
