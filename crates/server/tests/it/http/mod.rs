@@ -7,7 +7,7 @@ mod codes;
 mod drain;
 mod hostile;
 mod metrics;
-mod openmetrics;
+pub(crate) mod openmetrics;
 mod queues;
 mod simple;
 mod snapshots;
