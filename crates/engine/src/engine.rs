@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    Answer, Client, Code, Command, DeadReason, Generation, LeaseId, Level, QueueName, QueueNo,
-    Refusal, Reply, Request, Seq, SessionId, SubscriptionId, Timestamp, TopicPattern,
+    Answer, Client, Code, Command, Confirm, DeadReason, Generation, LeaseId, Level, QueueName,
+    QueueNo, Refusal, Reply, Request, Seq, SessionId, SubscriptionId, Timestamp, TopicPattern,
 };
 
 use crate::config::{Config, OnExpire, QueueConfig};
@@ -213,7 +213,7 @@ impl Engine {
         let Some(state) = self.sessions.get(&session).filter(|state| !state.closed) else {
             return Ran::Done;
         };
-        if !state.has_room(ANSWER_WEIGHT, out_max) {
+        if !state.has_room(greatest_answer(&request.command, out_max), out_max) {
             return Ran::NoRoom;
         }
         let tag = request.tag;
@@ -236,12 +236,7 @@ impl Engine {
             Command::Extend { lease, by, confirm } => {
                 self.settle(turn, session, tag, lease, How::Extend(*by), *confirm);
             }
-            Command::SettleMany(many) => {
-                if !state.has_room(Reply::settled_weight(many.leases.len()), out_max) {
-                    return Ran::NoRoom;
-                }
-                self.settle_many(turn, session, tag, many);
-            }
+            Command::SettleMany(many) => self.settle_many(turn, session, tag, many),
             Command::Fence => {
                 let need = state.need;
                 self.reply(turn.effects, session, tag, Answer::Fenced, need);
@@ -736,4 +731,23 @@ pub(crate) fn cancel_deadlines(
         deadlines.cancel(lease.deadline, Due::Lease(no, seq));
     }
     deadlines.cancel(extra.expires_at, Due::Expire(no, seq));
+}
+
+/// The weight of the greatest answer that a command may get, of those that are not delivered. One
+/// that is greater than half of `out_max` counts as that: it must not have to be alone.
+fn greatest_answer(command: &Command, out_max: usize) -> usize {
+    let weight = match command {
+        Command::PublishBatch(batch) => Reply::WEIGHT_MIN * (1 + batch.messages.len()),
+        Command::PublishBlock(block) if block.confirm == Confirm::Always => {
+            let count = block.messages.count();
+            match (block.whole, block.each) {
+                (false, _) => Reply::refusals_weight(count),
+                (true, true) => Reply::receipts_weight(count),
+                (true, false) => ANSWER_WEIGHT,
+            }
+        }
+        Command::SettleMany(many) => Reply::settled_weight(many.leases.len()),
+        _ => ANSWER_WEIGHT,
+    };
+    weight.min(out_max / 2).max(ANSWER_WEIGHT)
 }

@@ -52,7 +52,7 @@ impl Engine {
         session: SessionId,
         block: &'a PublishBlock,
     ) -> Result<Plan<'a>, Refused> {
-        let PublishBlock { to, qos, level, messages, whole, confirm: _ } = block;
+        let PublishBlock { to, qos, level, messages, whole, .. } = block;
         let count = u64::from(messages.count());
         let batch_max = self.config.batch_max;
         if count == 0 || *qos == Qos::AtLeastOnce && count > batch_max as u64 {
@@ -125,7 +125,8 @@ impl Engine {
             self.spread_after(need, &plan.route, copy);
         }
         self.count_published(&plan, count.into());
-        (PublishedBlock { first, count, matched: plan.matched(), level: plan.level }, need)
+        let (matched, level, each) = (plan.matched(), plan.level, block.each);
+        (PublishedBlock { first, count, matched, level, each }, need)
     }
 
     /// Publishes the messages of a block one by one, and tells what became of each.
@@ -147,7 +148,16 @@ impl Engine {
             need.cover(its_need);
             Ok(published)
         };
-        let all = messages.shared().map(&mut one).collect();
+        let outcomes = messages.shared().map(&mut one);
+        let all = match block.confirm {
+            Confirm::Always => outcomes.collect(),
+            Confirm::Refusal => outcomes.fold(Vec::new(), |mut told, outcome| {
+                if told.is_empty() && outcome.is_err() {
+                    told.push(outcome);
+                }
+                told
+            }),
+        };
         (Answer::PublishedEach(all), need)
     }
 

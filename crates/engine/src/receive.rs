@@ -18,12 +18,13 @@ use crate::topic::Listener;
 const TOO_MANY_LEASES: &str = "the session holds as many deliveries as session_leases_max allows";
 
 /// How messages are to be handed over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     pub(crate) subscription: Option<SubscriptionId>,
     pub(crate) max: u32,
     pub(crate) lease: Option<std::time::Duration>,
     pub(crate) bound: bool,
+    pub(crate) gaps: bool,
 }
 
 impl Engine {
@@ -39,8 +40,9 @@ impl Engine {
             Ok((from, subscription)) => {
                 let until = receive.wait.filter(|wait| !wait.is_zero());
                 let until = until.map(|wait| turn.now.after(wait));
-                let (max, lease, bound) = (receive.max.max(1), receive.lease, receive.bound);
-                let terms = Terms { subscription, max, lease, bound };
+                let Receive { lease, bound, gaps, .. } = *receive;
+                let max = receive.max.max(1);
+                let terms = Terms { subscription, max, lease, bound, gaps };
                 let to = Asked { session, tag, place: Place::Next };
                 match from {
                     Listener::Ephemeral(id) => self.receive_resident(turn, to, id, terms, until),
@@ -147,8 +149,8 @@ impl Engine {
     ) {
         let ticket = self.next_ticket();
         let place = if until.is_some() { Place::Next } else { Place::Kept(ticket) };
-        let (Asked { session, tag, .. }, Terms { subscription, max, lease, bound }) = (to, terms);
-        let parked = Parked { session, tag, place, subscription, max, lease, bound, weight, until };
+        let Asked { session, tag, .. } = to;
+        let parked = Parked { session, tag, place, terms, weight, until };
         self.park(from, ticket, parked);
         if until.is_none() {
             turn.effects.push(Effect::Park { session, ticket, weight });
@@ -192,7 +194,7 @@ impl Engine {
         while let Some((ticket, parked)) = self.queues.get(&no).and_then(|q| q.parked.first()) {
             let found = if self.holds_deliveries { None } else { self.next_message(turn, no) };
             let Some(seq) = found else { break };
-            if self.holds_too_much(parked.session, parked.bound) {
+            if self.holds_too_much(parked.session, parked.terms.bound) {
                 self.unpark(from, ticket);
                 self.refuse_parked(turn, &parked);
             } else if parked.until.is_some() && !self.has_room_for(&parked, self.bytes_of(no, seq))
@@ -200,8 +202,7 @@ impl Engine {
                 self.starve(from, ticket, parked.session);
             } else {
                 self.unpark(from, ticket);
-                let Parked { session, tag, place, subscription, max, lease, bound, .. } = parked;
-                let terms = Terms { subscription, max, lease, bound };
+                let Parked { session, tag, place, terms, .. } = parked;
                 self.grant_all(turn, Asked { session, tag, place }, no, terms);
             }
         }

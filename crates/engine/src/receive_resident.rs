@@ -24,7 +24,7 @@ impl Engine {
         let Some(ephemeral) = self.ephemerals.get(&id) else { return Ran::Done };
         match ephemeral.next_bytes() {
             Some(bytes) if !self.has_room(to.session, bytes) => return Ran::NoRoom,
-            Some(_) => self.hand_out(turn, to, id, terms.max),
+            Some(_) => self.hand_out(turn, to, id, terms),
             None if until.is_some() => {
                 self.wait(turn, to, Listener::Ephemeral(id), terms, Reply::WEIGHT_MIN, until);
             }
@@ -45,24 +45,24 @@ impl Engine {
                 continue;
             }
             self.unpark(from, ticket);
-            let Parked { session, tag, place, max, .. } = parked;
-            self.hand_out(turn, Asked { session, tag, place }, id, max);
+            let Parked { session, tag, place, terms, .. } = parked;
+            self.hand_out(turn, Asked { session, tag, place }, id, terms);
         }
     }
 
     /// Answers a receive with what waits, of which there is room for one message at least.
-    fn hand_out(&mut self, turn: &mut Turn<'_>, to: Asked, id: SubscriptionId, max: u32) {
+    fn hand_out(&mut self, turn: &mut Turn<'_>, to: Asked, id: SubscriptionId, terms: Terms) {
         let Some(ephemeral) = self.ephemerals.get_mut(&id) else { return };
-        // One who takes single messages has no way to be told.
-        if max == 1 {
-            let Some(message) = ephemeral.take_one() else { return };
-            return self.deliver_resident(turn, to, id, message, false);
-        }
-        let lost = ephemeral.take_lost();
+        let lost = if terms.gaps { ephemeral.take_lost() } else { 0 };
+        // One who takes single messages gets no block.
+        let single = if terms.max == 1 { ephemeral.take_one() } else { None };
         if lost > 0 {
             self.answer_resident(turn, to, Answer::Lost { messages: lost });
         }
-        let mut left = max;
+        if let Some(message) = single {
+            return self.deliver_resident(turn, to, id, message, false);
+        }
+        let mut left = terms.max;
         loop {
             let bytes_max = self.room_of(to.session);
             let Some(ephemeral) = self.ephemerals.get_mut(&id) else { return };

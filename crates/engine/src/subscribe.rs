@@ -166,7 +166,7 @@ impl Engine {
         let waiting: Vec<_> = state.waiting.iter().copied().collect();
         for (from, ticket) in waiting {
             let parked = self.parked_mut(from).and_then(|parked| parked.get(ticket));
-            if parked.is_some_and(|parked| parked.subscription == Some(subscription)) {
+            if parked.is_some_and(|parked| parked.terms.subscription == Some(subscription)) {
                 self.end_wait(turn, from, ticket);
             }
         }

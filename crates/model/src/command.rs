@@ -134,6 +134,8 @@ pub struct PublishBlock {
     pub whole: bool,
     /// Which outcomes are told.
     pub confirm: Confirm,
+    /// What became of each message is told, also where all were taken.
+    pub each: bool,
 }
 
 /// Begin to receive what is published.
@@ -172,12 +174,15 @@ pub struct Receive {
     pub wait: Option<Duration>,
     /// The leases end with the session's connection.
     pub bound: bool,
+    /// Who asks can be told how many messages at most once were lost; a loss that nobody heard of
+    /// is told with the next receive that can.
+    pub gaps: bool,
 }
 
 impl Receive {
     /// One message, if there is one now, under a lease that ends with the connection.
     pub const fn one(from: Source) -> Self {
-        Self { from, max: 1, lease: None, wait: None, bound: true }
+        Self { from, max: 1, lease: None, wait: None, bound: true, gaps: false }
     }
 }
 

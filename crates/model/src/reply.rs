@@ -30,7 +30,8 @@ pub enum Answer {
     PublishedBatch(Vec<Published>),
     /// Every message of the block is at the level of every queue that took it.
     PublishedBlock(PublishedBlock),
-    /// What became of each message of a block, because not all of them were taken.
+    /// What became of each message of a block, because not all of them were taken. Whoever is told
+    /// of refusals alone gets the first one alone.
     PublishedEach(Vec<Result<Published, Refusal>>),
     /// The subscription is there and gets what is published from now on.
     Subscribed {
@@ -173,6 +174,8 @@ pub struct PublishedBlock {
     pub matched: u32,
     /// The weakest level among the queues that took them; none where none did.
     pub level: Option<Level>,
+    /// Each of them is told by itself.
+    pub each: bool,
 }
 
 /// Messages at most once on their way to a consumer.
@@ -307,7 +310,12 @@ impl Reply {
             Answer::Refused(refusal) => Self::WEIGHT_MIN + 2 * refusal.message.len(),
             Answer::DeliveredBlock(block) => Self::delivery_weight(block.bytes()),
             Answer::PublishedBatch(all) => Self::WEIGHT_MIN * (1 + all.len()),
-            Answer::PublishedEach(all) => Self::WEIGHT_MIN * (1 + 2 * all.len()),
+            Answer::PublishedBlock(block) if block.each => Self::receipts_weight(block.count),
+            Answer::PublishedEach(all) => {
+                let texts =
+                    all.iter().filter_map(|one| one.as_ref().err()).map(|no| no.message.len());
+                Self::WEIGHT_MIN * (1 + all.len()) + texts.sum::<usize>()
+            }
             Answer::SettledMany { refused, .. } => Self::settled_weight(refused.len()),
             Answer::Browsed { messages, .. } => {
                 Self::WEIGHT_MIN + messages.iter().map(MessageInfo::weight).sum::<usize>()
@@ -328,6 +336,17 @@ impl Reply {
 
     /// The weight of a reply that carries no message.
     pub const WEIGHT_MIN: usize = 128;
+
+    /// The weight of an answer that says of each of so many messages that it was taken.
+    pub const fn receipts_weight(messages: u32) -> usize {
+        Self::WEIGHT_MIN + messages as usize * Self::WEIGHT_MIN / 4
+    }
+
+    /// The weight of an answer that says of each of so many messages why it was refused, with texts
+    /// of usual length.
+    pub const fn refusals_weight(messages: u32) -> usize {
+        Self::WEIGHT_MIN + messages as usize * Self::WEIGHT_MIN * 2
+    }
 
     /// The weight of an answer to many leases of which so many are refused.
     pub const fn settled_weight(refused: usize) -> usize {

@@ -156,7 +156,7 @@ impl Client {
         names.iter().for_each(|name| builder.push(&payload(*name, padding)));
         let to = Destination::Topic(Topic::new(topic).expect("the workload's topics are valid"));
         let (messages, confirm) = (builder.finish(), Confirm::Always);
-        let block = PublishBlock { to, qos, level: None, messages, whole, confirm };
+        let block = PublishBlock { to, qos, level: None, messages, whole, confirm, each: false };
         let sent = Sent { names, whole, reached: None };
         self.ask(Command::PublishBlock(Box::new(block)), Asked::Block(sent));
     }
@@ -178,14 +178,16 @@ impl Client {
 
     /// Many messages, if there are some now.
     pub(crate) fn receive_many(&mut self, subscription: SubscriptionId, max: u32) {
-        let receive = Receive { max, ..Receive::one(Source::Subscription(subscription)) };
+        let from = Source::Subscription(subscription);
+        let receive = Receive { max, gaps: true, ..Receive::one(from) };
         self.ask(Command::Receive(receive), Asked::Many { left: max, waits: false });
     }
 
     /// A receive that waits for as much as there is credit for.
     pub(crate) fn push(&mut self, subscription: SubscriptionId) {
         let (max, wait) = (self.credit.max(2), Some(PUSH_WAIT));
-        let receive = Receive { max, wait, ..Receive::one(Source::Subscription(subscription)) };
+        let from = Source::Subscription(subscription);
+        let receive = Receive { max, wait, gaps: true, ..Receive::one(from) };
         self.ask(Command::Receive(receive), Asked::Many { left: max, waits: true });
         self.push = Some(self.last_tag);
     }

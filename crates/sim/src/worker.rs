@@ -106,7 +106,7 @@ impl Worker {
         drafts.iter().for_each(|draft| builder.push(&payload(draft.name, draft.padding)));
         let (to, messages) = (Destination::Queue(queue()), builder.finish());
         let (qos, level, confirm) = (Qos::AtLeastOnce, Some(Level::Sync), Confirm::Always);
-        let block = PublishBlock { to, qos, level, messages, whole, confirm };
+        let block = PublishBlock { to, qos, level, messages, whole, confirm, each: false };
         self.ask(Command::PublishBlock(Box::new(block)), op);
     }
 
@@ -126,7 +126,8 @@ impl Worker {
     /// A receive that waits for as much as there is credit for.
     pub(crate) fn push(&mut self, op: Op) {
         let (from, max) = (Source::Queue(queue()), self.credit);
-        let receive = Receive { from, max, lease: None, wait: Some(PUSH_WAIT), bound: true };
+        let receive =
+            Receive { from, max, lease: None, wait: Some(PUSH_WAIT), bound: true, gaps: true };
         self.ask(Command::Receive(receive), op);
         self.push = Some(self.last_tag);
     }
@@ -154,7 +155,7 @@ impl Worker {
         op: Op,
     ) {
         let from = Source::Queue(queue());
-        self.ask(Command::Receive(Receive { from, max, lease: None, wait, bound }), op);
+        self.ask(Command::Receive(Receive { from, max, lease: None, wait, bound, gaps: true }), op);
     }
 
     pub(crate) fn ack(&mut self, held: &Held, op: Op) {

@@ -64,7 +64,7 @@ fn written(queue: &QueueName) -> (SimulatedDisk, usize, usize) {
     let to = Destination::Queue(queue.clone());
     let (qos, level, confirm) = (Qos::AtLeastOnce, None, Confirm::Always);
     let messages = messages.finish();
-    let block = PublishBlock { to, qos, level, messages, whole: true, confirm };
+    let block = PublishBlock { to, qos, level, messages, whole: true, confirm, each: false };
     ask(&mut driver, Command::PublishBlock(Box::new(block)));
     assert_eq!(driver.stats().queued, MESSAGES);
     (disk.clone(), begin, used(&disk))

@@ -1,11 +1,11 @@
 //! Receives that wait for a message.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
-use sluice_model::{SessionId, SubscriptionId, Timestamp};
+use sluice_model::{SessionId, Timestamp};
 
 use crate::effects::{Place, Ticket};
+use crate::receive::Terms;
 
 /// A receive that found nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +14,7 @@ pub(crate) struct Parked {
     pub(crate) tag: u64,
     /// Where its answer goes.
     pub(crate) place: Place,
-    pub(crate) subscription: Option<SubscriptionId>,
-    pub(crate) max: u32,
-    pub(crate) lease: Option<Duration>,
-    pub(crate) bound: bool,
+    pub(crate) terms: Terms,
     /// What is kept for its answer of the session's bound on outgoing bytes.
     pub(crate) weight: usize,
     /// How long it waits; none if only until the messages that are there are committed.

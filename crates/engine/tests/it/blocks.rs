@@ -16,8 +16,9 @@ fn block(payloads: &[&str]) -> Block {
 }
 
 fn publish_block(to: Destination, qos: Qos, payloads: &[&str], whole: bool) -> Command {
-    let (messages, confirm) = (block(payloads), Confirm::Always);
-    Command::PublishBlock(Box::new(PublishBlock { to, qos, level: None, messages, whole, confirm }))
+    let (messages, confirm, level) = (block(payloads), Confirm::Always, None);
+    let block = PublishBlock { to, qos, level, messages, whole, confirm, each: false };
+    Command::PublishBlock(Box::new(block))
 }
 
 fn to_queue(payloads: &[&str], whole: bool) -> Command {
@@ -30,7 +31,7 @@ fn to_topic(qos: Qos, payloads: &[&str]) -> Command {
 
 fn wait_for_many(from: SubscriptionId, max: u32) -> Command {
     let from = Source::Subscription(from);
-    Command::Receive(Receive { max, wait: Some(ms(5_000)), ..Receive::one(from) })
+    Command::Receive(Receive { max, wait: Some(ms(5_000)), gaps: true, ..Receive::one(from) })
 }
 
 /// What a session is told by blocks, and how many messages it was told it lost.
@@ -67,7 +68,9 @@ fn rig_with(chosen: &[(&str, &str)]) -> (Rig, SessionId) {
 fn a_block_becomes_messages_in_its_order_with_identities_in_a_row() {
     let (mut rig, client) = rig_with(&[]);
     let answer = rig.answer(client, to_queue(&["a", "b", "c"], false));
-    let Answer::PublishedBlock(PublishedBlock { first, count, matched, level }) = answer else {
+    let Answer::PublishedBlock(PublishedBlock { first, count, matched, level, each: false }) =
+        answer
+    else {
         panic!("{answer:?}")
     };
     assert_eq!((count, matched, level), (3, 1, Some(Level::Sync)));
@@ -180,6 +183,85 @@ fn one_at_most_once_who_is_slow_is_told_how_many_it_lost() {
     rig.answer(client, to_topic(Qos::AtMostOnce, &["a"]));
     run(&mut rig, slow, wait_for_many(from, 100));
     assert_eq!(told_blocks(&mut rig, slow), (vec!["a".into()], 0));
+}
+
+#[test]
+fn one_who_takes_single_messages_is_told_too_if_it_can_be() {
+    let mut tight = with(|_| ());
+    tight.subscriber_buffer_bytes = 200;
+    let mut rig = Rig::new(tight);
+    let (client, slow) = (rig.open(peer(1)), rig.open(peer(2)));
+    let from = rig.ephemeral(slow, "t");
+    let long = "x".repeat(90);
+    let overrun = |rig: &mut Rig| {
+        for _ in 0..3 {
+            rig.answer(client, to_topic(Qos::AtMostOnce, &[&long]));
+        }
+    };
+    overrun(&mut rig);
+    let deaf = Command::Receive(Receive::one(Source::Subscription(from)));
+    run(&mut rig, slow, deaf);
+    assert_eq!(told_blocks(&mut rig, slow), (vec![long.clone()], 0), "it can't be told");
+    overrun(&mut rig);
+    run(&mut rig, slow, wait_for_many(from, 1));
+    assert_eq!(told_blocks(&mut rig, slow), (vec![long.clone()], 4), "nor is it forgotten");
+    // One that waits hears of it likewise, and of its one message.
+    run(&mut rig, slow, wait_for_many(from, 1));
+    rig.answer(client, to_topic(Qos::AtMostOnce, &[&long, &long, &long]));
+    rig.fire();
+    assert_eq!(told_blocks(&mut rig, slow), (vec![long], 2));
+}
+
+#[test]
+fn answers_about_each_message_count_for_what_they_will_be() {
+    const OUT_MAX: usize = 20_000;
+    /// Bytes that RECEIPT has for a message that was taken.
+    const RECEIPT: usize = 18;
+    let taken = |chosen: &[(&str, &str)]| {
+        let mut config = config();
+        config.session_out_max = OUT_MAX;
+        let mut rig = Rig::new(config);
+        let client = rig.open(peer(1));
+        rig.declare(client, "mail", chosen);
+        rig.drains = false;
+        rig.engine.written(client, usize::MAX);
+        let Command::PublishBlock(mut block) = to_queue(&["x"; 50], false) else { panic!() };
+        block.each = true;
+        let mut answers = Vec::new();
+        while answers.len() < OUT_MAX {
+            match rig.run(client, Command::PublishBlock(block.clone())) {
+                Ran::Done => answers.push(rig.told(client).unwrap()),
+                _ => break,
+            }
+        }
+        answers
+    };
+    let receipts = taken(&[]);
+    assert!(receipts.len() > 1);
+    assert!(receipts.len() * 50 * RECEIPT <= OUT_MAX, "{} answers", receipts.len());
+    let refused = taken(&[("max_messages", "1")]);
+    let weight: usize = refused.iter().map(|out| out.weight).sum();
+    assert!(refused.len() > 1 && weight <= OUT_MAX, "{} answers, {weight}", refused.len());
+    let Said::Answer(Answer::PublishedEach(all)) = &refused[1].said else { panic!("{refused:?}") };
+    let texts: usize =
+        all.iter().filter_map(|one| one.as_ref().err()).map(|no| no.message.len()).sum();
+    assert!(refused[1].weight >= texts + all.len() * RECEIPT);
+}
+
+#[test]
+fn one_who_hears_of_refusals_alone_hears_one() {
+    let mut config = config();
+    config.queue.max_message_bytes = 4;
+    let mut rig = Rig::new(config);
+    let client = rig.open(peer(1));
+    rig.ephemeral(client, "t");
+    let block = to_topic(Qos::AtMostOnce, &["a", "too long", "b", "too long"]);
+    let Command::PublishBlock(mut block) = block else { panic!() };
+    block.confirm = Confirm::Refusal;
+    let answer = rig.answer(client, Command::PublishBlock(block));
+    let Answer::PublishedEach(all) = answer else { panic!("{answer:?}") };
+    let [Err(refusal)] = &all[..] else { panic!("{all:?}") };
+    assert_eq!(refusal.code, Code::TooLarge);
 }
 
 #[test]

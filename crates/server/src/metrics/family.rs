@@ -146,6 +146,8 @@ families! {
     AcceptFailures = Counter "sluice_accept_failures" None [];
     /// Wrong keys that were shown
     AuthFailures = Counter "sluice_auth_failures" None [];
+    /// When the certificate that is shown ends, since 1970; absent without TLS
+    CertificateEnds = Gauge "sluice_tls_certificate_not_after" Seconds [];
     /// Times that the keys were replaced
     KeyReloads = Counter "sluice_key_reloads" None [];
     /// Connections ended by a panic
@@ -200,6 +202,8 @@ families! {
     ReplayMax = Gauge "sluice_replay_max" Bytes [];
     /// Times that publishes of a session waited for a checkpoint
     ReplayWaits = Counter "sluice_replay_waits" None [];
+    /// Times that publishes of a session waited for log files to be cleared
+    ClearingWaits = Counter "sluice_clearing_waits" None [];
     /// Checkpoints that were published
     Checkpoints = Counter "sluice_checkpoints" None [];
     /// Bytes that checkpoints have written

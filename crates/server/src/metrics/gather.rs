@@ -14,6 +14,7 @@ use crate::counters::CountersSnapshot;
 use crate::doors::{Shared, readiness};
 use crate::limits;
 use crate::requests::{DoorName, Outcome};
+use crate::tls::Tls;
 
 /// All samples.
 pub(super) fn all(shared: &Shared, queues: Shown) -> Samples {
@@ -174,6 +175,9 @@ fn doors(shared: &Shared, counters: &CountersSnapshot, stats: &Stats, out: &mut 
         (Family::LongTurns, stats.long_turns),
     ];
     numbers(out, &plain);
+    if let Some(ends) = shared.tls.as_ref().and_then(Tls::not_after) {
+        out.time(Family::CertificateEnds, &[], ends);
+    }
     out.time(Family::LongestTurn, &[], stats.longest_turn);
     out.time(Family::LongestSurvey, &[], stats.longest_survey);
 }
@@ -212,6 +216,7 @@ fn checkpoints(stats: &Stats, out: &mut Samples) {
         (Family::ReplayMost, stats.replay_bytes_max),
         (Family::ReplayMax, stats.replay_bound),
         (Family::ReplayWaits, stats.replay_waits),
+        (Family::ClearingWaits, stats.clearing_waits),
         (Family::Checkpoints, stats.checkpoints),
         (Family::CheckpointBytes, stats.image_bytes),
     ];

@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -85,13 +86,17 @@ impl TlsError {
 pub(super) struct Identity {
     pub(super) tcp: TlsAcceptor,
     pub(super) http: TlsAcceptor,
+    /// When the certificate ends, since 1970; none where that can't be read.
+    pub(super) not_after: Option<Duration>,
 }
 
 impl Identity {
     pub(super) fn load(config: &TlsConfig) -> Result<Self, TlsError> {
         let TlsConfig { cert, key, client_ca, .. } = config;
         let provider = Arc::new(ring::default_provider());
-        let certified = certified(cert, key, &provider)?;
+        let chain = certificates(cert)?;
+        let not_after = chain.first().and_then(not_after);
+        let certified = certified(chain, (cert, key), &provider)?;
         let verifier = match super::is_named(client_ca) {
             true => Some(verifier(client_ca, &provider)?),
             false => None,
@@ -108,17 +113,16 @@ impl Identity {
             config.alpn_protocols = vec![protocol.to_vec()];
             Ok(TlsAcceptor::from(Arc::new(config)))
         };
-        Ok(Self { tcp: acceptor(TCP_PROTOCOL)?, http: acceptor(HTTP_PROTOCOL)? })
+        Ok(Self { tcp: acceptor(TCP_PROTOCOL)?, http: acceptor(HTTP_PROTOCOL)?, not_after })
     }
 }
 
 /// The certificate with its key.
 fn certified(
-    cert: &Path,
-    key: &Path,
+    chain: Vec<CertificateDer<'static>>,
+    (cert, key): (&Path, &Path),
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn ResolvesServerCert>, TlsError> {
-    let chain = certificates(cert)?;
     warn_if_exposed(key);
     let der = PrivateKeyDer::from_pem_file(key).map_err(|error| match error {
         pem::Error::NoItemsFound => missing(key, "private key without a passphrase"),
@@ -136,6 +140,13 @@ fn certified(
         Err(error) => return Err(unusable(cert, error)),
     }
     Ok(Arc::new(SingleCertAndKey::from(certified)))
+}
+
+/// When a certificate ends, since 1970.
+fn not_after(certificate: &CertificateDer<'_>) -> Option<Duration> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    Some(Duration::from_secs(seconds.try_into().unwrap_or(0)))
 }
 
 /// Who says which clients may come.

@@ -14,10 +14,10 @@ mod socket;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::ConfigError;
 use crate::doors::Shared;
@@ -27,6 +27,9 @@ pub(crate) use handshake::{Arrival, Port, look, shake_hands};
 pub(crate) use socket::TlsSocket;
 
 use files::Identity;
+
+/// A certificate that ends so soon is warned of, when it is read.
+const ENDS_SOON: Duration = Duration::from_secs(14 * 24 * 3_600);
 
 /// Settings of TLS. It is on with a certificate and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,8 +107,30 @@ impl Tls {
         if !config.is_on() {
             return Ok(None);
         }
-        Ok(Some(Self(ArcSwap::from_pointee(Identity::load(config)?))))
+        let identity = Identity::load(config)?;
+        warn_of_its_end(&config.cert, identity.not_after);
+        Ok(Some(Self(ArcSwap::from_pointee(identity))))
     }
+
+    /// When the certificate that is shown now ends, since 1970.
+    pub(crate) fn not_after(&self) -> Option<Duration> {
+        self.0.load().not_after
+    }
+}
+
+fn warn_of_its_end(cert: &Path, not_after: Option<Duration>) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let Some(left) = not_after.and_then(|end| left_if_soon(end, now)) else { return };
+    let (cert, days) = (cert.display(), left.as_secs() / (24 * 3_600));
+    match left.is_zero() {
+        true => warn!(%cert, "the certificate has ended, clients refuse it"),
+        false => warn!(%cert, days, "the certificate ends soon"),
+    }
+}
+
+/// How much time is left until an end that comes soon.
+fn left_if_soon(end: Duration, now: Duration) -> Option<Duration> {
+    Some(end.saturating_sub(now)).filter(|left| *left < ENDS_SOON)
 }
 
 /// A handle on a server's certificate.
@@ -120,9 +145,12 @@ impl Certificates {
     /// They can't be served with; what was read before stays in force.
     pub fn reload(&self) -> Result<(), TlsError> {
         let Some(tls) = &self.0.tls else { return Ok(()) };
-        tls.0.store(Arc::new(Identity::load(&self.0.config.tls)?));
+        let cert = &self.0.config.tls.cert;
+        let identity = Identity::load(&self.0.config.tls)?;
+        warn_of_its_end(cert, identity.not_after);
+        tls.0.store(Arc::new(identity));
         self.0.counters.certificate_reloads.one();
-        info!(cert = %self.0.config.tls.cert.display(), "certificate reloaded");
+        info!(cert = %cert.display(), "certificate reloaded");
         Ok(())
     }
 }
@@ -130,6 +158,15 @@ impl Certificates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_is_warned_of_below_fourteen_days() {
+        let at = Duration::from_secs;
+        let end = at(2_000_000_000);
+        assert_eq!(left_if_soon(end, end - ENDS_SOON), None);
+        assert_eq!(left_if_soon(end, end - at(90_000)), Some(at(90_000)));
+        assert_eq!(left_if_soon(end, end + at(5)), Some(Duration::ZERO));
+    }
 
     #[test]
     #[rustfmt::skip]

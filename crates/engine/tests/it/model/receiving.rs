@@ -33,7 +33,8 @@ impl World {
         let wait = wait.filter(|_| !self.slices);
         let bound = self.dice.one_in(2);
         let from = Source::Queue(queue(&self.queue(no).name));
-        let receive = Receive { from, max, lease: lease.map(ms), wait: wait.map(ms), bound };
+        let (lease_time, wait_time) = (lease.map(ms), wait.map(ms));
+        let receive = Receive { from, max, lease: lease_time, wait: wait_time, bound, gaps: false };
         let before = self.rig.tape.last();
         let tag = self.rig.tag + 1;
         assert_eq!(self.rig.run(session, Command::Receive(receive)), Ran::Done);

@@ -44,6 +44,7 @@ enum Event {
     Replies,
     Writable,
     News,
+    Resume,
     Timeout,
 }
 
@@ -219,6 +220,7 @@ impl Connection<'_> {
                 Event::Timeout => return Ok(self.timed_out()),
                 Event::Writable | Event::News => {}
                 Event::Replies => woken = true,
+                Event::Resume => self.resume(),
             }
         }
     }
@@ -312,6 +314,7 @@ impl Connection<'_> {
         let reads = room && self.leaving.is_none() && !self.door.is_over();
         let writes = self.wire.output.unsent() > 0;
         let deadline = self.deadline();
+        let next = [deadline, self.resume_at()].into_iter().flatten().min();
         let Self { wire, link, notices, leaving, parting, keys_seen, .. } = self;
         let replies = async {
             match &mut link.session {
@@ -323,7 +326,9 @@ impl Connection<'_> {
         // Time first: a client that never stops sending must not outrun it.
         tokio::select! {
             biased;
-            () = until(deadline), if deadline.is_some() => Ok(Event::Timeout),
+            () = until(next), if next.is_some() => {
+                Ok(if next == deadline { Event::Timeout } else { Event::Resume })
+            }
             // Polled and not awaited: the futures for it would be kept by every idle connection.
             readable = poll_fn(|context| wire.socket.poll_readable(context)), if reads => {
                 readable.map(|()| Event::Readable)
@@ -334,6 +339,18 @@ impl Connection<'_> {
             }
             () = notices.news(*keys_seen, drain) => Ok(Event::News),
         }
+    }
+
+    /// When consumers that are paused are to be asked for again.
+    fn resume_at(&self) -> Option<Instant> {
+        let at = self.door.resume_at()?;
+        Instant::now().checked_add(at.since(self.shared.broker.now()))
+    }
+
+    fn resume(&mut self) {
+        self.door.set_now(|| self.shared.broker.now());
+        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        self.door.resume(&mut io);
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -100,6 +100,21 @@ impl Door {
         }
     }
 
+    /// When consumers that are paused are to be asked for again.
+    pub(crate) fn resume_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::V1(..) => None,
+            Self::V2(session) => session.resume_at(),
+        }
+    }
+
+    /// Asks for those whose time has come.
+    pub(crate) fn resume(&mut self, io: &mut Io<'_>) {
+        if let Self::V2(session) = self {
+            session.resume(io);
+        }
+    }
+
     /// Takes nothing more, and sees to it that the session becomes quiet.
     pub(crate) fn finish(&mut self, requests: &mut std::collections::VecDeque<Request>) {
         match self {

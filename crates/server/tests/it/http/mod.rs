@@ -8,7 +8,7 @@ mod drain;
 mod hostile;
 mod kv;
 mod metrics;
-mod openmetrics;
+pub(crate) mod openmetrics;
 mod queues;
 mod simple;
 mod snapshots;

@@ -4,6 +4,7 @@ use tokio::task::JoinSet;
 
 use super::{Secured, shake};
 use crate::http::client::Http;
+use crate::http::openmetrics::Page;
 
 #[tokio::test]
 async fn what_was_put_comes_back_over_one_connection() {
@@ -22,6 +23,23 @@ async fn what_was_put_comes_back_over_one_connection() {
     let length = http.get("/metrics").await.json();
     assert_eq!(length["queue_length"], 0, "{length}");
     drop(http);
+    place.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_say_when_the_certificate_ends_that_is_shown_now() {
+    let place = Secured::new().await;
+    let stream = shake(place.server.http, place.client()).await.unwrap();
+    let mut http = Http::over(stream, place.server.http);
+    let mut ends = async || {
+        let accept = "Accept: application/openmetrics-text; version=1.0.0\r\n";
+        let page = http.ask_with("GET", "/metrics", accept, b"").await;
+        Page::read(page.text()).value("sluice_tls_certificate_not_after_seconds")
+    };
+    assert!(ends().await > 4e9, "long after now");
+    place.files.show(&place.authority.vouched_for("localhost"));
+    place.server.certificates.reload().unwrap();
+    assert_eq!(ends().await, 978_307_200.0, "the first second of 2001");
     place.stop().await;
 }
 

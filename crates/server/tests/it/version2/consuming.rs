@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use sluice_model::Qos;
 use sluice_protocol::binary::v2::{
-    Cancel, LeaseSet, PublishHead, ReceiveRef, ServerFrame, SettleHead, Settlement, Source,
-    TagRange, put_extend,
+    Cancel, ConsumeRef, LeaseSet, PublishHead, ReceiveRef, ServerFrame, SettleHead, Settlement,
+    Source, TagRange, put_extend,
 };
+use sluice_server::Config;
 
 use super::client::{Client, messages};
 use super::{acknowledged, hears_settled, payloads};
-use crate::local::{start, stop};
+use crate::local::{broker, start, stop};
+use crate::running::{config, start_on};
 
 const TO_JOBS: PublishHead<'_> =
     PublishHead { to_queue: true, ..PublishHead::at_least_once("jobs") };
@@ -52,6 +54,20 @@ async fn no_more_is_pushed_than_there_is_credit_for() {
         }
     }
     assert_eq!(payloads(&late), ["late"]);
+    stop(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_at_the_bound_goes_on_when_a_lease_ends_though_its_client_says_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = broker(data.path());
+    let config = Config { max_in_flight: 1, ..config() };
+    let server = start_on(config, broker.clone(), broker).await;
+    let mut client = with_jobs(server.addr, &[b"first", b"second"]).await;
+    let consume = ConsumeRef { queue: "jobs", credit: 10, lease_ms: 50 };
+    client.says(|out| consume.put(out, 7).unwrap()).await;
+    assert!(matches!(client.hears().await.read(), ServerFrame::Consuming(_)));
+    assert_eq!(payloads(&client.gets(2).await).len(), 2);
     stop(server).await;
 }
 

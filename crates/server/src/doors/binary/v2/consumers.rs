@@ -3,16 +3,17 @@
 //! ```text
 //! idle --credit--> hungry --asked--> fed --answered, credit left--> hungry
 //!                    ^                '--answered, none left--> idle
-//!                    '--resumed-- paused <--no room for deliveries--
+//!                    '--resumed-- paused <--nothing to be had for now--
 //! ```
 //!
-//! One that is fed has one receive that waits in the broker. Only a consumer that is idle, hungry
+//! Those that are paused go on with the next frame of the client, which may have made room, or when
+//! their time has come. One that is fed has one receive that waits in the broker. Only a consumer that is idle, hungry
 //! or paused is ever asked for, so it never gets more than its credit.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use sluice_model::{Qos, Source};
+use sluice_model::{Qos, Source, Timestamp};
 use sluice_protocol::binary::v2::CREDIT_MAX;
 
 /// Most consumers of one connection.
@@ -27,7 +28,7 @@ pub(super) enum Appetite {
     Hungry,
     /// A receive waits.
     Fed,
-    /// Waits until a delivery is settled.
+    /// Waits until a delivery is settled, or for a time.
     Paused,
 }
 
@@ -53,6 +54,8 @@ pub(super) struct Consumers {
     last: u64,
     hungry: VecDeque<u64>,
     paused: Vec<u64>,
+    /// When those may try again though the client says nothing.
+    resume_at: Option<Timestamp>,
 }
 
 impl Consumers {
@@ -120,16 +123,23 @@ impl Consumers {
         }
     }
 
-    /// Lets a consumer that may get nothing now wait until a delivery is settled.
-    pub(super) fn pause(&mut self, number: u64) {
+    /// Lets a consumer that may get nothing now wait until the client says something, or until `at`.
+    pub(super) fn pause(&mut self, number: u64, at: Timestamp) {
         if let Some(consumer) = self.all.get_mut(&number) {
             consumer.appetite = Appetite::Paused;
             self.paused.push(number);
+            self.resume_at = Some(self.resume_at.map_or(at, |earlier| earlier.min(at)));
         }
+    }
+
+    /// When those that are paused are to try again.
+    pub(super) const fn resume_at(&self) -> Option<Timestamp> {
+        self.resume_at
     }
 
     /// Lets those that were paused try again.
     pub(super) fn resume(&mut self) {
+        self.resume_at = None;
         for number in std::mem::take(&mut self.paused) {
             if let Some(consumer) = self.all.get_mut(&number)
                 && consumer.appetite == Appetite::Paused

@@ -86,7 +86,7 @@ impl Session {
             return self.answer(id, Local::Consuming(number), io);
         }
         let (from, lease) = (Source::Queue(queue), opening.lease);
-        let receive = Receive { from, max, lease, wait: None, bound: true };
+        let receive = Receive { from, max, lease, wait: None, bound: true, gaps: true };
         self.opening.push_back(opening);
         self.push(io.requests, id, Kind::Consume, Command::Receive(receive));
     }
@@ -144,7 +144,7 @@ impl Session {
         }
         let max = u32::from(frame.max).min(u32::try_from(room).unwrap_or(u32::MAX));
         let (lease, wait) = (millis(frame.lease_ms), millis(frame.wait_ms));
-        let receive = Receive { from, max, lease, wait, bound: !frame.unbound };
+        let receive = Receive { from, max, lease, wait, bound: !frame.unbound, gaps: true };
         let tokens = frame.unbound;
         if wait.is_none() {
             let kind = Kind::Receive { tokens, consumer };
@@ -195,11 +195,12 @@ impl Session {
             let Some((number, consumer)) = self.consumers.next_hungry() else { break };
             let max = consumer.max(room);
             if max == 0 {
-                self.consumers.pause(number);
+                self.consumers.pause(number, self.window.ends_after());
                 continue;
             }
             let (from, lease) = (consumer.from.clone(), consumer.lease);
-            let receive = Receive { from, max, lease, wait: Some(PUSH_WAIT), bound: true };
+            let receive =
+                Receive { from, max, lease, wait: Some(PUSH_WAIT), bound: true, gaps: true };
             let command = Command::Receive(receive);
             io.requests.push_back(Request { tag: PUSH_TAGS + number, command });
         }

@@ -46,7 +46,7 @@ impl Session {
             Qos::AtLeastOnce => (Kind::Publish { receipt }, Confirm::Always),
         };
         let command = if let Some(messages) = messages.shared(payload) {
-            let block = PublishBlock { to, qos, level, messages, whole, confirm };
+            let block = PublishBlock { to, qos, level, messages, whole, confirm, each: receipt };
             Command::PublishBlock(Box::new(block))
         } else if whole {
             let each = |message| (to.clone(), owned(&message, payload));

@@ -34,7 +34,7 @@ fn push(frame: &mut ReceiptWriter<'_>, one: &Result<Published, &Refusal>) -> boo
 
 /// The messages of a block, each by itself.
 pub(super) fn each(block: PublishedBlock) -> impl Iterator<Item = Published> {
-    let PublishedBlock { first, count, matched, level } = block;
+    let PublishedBlock { first, count, matched, level, each: _ } = block;
     (0..u64::from(count)).map(move |at| {
         let id = MessageId { start: first.start, counter: first.counter + at };
         Published { id, matched, level, duplicate: false }

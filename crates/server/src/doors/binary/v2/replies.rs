@@ -1,5 +1,7 @@
 //! What replies of the broker mean to the client.
 
+use std::time::Duration;
+
 use sluice_model::{Answer, Code, Refusal, Reply, Source, Timestamp};
 use sluice_protocol::binary::frame::LENGTH_MIN;
 use sluice_protocol::binary::v2::{
@@ -14,6 +16,9 @@ use super::receipts::{each, put_receipts};
 use super::session::Session;
 use crate::doors::Output;
 use crate::doors::binary::common::Io;
+
+/// How long a consumer that was refused for now is paused, if the refusal does not say.
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Session {
     /// Writes what replies mean to the client, and marks where each ends.
@@ -244,7 +249,8 @@ impl Session {
         if consumer.ends {
             self.consumers.answered(number);
         } else if refusal.code == Code::RateLimited {
-            self.consumers.pause(number);
+            let pause = refusal.retry_after.unwrap_or(PAUSE);
+            self.consumers.pause(number, self.now.after(pause));
         } else {
             self.consumers.remove(number);
             self.write_error(id, refusal, output);

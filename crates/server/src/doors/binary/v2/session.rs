@@ -152,6 +152,19 @@ impl Session {
         !self.waits.is_empty() || !self.polls.is_empty() || self.consumers.fed().next().is_some()
     }
 
+    /// When consumers that are paused are to be asked for again, though the client says nothing.
+    pub(crate) fn resume_at(&self) -> Option<Timestamp> {
+        self.consumers.resume_at().filter(|_| !self.draining)
+    }
+
+    /// Asks for those whose time has come.
+    pub(crate) fn resume(&mut self, io: &mut Io<'_>) {
+        if self.resume_at().is_some_and(|at| at <= self.now) {
+            self.consumers.resume();
+            self.ask(io);
+        }
+    }
+
     pub(crate) fn take_tally(&mut self) -> Tally {
         std::mem::take(&mut self.tally)
     }

@@ -468,6 +468,40 @@ fn nothing_is_asked_for_while_much_is_unsent_and_decoding_stops_when_it_is_too_m
 }
 
 #[test]
+fn a_consumer_that_was_paused_goes_on_when_its_time_has_come() {
+    let mut pair = Pair::ready();
+    pair.session.set_now(Timestamp::from_millis(1_000));
+    pair.consumes(20);
+    let (tag, max) = pair.fed();
+    assert_eq!(max, 10);
+    // The connection holds as many as it may, until the first lease is over.
+    let at = Timestamp::from_millis;
+    let held = |n: u64| {
+        let carried = Carried { topic: "jobs".into(), ..Carried::default() };
+        let first = Delivery::first(SubscriptionId(1), Some(lease(n)), at(5_000 + n), carried);
+        Answer::Delivered(Delivery { more: n < 10, ..first })
+    };
+    pair.reply((1..=10).map(|n| (tag, held(n))));
+    assert_eq!((pair.asked(), pair.session.resume_at()), (Vec::new(), Some(at(5_002))));
+    let resumed = |pair: &mut Pair, now| {
+        pair.session.set_now(at(now));
+        let mut io = Io { requests: &mut pair.requests, output: &mut pair.output };
+        pair.session.resume(&mut io);
+    };
+    resumed(&mut pair, 5_001);
+    assert_eq!(pair.asked(), []);
+    resumed(&mut pair, 5_002);
+    assert_eq!((pair.fed(), pair.session.resume_at()), ((tag, 1), None));
+    // The broker says when.
+    let retry_after = Some(Duration::from_millis(300));
+    let refusal = Refusal { retry_after, ..Refusal::new(Code::RateLimited, "too much") };
+    pair.reply([(tag, Answer::Refused(refusal))]);
+    assert_eq!((pair.asked(), pair.session.resume_at()), (Vec::new(), Some(at(5_302))));
+    resumed(&mut pair, 5_302);
+    assert_eq!(pair.fed().0, tag);
+}
+
+#[test]
 fn a_drain_ends_what_waits_and_asks_for_nothing_more() {
     let mut pair = Pair::ready();
     pair.consumes(3);

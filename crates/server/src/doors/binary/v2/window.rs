@@ -10,6 +10,7 @@
 //! when many that are gone lie behind one that is held, the held ones move to a map.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use sluice_model::{LeaseId, Timestamp};
 
@@ -80,6 +81,11 @@ impl Window {
             self.forget_ended(now);
         }
         self.max.saturating_sub(self.held)
+    }
+
+    /// A time by which none of those that are held now may have ended, and from which one may have.
+    pub(super) fn ends_after(&self) -> Timestamp {
+        self.ends_from.after(Duration::from_millis(1))
     }
 
     /// Adds a delivery, whose tag is [`Window::next_tag`].
