@@ -48,6 +48,27 @@ impl Intake {
         self.admission.figures()
     }
 
+    /// Counts a request that needs no place, and says what is to be done with it at `now`.
+    pub(crate) fn ask(
+        &self,
+        client: &Client,
+        now: Instant,
+        counters: &Counters,
+    ) -> Result<Pass, Refusal> {
+        self.gate.ask(client, 1, now).map_err(|limited| rate_limited(limited, counters))
+    }
+
+    /// Waits as [`Intake::ask`] said. One that is dropped meanwhile has been counted.
+    pub(crate) async fn wait_out(
+        &self,
+        client: &Client,
+        asked: Pass,
+        counters: &Counters,
+    ) -> Result<(), Refusal> {
+        let waited = self.gate.wait_out(client, 1, asked).await;
+        waited.map_err(|limited| rate_limited(limited, counters))
+    }
+
     /// Lets a request in, in its turn and in its time. Cancel-safe.
     pub(crate) async fn pass(
         &self,
