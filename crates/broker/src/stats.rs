@@ -56,6 +56,22 @@ pub struct Stats {
     pub queues: u64,
     /// Dedupe ids that are remembered.
     pub dedupe_ids: u64,
+    /// Keys that have a value.
+    pub keys: u64,
+    /// Bytes of these with their values.
+    pub key_bytes: u64,
+    /// The number of the last change of a key.
+    pub key_revision: u64,
+    /// Watches of keys.
+    pub watches: u64,
+    /// Changes of keys that are remembered for watches.
+    pub watch_history: u64,
+    /// Bytes of these.
+    pub watch_history_bytes: u64,
+    /// Changes that watches were told.
+    pub watch_events: u64,
+    /// Times that a watch was told that changes are missing.
+    pub watch_gaps: u64,
     /// Open sessions.
     pub sessions: u64,
     /// Messages in queues, in every state but settled.

@@ -3,6 +3,7 @@
 mod bench;
 mod chaos;
 mod client;
+mod kv;
 mod queue;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap::{Parser, Subcommand, ValueHint};
 pub(crate) use bench::*;
 pub(crate) use chaos::*;
 pub(crate) use client::*;
+pub(crate) use kv::*;
 pub(crate) use queue::*;
 
 use crate::settings::{Flags, Sources};
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Subscription(SubscriptionArgs),
     /// Put messages into queues, take them out, look after queues
     Queue(QueueArgs),
+    /// Set, read, list and watch keys
+    Kv(KvArgs),
     /// Ask a broker whether it serves; exit code 0 if it does
     Health(HealthArgs),
     /// Measure a broker: one of its own on this machine, or one that runs; fails if a message was

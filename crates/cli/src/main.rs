@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             SubscriptionCommand::Delete(args) => commands::subscription::delete(&args),
         },
         Command::Queue(args) => commands::queue::run(&args.command),
+        Command::Kv(args) => commands::kv::run(&args.command),
         Command::Health(args) => commands::health::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Backup(args) => commands::backup::run(&args),

@@ -32,6 +32,7 @@ mod core;
 mod delivery;
 mod driver;
 mod error;
+mod kv;
 mod options;
 mod publisher;
 mod shared;
@@ -42,11 +43,12 @@ pub use consumer::{Consume, Consumer, Subscribe};
 pub use core::fate::Receipt;
 pub use delivery::Delivery;
 pub use error::{Error, PublishError, Refused};
+pub use kv::SetKey;
 pub use options::{Options, OptionsError, Retry};
 pub use publisher::{Confirm, ConfirmBatch, Publish, Publisher};
 pub use sluice_model::{
-    Extras, Filter, Lane, Level, Message, MessageId, Outcome, Purge, Qos, QueueName, QueueSettings,
-    Redrive, SubscriptionName, Timestamp,
+    Condition, Extras, Filter, Key, Keys, Lane, Level, Message, MessageId, Outcome, Purge, Qos,
+    QueueName, QueueSettings, Redrive, Revision, SubscriptionName, Timestamp, Value, ValueKind,
 };
 pub use sluice_protocol::json;
 pub use sluice_protocol::{Token, TokenError};

@@ -116,6 +116,22 @@ pub struct Counters {
     pub push_starved: u64,
     /// Bodies that were read with others at once.
     pub read_together: u64,
+    /// Writes of keys that were confirmed.
+    pub key_writes: u64,
+    /// Values of keys that were read.
+    pub key_reads: u64,
+    /// Writes whose condition did not hold.
+    pub key_conflicts: u64,
+    /// Additions that were known from before.
+    pub key_duplicates: u64,
+    /// Changes that watches told.
+    pub key_events: u64,
+    /// Of these, that a key's time was over.
+    pub key_expiries: u64,
+    /// Times that a watch told that changes are missing.
+    pub key_gaps: u64,
+    /// Answers about keys that were held against the states they can have come from.
+    pub key_checked: u64,
     /// Backups that were asked for.
     pub backups_begun: u64,
     /// Of these, became whole.
@@ -257,6 +273,14 @@ fields! {
     withdrawn,
     push_starved,
     read_together,
+    key_writes,
+    key_reads,
+    key_conflicts,
+    key_duplicates,
+    key_events,
+    key_expiries,
+    key_gaps,
+    key_checked,
     backups_begun,
     backups_completed,
     backups_failed,

@@ -6,6 +6,7 @@
 mod client;
 mod counters;
 mod history;
+mod keeper;
 mod oracle;
 mod random;
 mod roles;

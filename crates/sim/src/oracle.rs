@@ -6,6 +6,7 @@
 //! but it must not outlive the run of the broker that took it.
 
 mod blocks;
+pub(crate) mod keys;
 mod restored;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod generate;
 pub(crate) mod health;
 pub(crate) mod key;
+pub(crate) mod kv;
 pub(crate) mod log;
 mod message;
 pub(crate) mod place;

@@ -331,6 +331,20 @@ sections! {
         deadlines_per_turn: Count => local.engine.deadlines_per_turn;
     }
 
+    [kv] "Keys and values" {
+        /// Most bytes of keys with their values, which are kept in memory; past it writes that add to
+        /// them are refused. They count towards `memory_max` too
+        kv_bytes_max: Bytes => local.engine.kv_bytes_max;
+        /// So many changes of keys are remembered for watches, also over a restart
+        watch_history: Count => local.engine.watch_history;
+        /// These take so much at most
+        watch_history_bytes: Bytes => local.engine.watch_history_bytes;
+        /// Most watches at a time
+        watches_max: Count => local.engine.watches_max;
+        /// Most of them by one key; 0 for a quarter
+        watches_per_principal: Count => local.engine.watches_per_principal;
+    }
+
     [logging] "What is logged to standard error" {
         /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or filters such as
         /// `sluice_broker=debug`

@@ -111,7 +111,15 @@ impl Ask {
         match self {
             Self::Control { verb, .. } => matches!(
                 &**verb,
-                "queue.list" | "queue.stats" | "queue.browse" | "queue.peek" | "subscription.list"
+                "queue.list"
+                    | "queue.stats"
+                    | "queue.browse"
+                    | "queue.peek"
+                    | "subscription.list"
+                    | "kv.get"
+                    | "kv.exists"
+                    | "kv.scan"
+                    | "kv.changes"
             ),
             Self::Receive { .. } | Self::Settle { .. } => true,
             Self::Extend { leases, .. } => matches!(leases, Leases::Tokens(_)),

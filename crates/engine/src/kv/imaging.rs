@@ -57,7 +57,9 @@ impl Store {
         pieces.extend(listed.removed.drain(..).map(image::removed_piece));
         listed.image += 1;
         listed.due = std::mem::take(&mut listed.next).into_iter();
-        if !std::mem::replace(&mut listed.has_numbers, true) || listed.due.len() > 0 {
+        let is_new = !listed.has_numbers && self.last() > 0;
+        if is_new || self.listed.due.len() > 0 {
+            self.listed.has_numbers = true;
             pieces.push(image::store_piece(self.last(), self.from()));
         }
     }

@@ -165,6 +165,11 @@ impl Engine {
         self.kv.store.bytes()
     }
 
+    /// The number of the last change of a key.
+    pub fn key_revision(&self) -> u64 {
+        self.kv.store.last()
+    }
+
     /// Changes of keys that are remembered for watches, and their bytes.
     pub fn watch_history(&self) -> (u64, u64) {
         self.kv.store.history()

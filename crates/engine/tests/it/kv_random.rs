@@ -223,7 +223,8 @@ impl Run {
             return self.follow(from);
         };
         let receive = Receive { max: 5, ..Receive::one(Source::Watch(follower.watch)) };
-        self.rig.run(follower.session, Command::Receive(receive));
+        let ran = self.rig.run(follower.session, Command::Receive(receive));
+        assert_eq!(ran, sluice_engine::Ran::Done);
         let synced = self.rig.progress.synced;
         let events = match self.rig.told(follower.session).map(|out| out.said) {
             Some(Said::Answer(Answer::Changes { events, .. })) => events,
@@ -307,7 +308,7 @@ impl Run {
                     }
                 }
                 Err(Code::NotFound) => {
-                    let (last, _) = (self.rig.tape.last(), ());
+                    let last = self.rig.tape.last();
                     self.model.push(name, Done::Expired, None, last);
                 }
                 other => panic!("{other:?}"),

@@ -105,7 +105,7 @@ impl From<&Difference> for Differs {
     }
 }
 
-/// The answer as it is sent, on one line. One that no request about queues has is an error.
+/// The answer as it is sent, on one line. One that no request about queues or keys has is an error.
 pub fn answer(answer: &Answer) -> String {
     match answer {
         Answer::Declared { created } => text(&Declared { created: *created, differs: vec![] }),
@@ -125,6 +125,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Redriven { messages, goes_on } => {
             text(&Redriven { messages: *messages, goes_on: *goes_on })
         }
+        Answer::Kv(answer) => super::kv::kv_answer(answer),
         Answer::Refused(refusal) => refused(refusal),
         Answer::Published(_)
         | Answer::PublishedBatch(_)
@@ -140,7 +141,6 @@ pub fn answer(answer: &Answer) -> String {
         | Answer::Empty { .. }
         | Answer::Settled { .. }
         | Answer::Extended { .. }
-        | Answer::Kv(_)
         | Answer::Changes { .. }
         | Answer::Fenced => {
             debug_assert!(false, "an answer to no request about queues");

@@ -20,6 +20,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod fields;
+pub(crate) mod kv;
 mod message;
 mod publish;
 mod queue;
@@ -32,6 +33,11 @@ mod written;
 
 pub use answer::{
     Declared, Differs, Failure, Redriven, Refused, Removed, Rescheduled, answer, refused,
+};
+pub use kv::{
+    CHANGES_FIELDS, ChangesWanted, Incremented, KV_CHANGES, KV_VERBS, KeyChange, KeyChanges,
+    KeyEntry, KeyPage, KeyThere, KeyWritten, WATCH_FIELDS, check, kv_answer, kv_changes,
+    kv_request, kv_set, kv_watch,
 };
 pub use message::{Browsed, Message, PAYLOAD_SHOWN_MAX, Peeked};
 pub use publish::{MESSAGE_FIELDS, Messages, Taken, TakenAll, message, messages, taken};

@@ -209,7 +209,7 @@ fn message(delivery: &Delivery) -> String {
         message: Delivered,
     }
     let mut message = Delivered::from(delivery);
-    message.payload = shown::payload(&delivery.carried.payload);
+    message.payload = json::kv::shown(&delivery.carried.payload);
     let lease = message.token.take();
     json::answer::text(&Leased { lease, message })
 }

@@ -6,15 +6,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use sluice_model::{
-    Condition, KV_SCAN_MAX, Key, Keys, KvRequest, NameError, Refusal, Revision, Value, ValueKind,
+    KV_SCAN_MAX, Key, Keys, KvRequest, NameError, Refusal, Revision, Value, ValueKind,
 };
 
 use super::ask::{Ask, Want};
 use super::bytes;
 use super::object::Object;
-use crate::json::PAGE_DEFAULT;
-use crate::json::fields::{Fields, bad, invalid, missing, wrong};
-use crate::json::value::Json;
+use crate::json::fields::{Fields, bad, invalid, missing};
+use crate::json::{PAGE_DEFAULT, kv};
 
 /// One key, or all below a prefix: one that ends with `^`, or if that is said.
 pub(super) fn named(name: &str, prefix: bool) -> Result<Keys, NameError> {
@@ -26,16 +25,8 @@ pub(super) fn named(name: &str, prefix: bool) -> Result<Keys, NameError> {
 
 pub(super) fn set(fields: &mut Fields, object: &Object<'_>) -> Result<Ask, Refusal> {
     let value = value(object.raw("value").ok_or_else(|| missing("value"))?)?;
-    let absent = fields.flag("if_absent")?.unwrap_or_default();
-    let condition = match revision(fields, "if_revision")? {
-        Some(_) if absent => {
-            return Err(invalid("if_absent and if_revision are never both so".to_owned()));
-        }
-        Some(revision) => Condition::Revision(revision),
-        None if absent => Condition::Absent,
-        None => Condition::Always,
-    };
-    let (key, ttl, dedupe_id) = (key(fields)?, fields.millis("ttl_ms")?, dedupe_id(fields)?);
+    let condition = kv::condition(fields)?;
+    let (key, ttl, dedupe_id) = (key(fields)?, fields.millis("ttl_ms")?, kv::dedupe_id(fields)?);
     Ok(Ask::kv(KvRequest::Set { key, value, ttl, condition, dedupe_id }, Want::Written))
 }
 
@@ -48,7 +39,7 @@ pub(super) fn get(fields: &mut Fields) -> Result<Ask, Refusal> {
 }
 
 pub(super) fn delete(fields: &mut Fields) -> Result<Ask, Refusal> {
-    let condition = revision(fields, "if_revision")?.map_or(Condition::Always, Condition::Revision);
+    let condition = kv::condition(fields)?;
     Ok(Ask::kv(KvRequest::Delete { key: key(fields)?, condition }, Want::Deleted))
 }
 
@@ -57,16 +48,8 @@ pub(super) fn exists(fields: &mut Fields, want: Want) -> Result<Ask, Refusal> {
 }
 
 pub(super) fn increment(fields: &mut Fields) -> Result<Ask, Refusal> {
-    let by = match fields.take("by") {
-        None => 1,
-        Some(Json::Number(number)) => match number.as_i64() {
-            Some(by) => by,
-            None if number.is_u64() => return Err(invalid(format!("by = {number} is too much"))),
-            None => return Err(bad(format!("by = {number} is not a whole number"))),
-        },
-        Some(other) => return Err(wrong("by", &other, "a whole number")),
-    };
-    let (key, dedupe_id) = (key(fields)?, dedupe_id(fields)?);
+    let by = kv::by(fields)?;
+    let (key, dedupe_id) = (key(fields)?, kv::dedupe_id(fields)?);
     Ok(Ask::kv(KvRequest::Increment { key, by, dedupe_id }, Want::Number))
 }
 
@@ -125,10 +108,6 @@ fn keys(fields: &mut Fields) -> Result<Keys, Refusal> {
 
 fn revision(fields: &mut Fields, name: &str) -> Result<Option<Revision>, Refusal> {
     Ok(fields.whole(name, 0..=u64::MAX)?.map(Revision))
-}
-
-fn dedupe_id(fields: &mut Fields) -> Result<Option<Box<str>>, Refusal> {
-    Ok(fields.key("dedupe_id")?.map(Into::into))
 }
 
 /// A string is text, `{"base64": ...}` bytes, anything else JSON as it was written.

@@ -10,21 +10,12 @@ use serde_json::json;
 use sluice_model::{Entry, Timestamp, Value, ValueKind, WatchEvent};
 
 use super::object::{Object, is_json, one_line};
-use crate::json::{self, Payload};
+use crate::json;
+use crate::json::kv;
 
 /// Whether text can show these bytes: they are UTF-8 without control characters.
 pub fn is_showable(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
-}
-
-/// The bytes of a message.
-pub(super) fn payload(bytes: &Bytes) -> Payload {
-    // Any other control character becomes six.
-    let is_short = |byte: &u8| *byte >= 0x20 || matches!(byte, b'\t' | b'\n' | b'\r' | 8 | 12);
-    match bytes.iter().all(is_short) {
-        true => Payload::from(bytes),
-        false => Payload::Bytes { base64: BASE64_STANDARD.encode(bytes) },
-    }
 }
 
 /// A key's value, as JSON.
@@ -33,7 +24,7 @@ pub(super) fn value(value: &Value) -> String {
     let base64 = || json!({"base64": BASE64_STANDARD.encode(bytes)}).to_string();
     match kind {
         ValueKind::Bytes => base64(),
-        ValueKind::Text => json::answer::text(&payload(bytes)),
+        ValueKind::Text => json::answer::text(&kv::shown(bytes)),
         ValueKind::Json if is_json(bytes) => {
             let text = one_line(&String::from_utf8_lossy(bytes));
             // It would be taken for bytes.
@@ -96,7 +87,7 @@ impl Event<'_> {
                 let mut push = json!({
                     "event": "message",
                     "topic": text(topic),
-                    "payload": self::payload(payload),
+                    "payload": kv::shown(payload),
                     "sender": text(sender),
                     "published_at": published_at.as_millis(),
                 });

@@ -93,6 +93,20 @@ families! {
     Subscriptions = Gauge "sluice_subscriptions" None ["qos"];
     /// Dedupe ids that are remembered
     DedupeIds = Gauge "sluice_dedupe_ids" None [];
+    /// Keys that have a value
+    Keys = Gauge "sluice_kv_keys" None [];
+    /// Bytes of keys with their values
+    KeyBytes = Gauge "sluice_kv_keys" Bytes [];
+    /// Watches of keys
+    Watches = Gauge "sluice_kv_watches" None [];
+    /// Changes of keys that are remembered for watches
+    WatchHistory = Gauge "sluice_kv_history" None [];
+    /// Bytes of the changes of keys that are remembered for watches
+    WatchHistoryBytes = Gauge "sluice_kv_history" Bytes [];
+    /// Changes of keys that watches were told, each watch counted
+    WatchEvents = Counter "sluice_kv_watch_events" None [];
+    /// Times that a watch was told that changes were forgotten before it took them
+    WatchGaps = Counter "sluice_kv_watch_gaps" None [];
 
     /// Messages taken from publishers
     Published = Counter "sluice_messages_published" None [];

@@ -104,6 +104,13 @@ fn messages(stats: &Stats, out: &mut Samples) {
     let plain = [
         (Family::Topics, stats.topics),
         (Family::DedupeIds, stats.dedupe_ids),
+        (Family::Keys, stats.keys),
+        (Family::KeyBytes, stats.key_bytes),
+        (Family::Watches, stats.watches),
+        (Family::WatchHistory, stats.watch_history),
+        (Family::WatchHistoryBytes, stats.watch_history_bytes),
+        (Family::WatchEvents, stats.watch_events),
+        (Family::WatchGaps, stats.watch_gaps),
         (Family::Published, stats.published),
         (Family::Delivered, stats.delivered),
         (Family::Acked, stats.acked),

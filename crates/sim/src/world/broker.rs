@@ -82,6 +82,7 @@ impl World {
         for at in 0..self.workers.len() {
             self.forget_worker(at);
         }
+        self.lose_keepers();
         let power = self.random.percent(60);
         // Without a sync before the answer, only the process may die.
         if power && self.config.pace.policy == SyncPolicy::Always {

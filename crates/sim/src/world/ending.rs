@@ -20,6 +20,9 @@ impl World {
             self.crash()?;
         }
         self.disk.crash_at_operation(u64::MAX);
+        if self.workload == Workload::Keys {
+            return self.end_keys();
+        }
         // First what redrives at a pace have left to put back, then all that is dead.
         self.take_until_nothing_comes(false)?;
         let left = self.history.left_dead();
@@ -43,7 +46,9 @@ impl World {
                     (0..ROLES.len()).try_for_each(|at| self.take_all(at))?;
                     (0..WORKERS).try_for_each(|at| self.work_all(at, redrive))?;
                 }
-                Workload::Queue => (0..WORKERS).try_for_each(|at| self.work_all(at, redrive))?,
+                Workload::Queue | Workload::Keys => {
+                    (0..WORKERS).try_for_each(|at| self.work_all(at, redrive))?;
+                }
             }
             self.turn(Input::Tick);
             self.keep_house_a_bit();

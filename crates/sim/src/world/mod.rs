@@ -4,6 +4,7 @@ mod backups;
 mod blocks;
 mod broker;
 mod ending;
+mod keys;
 mod listen;
 mod replies;
 mod traffic;
@@ -25,6 +26,7 @@ use crate::roles::{PUBLISHERS, ROLES, SUBSCRIPTIONS};
 use crate::worker::Worker;
 use backups::Backups;
 use broker::Broker;
+use keys::KeyWorld;
 
 /// Client operations of a schedule before it is brought to its end.
 const OPERATIONS_MIN: u64 = 240;
@@ -34,14 +36,14 @@ const ASIDE: u64 = 0xa51d_e000;
 /// Steps of a phase without trouble.
 const CALM_STEPS: u64 = 120;
 
-/// Runs one schedule: first with topics, then, each on another disk, with a queue, and with blocks
-/// and pushed delivery on both.
+/// Runs one schedule: first with topics, then, each on another disk, with a queue, with blocks and
+/// pushed delivery on both, and with keys.
 ///
 /// # Errors
 /// A promise was broken.
 pub fn run(seed: u64) -> Result<Outcome, Violation> {
     let mut outcome = play(seed, Workload::Topics)?;
-    for workload in [Workload::Queue, Workload::Blocks] {
+    for workload in [Workload::Queue, Workload::Blocks, Workload::Keys] {
         let other = play(seed, workload)?;
         outcome.counters.add(&other.counters);
         outcome.trace = outcome.trace.rotate_left(1) ^ other.trace;
@@ -61,6 +63,7 @@ enum Workload {
     Topics,
     Queue,
     Blocks,
+    Keys,
 }
 
 struct World {
@@ -79,6 +82,7 @@ struct World {
     consumers: Vec<Client>,
     workload: Workload,
     workers: Vec<Worker>,
+    keys: KeyWorld,
     history: History,
     /// Durable subscriptions that were confirmed at least once: they get what is published.
     subscribed: Vec<bool>,
@@ -108,6 +112,7 @@ impl World {
             consumers: ROLES.iter().map(|_| Client::new()).collect(),
             workload,
             workers: (0..work::WORKERS).map(|_| Worker::default()).collect(),
+            keys: KeyWorld::default(),
             history: History::default(),
             subscribed: vec![false; SUBSCRIPTIONS],
             last_names: [0; PUBLISHERS],
@@ -126,6 +131,7 @@ impl World {
         .with_hog(seed)
         .with_slices()
         .with_little_room()
+        .with_short_history()
     }
 
     /// Lets little happen in a turn in some schedules, so that what touches many messages goes on
@@ -150,7 +156,7 @@ impl World {
         while self.counters.operations < OPERATIONS_MIN || self.crashes < CRASHES_MIN {
             self.step += 1;
             self.now = self.now.after(Duration::from_millis(self.random.below(8)));
-            if self.workload != Workload::Blocks {
+            if !matches!(self.workload, Workload::Blocks | Workload::Keys) {
                 self.back_up()?;
             }
             if self.is_calm() {
@@ -185,6 +191,7 @@ impl World {
         self.fill_or_free_the_disk();
         match self.random.below(1000) {
             0..=549 if self.workload == Workload::Queue => self.work(),
+            0..=549 if self.workload == Workload::Keys => self.work_keys(),
             0..=274 if self.workload == Workload::Blocks => self.work_in_blocks()?,
             275..=549 if self.workload == Workload::Blocks => self.listen()?,
             0..=249 => self.publish(),
@@ -193,6 +200,7 @@ impl World {
             800..=869 => self.keep_house_a_bit(),
             870..=919 => self.turn(Input::Tick),
             920..=949 if self.workload == Workload::Queue => self.lose_a_worker(),
+            920..=949 if self.workload == Workload::Keys => self.lose_a_keeper(),
             920..=932 if self.workload == Workload::Blocks => self.lose_a_worker(),
             920..=949 => self.lose_a_connection(),
             950..=959 => self.now = self.now.after(Duration::from_millis(self.random.below(700))),
@@ -209,6 +217,7 @@ impl World {
     fn calm_step(&mut self) -> Result<(), String> {
         match self.random.below(100) {
             0..=54 if self.workload == Workload::Queue => self.work(),
+            0..=54 if self.workload == Workload::Keys => self.work_keys(),
             0..=26 if self.workload == Workload::Blocks => self.work_in_blocks()?,
             27..=54 if self.workload == Workload::Blocks => self.listen()?,
             0..=14 => self.publish(),

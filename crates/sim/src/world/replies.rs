@@ -34,6 +34,8 @@ impl World {
                     let at = workers.iter().position(|worker| worker.session == Some(session));
                     if let Some(at) = at {
                         self.told_worker(at, parcel)?;
+                    } else if let Some(at) = self.keeper_of(session) {
+                        self.told_keeper(at, parcel)?;
                     }
                 }
             }
@@ -54,6 +56,9 @@ impl World {
             let worker = self.workers.iter().position(|worker| worker.session == Some(session));
             if let Some(at) = worker {
                 self.submit_work(at);
+            }
+            if let Some(at) = self.keeper_of(session) {
+                self.submit_keys(at);
             }
         }
     }

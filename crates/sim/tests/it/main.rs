@@ -25,6 +25,9 @@ fn some_schedules_keep_every_promise_and_compare_enough() {
     assert!(total.block_copies > 0 && total.lost > 0 && total.accounts_lost > 0);
     assert!(total.settled_refused > 0 && total.extended > 0 && total.read_together > 0);
     assert!(total.pushed > 0 && total.withdrawn > 0 && total.push_starved > 0);
+    assert!(total.key_writes > 0 && total.key_conflicts > 0 && total.key_duplicates > 0);
+    assert!(total.key_events > 0 && total.key_expiries > 0 && total.key_gaps > 0);
+    assert!(total.key_checked > total.key_writes, "{} answers", total.key_checked);
     assert!(total.backups_completed > 0 && total.backups_restored > 0);
     assert!(total.backup_compared > 0 && total.old_leases_refused > 0);
 }

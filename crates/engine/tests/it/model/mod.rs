@@ -235,6 +235,7 @@ fn key_of(record: &Record<'_>) -> Option<(u8, QueueNo, u64)> {
     Some(match record {
         Record::Founded { .. } | Record::Started { .. } | Record::Moved { .. } => return None,
         Record::RedriveBegun { .. } | Record::RedriveDone { .. } => return None,
+        Record::KeySet { .. } | Record::KeyGone { .. } => return None,
         Record::GrantedMany { .. } | Record::AckedMany { .. } => panic!("looked at one by one"),
         Record::Declared { queue, .. } => (1, *queue, 0),
         Record::Configured { queue, .. } => (2, *queue, 0),

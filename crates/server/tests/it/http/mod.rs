@@ -6,6 +6,7 @@ pub(crate) mod client;
 mod codes;
 mod drain;
 mod hostile;
+mod kv;
 mod metrics;
 mod openmetrics;
 mod queues;

@@ -109,7 +109,8 @@ impl Session {
             Source::Subscription(subscription) => {
                 Command::Unsubscribe { subscription: *subscription }
             }
-            Source::Queue(_) => {
+            // Nothing is pushed from a watch by a consumer.
+            Source::Queue(_) | Source::Watch(_) => {
                 if fed {
                     self.withdraw(io.requests, PUSH_TAGS + number);
                 }

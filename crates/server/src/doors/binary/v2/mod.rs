@@ -12,6 +12,7 @@ mod consuming;
 mod deliveries;
 mod opening;
 mod pending;
+mod polls;
 mod publishes;
 mod receipts;
 mod replies;

@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 use sluice_model::Command;
 
+/// Tags from here on are of receives that wait for changes of keys.
+pub(super) const POLL_TAGS: u64 = 1 << 61;
 /// Tags from here on are of receives for consumers that are pushed to: this plus the consumer.
 pub(super) const PUSH_TAGS: u64 = 1 << 62;
 /// Tags from here on are of receives that wait.
@@ -48,6 +50,8 @@ pub(super) enum Kind {
     },
     /// A CONTROL.
     Control,
+    /// The watch of a CONTROL that asks for changes of keys: the next of those.
+    Poll,
     Ping,
     /// A fence before the next answer that the broker has no part in.
     Local,

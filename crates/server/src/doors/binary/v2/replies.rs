@@ -9,7 +9,7 @@ use sluice_protocol::json;
 
 use super::consumers::Appetite;
 use super::deliveries::{Resident, Rest, Target, Written};
-use super::pending::{Entry, Kind, PUSH_TAGS, WAIT_TAGS};
+use super::pending::{Entry, Kind, POLL_TAGS, PUSH_TAGS, WAIT_TAGS};
 use super::receipts::{each, put_receipts};
 use super::session::Session;
 use crate::doors::Output;
@@ -51,6 +51,10 @@ impl Session {
         if tag >= PUSH_TAGS {
             return self.push_on(tag, tag - PUSH_TAGS, answer, rest, io);
         }
+        if tag >= POLL_TAGS {
+            self.polled(tag, answer, io);
+            return 0;
+        }
         while let Some(entry) = self.pending.pop_before(tag) {
             self.succeeded(entry);
         }
@@ -64,6 +68,11 @@ impl Session {
                 self.hand_over(to, answer, rest, io)
             }
             Kind::Consume => self.open_queue(tag, id, answer, rest, io),
+            Kind::Poll => {
+                self.pending.answered(tag, false);
+                self.begin_poll(id, answer, io);
+                return 0;
+            }
             _ => {
                 self.pending.answered(tag, false);
                 self.answered(id, kind, answer, io.output);
@@ -143,7 +152,11 @@ impl Session {
     }
 
     fn result(&mut self, id: u64, answer: &Answer, output: &mut Output) {
-        let text = json::answer(answer);
+        self.result_text(id, &json::answer(answer), output);
+    }
+
+    /// Writes a RESULT, if the client takes one of that length.
+    pub(super) fn result_text(&mut self, id: u64, text: &str, output: &mut Output) {
         let (length, length_max) = (text.len() + LENGTH_MIN, self.length_max);
         if length > length_max {
             let text = format!("the result has {length} bytes, the client takes {length_max}");

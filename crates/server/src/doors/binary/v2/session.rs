@@ -18,7 +18,9 @@ use sluice_model::{Code, Command, Published, QueueName, Refusal, Request, Timest
 use sluice_protocol::binary::frame::{
     FrameDecodeError, HEADER_BYTES, Header, LENGTH_MAX, peek_header_of,
 };
-use sluice_protocol::binary::v2::{ClientFrame, FrameType, TAGS_MAX, TOKEN_BYTES, put_going};
+use sluice_protocol::binary::v2::{
+    ClientFrame, ControlRef, FrameType, TAGS_MAX, TOKEN_BYTES, put_going,
+};
 use sluice_protocol::json;
 
 use super::answers::Local;
@@ -26,6 +28,7 @@ use super::confirms::Confirms;
 use super::consumers::Consumers;
 use super::consuming::{Opening, Wait};
 use super::pending::{Kind, PUSH_TAGS, Pending, WAIT_TAGS};
+use super::polls::Polls;
 use super::settling::Settle;
 use super::window::Window;
 use crate::auth::KeyHash;
@@ -83,6 +86,7 @@ pub(crate) struct Session {
     /// RECEIVEs that wait, by their tags.
     pub(super) waits: BTreeMap<u64, Wait>,
     pub(super) last_wait: u64,
+    pub(super) polls: Polls,
     pub(super) consumers: Consumers,
     pub(super) window: Window,
     pub(super) confirms: Confirms,
@@ -112,6 +116,7 @@ impl Session {
             silent: 0,
             waits: BTreeMap::new(),
             last_wait: WAIT_TAGS,
+            polls: Polls::default(),
             consumers: Consumers::default(),
             window: Window::new(limits.in_flight_max),
             confirms: Confirms::default(),
@@ -134,7 +139,7 @@ impl Session {
 
     /// Whether every request has been answered, as far as is known.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.pending.is_empty() && self.waits.is_empty()
+        self.pending.is_empty() && self.waits.is_empty() && self.polls.is_empty()
     }
 
     /// Whether the client holds deliveries that it may settle.
@@ -144,7 +149,7 @@ impl Session {
 
     /// Whether the broker owes it answers to receives that wait.
     pub(crate) fn awaits(&self) -> bool {
-        !self.waits.is_empty() || self.consumers.fed().next().is_some()
+        !self.waits.is_empty() || !self.polls.is_empty() || self.consumers.fed().next().is_some()
     }
 
     pub(crate) fn take_tally(&mut self) -> Tally {
@@ -182,7 +187,8 @@ impl Session {
     fn withdraw_all(&mut self, requests: &mut VecDeque<Request>) {
         let waits = self.waits.keys().copied();
         let pushes = self.consumers.fed().map(|number| PUSH_TAGS + number);
-        for receive in waits.chain(pushes).collect::<Vec<_>>() {
+        let polls = self.polls.tags();
+        for receive in waits.chain(pushes).chain(polls).collect::<Vec<_>>() {
             self.withdraw(requests, receive);
         }
     }
@@ -263,7 +269,8 @@ impl Session {
         match frame {
             FrameType::Publish => self.limits.frame_max,
             FrameType::Settle | FrameType::Extend => 1_024 + TAGS_MAX as usize * TOKEN_BYTES,
-            FrameType::Control => 256 + json::BODY_BYTES_MAX,
+            // A value is the largest of what it may carry, and JSON may make two bytes of one.
+            FrameType::Control => 1_024 + json::BODY_BYTES_MAX.max(2 * self.limits.message_max),
             FrameType::Subscribe => 1_024 + 2 * 255 * 256,
             _ => EARLY_LENGTH_MAX,
         }
@@ -316,17 +323,27 @@ impl Session {
             ClientFrame::Subscribe(subscribe) => self.subscribe(id, &subscribe, io),
             ClientFrame::Consume(consume) => self.consume(id, consume, io),
             ClientFrame::Receive(receive) => self.receive_messages(id, receive, io),
-            ClientFrame::Control(control) => {
-                match json::request(control.verb, control.json.as_bytes()) {
-                    Ok(request) => {
-                        let command = Command::Queue(Box::new(request));
-                        self.push(io.requests, id, Kind::Control, command);
-                    }
-                    Err(refusal) => self.answer(id, Local::Refused(refusal), io),
-                }
-            }
+            ClientFrame::Control(control) => self.control(id, control, io),
             // These are understood before.
             ClientFrame::Hello(_) | ClientFrame::Publish(_) => {}
+        }
+    }
+
+    /// Anything that can be asked of queues and keys.
+    fn control(&mut self, id: u64, control: ControlRef<'_>, io: &mut Io<'_>) {
+        let ControlRef { verb, json } = control;
+        if verb == json::KV_CHANGES {
+            return self.poll(id, json, io);
+        }
+        let command = match verb.starts_with("kv.") {
+            true => json::kv_request(verb, &[], json.as_bytes())
+                .map(|request| Command::Kv(Box::new(request))),
+            false => json::request(verb, json.as_bytes())
+                .map(|request| Command::Queue(Box::new(request))),
+        };
+        match command {
+            Ok(command) => self.push(io.requests, id, Kind::Control, command),
+            Err(refusal) => self.answer(id, Local::Refused(refusal), io),
         }
     }
 

@@ -6,6 +6,7 @@
 mod backups;
 mod document;
 mod keys;
+mod kv;
 mod messages;
 mod publish;
 mod queues;
@@ -52,6 +53,10 @@ pub(super) fn routes() -> OpenApiRouter {
         .routes(routes!(subscriptions::list))
         .routes(routes!(subscriptions::subscribe, subscriptions::stats, subscriptions::delete))
         .routes(routes!(receive::from_subscription))
+        .routes(routes!(kv::scan))
+        .routes(routes!(kv::get, kv::put, kv::delete))
+        .routes(routes!(kv::increment))
+        .routes(routes!(kv::watch))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(backups::begin, backups::status))

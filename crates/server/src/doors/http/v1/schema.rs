@@ -33,6 +33,77 @@ pub(super) struct KeyInPath {
     id: String,
 }
 
+/// A key of the store of keys and values in the path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct NameOfKey {
+    /// 1 to 16 levels joined by `^`, at most 255 bytes.
+    key: String,
+}
+
+/// How a key is set.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SetOf {
+    /// It expires after so long; else never.
+    #[param(minimum = 1)]
+    ttl_ms: Option<u64>,
+    /// Only if there is no such key.
+    if_absent: Option<bool>,
+    /// Only if its last change has this revision.
+    if_revision: Option<u64>,
+    /// Makes a second set with the same id a duplicate.
+    dedupe_id: Option<String>,
+}
+
+/// How a key is removed.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteOf {
+    /// Only if its last change has this revision.
+    if_revision: Option<u64>,
+}
+
+/// Which keys are read.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ScanOf {
+    /// This one alone.
+    key: Option<String>,
+    /// Those that begin so.
+    prefix: Option<String>,
+    /// The `next` of the page before.
+    after: Option<String>,
+    /// Keys of a page; fewer come where more would be too much.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u16>,
+    /// With their values.
+    #[param(default = true)]
+    values: Option<bool>,
+}
+
+/// Which keys are watched.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WatchOf {
+    /// This one alone.
+    key: Option<String>,
+    /// Those that begin so; all of them without either.
+    prefix: Option<String>,
+    /// What happened from this revision on comes first.
+    from: Option<u64>,
+}
+
+/// What is added to a number.
+#[derive(ToSchema)]
+pub(super) struct Increment {
+    /// How much; may be negative.
+    #[schema(default = 1)]
+    by: Option<i64>,
+    /// Makes a second addition with the same id a duplicate.
+    dedupe_id: Option<String>,
+}
+
 /// Which page of a list.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -20,9 +20,9 @@ use hyper::Method;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use sluice_model::{
     Answer, BlockDelivery, Code, Command, Delivery, NameError, Qos, Receive, Refusal, Source,
-    Subscribe, SubscriptionId, TopicPattern,
+    Subscribe, TopicPattern, WatchEvent,
 };
-use sluice_protocol::json::{Delivered, Payload};
+use sluice_protocol::json::{Delivered, KeyChange, Payload};
 use tokio::time::timeout;
 
 use super::publish::unexpected;
@@ -65,27 +65,32 @@ pub(super) async fn stream(
         return Err(unexpected().into());
     };
     caller.exchange.done();
-    let mut response = Response::new(Body::new(Events::new(caller, subscription, parked)));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    Ok(Events::new(caller, Source::Subscription(subscription), parked).into_response())
 }
 
 type Next = Pin<Box<dyn Future<Output = Option<Bytes>> + Send>>;
 
 /// The events, as the body of an answer. It ends with the server or the key.
-struct Events {
+pub(super) struct Events {
     caller: Arc<Caller>,
-    subscription: SubscriptionId,
+    from: Source,
     next: Option<Next>,
     /// Counts it among those who wait.
     _parked: Option<ParkedPermit>,
 }
 
 impl Events {
-    fn new(caller: Caller, subscription: SubscriptionId, parked: Option<ParkedPermit>) -> Self {
-        Self { caller: Arc::new(caller), subscription, next: None, _parked: parked }
+    pub(super) fn new(caller: Caller, from: Source, parked: Option<ParkedPermit>) -> Self {
+        Self { caller: Arc::new(caller), from, next: None, _parked: parked }
+    }
+
+    /// The answer that they are the body of.
+    pub(super) fn into_response(self) -> Response {
+        let mut response = Response::new(Body::new(self));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
 }
 
@@ -97,11 +102,11 @@ impl http_body::Body for Events {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let Self { caller, subscription, next, .. } = self.get_mut();
+        let Self { caller, from, next, .. } = self.get_mut();
         let future = next.get_or_insert_with(|| {
             // hyper asks for more once it has room: what it had before counts as sent.
             caller.exchange.done();
-            Box::pin(events(Arc::clone(caller), *subscription))
+            Box::pin(events(Arc::clone(caller), from.clone()))
         });
         let events = std::task::ready!(future.as_mut().poll(context));
         *next = None;
@@ -110,8 +115,7 @@ impl http_body::Body for Events {
 }
 
 /// Waits for the next events; none at the end.
-async fn events(caller: Arc<Caller>, subscription: SubscriptionId) -> Option<Bytes> {
-    let from = Source::Subscription(subscription);
+async fn events(caller: Arc<Caller>, from: Source) -> Option<Bytes> {
     let wait = Some(SILENCE_MAX);
     let receive = Receive { from, max: TAKEN_MAX, lease: None, wait, bound: true };
     // A broker that is short of time must not keep the silence longer.
@@ -129,6 +133,9 @@ async fn events(caller: Arc<Caller>, subscription: SubscriptionId) -> Option<Byt
                 text.put_slice(
                     format!("event: gap\ndata: {{\"messages\":{messages}}}\n\n").as_bytes(),
                 );
+            }
+            Answer::Changes { events, .. } => {
+                events.iter().for_each(|event| change(&mut text, event))
             }
             _ => {}
         }
@@ -160,6 +167,16 @@ fn block_of(text: &mut BytesMut, block: &BlockDelivery) {
         one.payload = Payload::from(&payload);
         put(text, &one);
     }
+}
+
+/// A change has its number for an id, by which a client that lost the connection resumes.
+fn change(text: &mut BytesMut, event: &WatchEvent) {
+    let change = KeyChange::from(event);
+    if !matches!(event, WatchEvent::Gap { .. }) {
+        text.put_slice(format!("id: {}\n", change.revision).as_bytes());
+    }
+    let (name, data) = (&change.event, change.to_text());
+    text.put_slice(format!("event: {name}\ndata: {data}\n\n").as_bytes());
 }
 
 fn put(text: &mut BytesMut, message: &Delivered) {
