@@ -264,7 +264,7 @@ async fn serve_door(mut wire: Wire, peer: Peer, shared: &Shared, notices: Notice
         Door::Line => {
             counters.line_connections.one();
             let _open = shared.requests.connection(DoorName::Line);
-            return line::serve(wire, shared, ready_by, notices).await;
+            return line::serve(wire, peer, shared, ready_by, notices).await;
         }
         Door::Tls => counters.rejected_tls.one(),
         Door::None => counters.rejected_first_byte.one(),

@@ -1,6 +1,9 @@
-//! How what clients chose is shown in logs.
+//! How what clients chose is shown in logs, and how faults of our own are told.
 
+use std::backtrace::Backtrace;
 use std::fmt::{self, Write};
+
+use tracing::error;
 
 /// Most bytes of a client's name that a log line shows.
 const SHOWN_BYTES_MAX: usize = 128;
@@ -23,9 +26,26 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
+/// Logs a fault of our own with the way that led there, as one line. What clients do wrong is told
+/// without, at a lower level.
+pub(crate) fn server_fault(what: &'static str, error: &str) {
+    let backtrace = one_line(&Backtrace::force_capture().to_string());
+    error!(fault = "server", error, backtrace, "{what}");
+}
+
+/// A backtrace on one line: frames are kept apart by `|`.
+fn one_line(backtrace: &str) -> String {
+    backtrace.lines().map(str::trim).collect::<Vec<_>>().join(" | ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backtrace_is_one_line() {
+        assert_eq!(one_line("0: a\n   at x.rs:1\n1: b\n"), "0: a | at x.rs:1 | 1: b");
+    }
 
     #[test]
     fn names_are_cut_and_escaped() {

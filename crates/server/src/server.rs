@@ -174,7 +174,7 @@ impl Server {
         Arc::clone(&self.shared.intake)
     }
 
-    /// Serves until `shutdown` is ready, then drains: takes no new connection and no new work, lets
+    /// Serves until `shutdown` is ready or a client that may asks for it, then drains: takes no new connection and no new work, lets
     /// replies in flight leave, and closes what is left after `drain_timeout`. Stopping the broker
     /// is the caller's next step.
     ///
@@ -265,6 +265,7 @@ impl Doors<'_> {
         loop {
             let (stream, peer, way) = tokio::select! {
                 () = &mut shutdown => return Ok(()),
+                () = shared.stop_asked.notified() => return Ok(()),
                 failure = &mut failure => return Err(failure),
                 Some(_) = tasks.join_next() => continue,
                 (stream, peer) = tcp.accept(shared) => (stream, peer, Way::Tcp),

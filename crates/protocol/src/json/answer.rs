@@ -154,6 +154,6 @@ pub fn refused(refusal: &Refusal) -> String {
     text(&Failure::from(refusal))
 }
 
-pub(super) fn text(shape: &impl Serialize) -> String {
+pub(crate) fn text(shape: &impl Serialize) -> String {
     serde_json::to_string(shape).expect("the shapes have string keys and nothing that can fail")
 }

@@ -9,17 +9,17 @@ use sluice_model::{Code, KEY_BYTES_MAX, MessageId, QueueName, Refusal, nearest};
 use super::value::{Json, shortened};
 
 /// The fields that were sent, all of them known.
-pub(super) struct Fields(BTreeMap<String, Json>);
+pub(crate) struct Fields(BTreeMap<String, Json>);
 
 impl Fields {
     /// Reads an object that has none but the known fields.
-    pub(super) fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
+    pub(crate) fn read(body: &[u8], known: &[&str]) -> Result<Self, Refusal> {
         Self::of(Json::read(body)?, "the request", known)
     }
 
     /// Reads an object that has none but the known fields, and puts those beside it that were given
     /// as text: in a path, a query, or headers.
-    pub(super) fn read_with(
+    pub(crate) fn read_with(
         given: &[(&str, &str)],
         body: &[u8],
         known: &[&str],
@@ -37,7 +37,7 @@ impl Fields {
     }
 
     /// The fields of an object that has none but the known ones.
-    pub(super) fn of(value: Json, what: &str, known: &[&str]) -> Result<Self, Refusal> {
+    pub(crate) fn of(value: Json, what: &str, known: &[&str]) -> Result<Self, Refusal> {
         let fields = match value {
             Json::Object(fields) => fields,
             other => return Err(wrong(what, &other, "an object")),
@@ -48,18 +48,23 @@ impl Fields {
         }
     }
 
+    /// Fields that were found to be known, each once.
+    pub(crate) fn known(fields: Vec<(String, Json)>) -> Self {
+        Self(fields.into_iter().collect())
+    }
+
     /// Whether the field is there.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
     /// Takes the field, if it is there.
-    pub(super) fn take(&mut self, name: &str) -> Option<Json> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Json> {
         self.0.remove(name)
     }
 
     /// A whole number in a range.
-    pub(super) fn whole(
+    pub(crate) fn whole(
         &mut self,
         name: &str,
         range: RangeInclusive<u64>,
@@ -83,12 +88,12 @@ impl Fields {
     }
 
     /// A duration in milliseconds.
-    pub(super) fn millis(&mut self, name: &str) -> Result<Option<Duration>, Refusal> {
+    pub(crate) fn millis(&mut self, name: &str) -> Result<Option<Duration>, Refusal> {
         Ok(self.whole(name, 0..=u64::MAX)?.map(Duration::from_millis))
     }
 
     /// True or false.
-    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
+    pub(crate) fn flag(&mut self, name: &str) -> Result<Option<bool>, Refusal> {
         match self.take(name) {
             None => Ok(None),
             Some(Json::Flag(flag)) => Ok(Some(flag)),
@@ -102,7 +107,7 @@ impl Fields {
     }
 
     /// A string.
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, Refusal> {
         match self.take(name) {
             None => Ok(None),
             Some(Json::Text(text) | Json::Given(text)) => Ok(Some(text)),
@@ -111,7 +116,7 @@ impl Fields {
     }
 
     /// A string as long as a message's key or group may be.
-    pub(super) fn key(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+    pub(crate) fn key(&mut self, name: &str) -> Result<Option<String>, Refusal> {
         let text = self.text(name)?;
         match text.as_ref().map(String::len) {
             Some(bytes) if !(1..=KEY_BYTES_MAX).contains(&bytes) => {
@@ -122,14 +127,14 @@ impl Fields {
     }
 
     /// The name of a queue.
-    pub(super) fn queue(&mut self, name: &str) -> Result<Option<QueueName>, Refusal> {
+    pub(crate) fn queue(&mut self, name: &str) -> Result<Option<QueueName>, Refusal> {
         let text = self.text(name)?;
         text.map(|text| QueueName::new(&text).map_err(|error| invalid(format!("{name}: {error}"))))
             .transpose()
     }
 
     /// One of these words.
-    pub(super) fn word<T: Copy>(
+    pub(crate) fn word<T: Copy>(
         &mut self,
         name: &str,
         all: &[T],
@@ -145,12 +150,12 @@ impl Fields {
     }
 
     /// A message's identity.
-    pub(super) fn id(&mut self) -> Result<MessageId, Refusal> {
+    pub(crate) fn id(&mut self) -> Result<MessageId, Refusal> {
         id_of("id", &self.needed("id")?)
     }
 
     /// Identities of messages, at most so many.
-    pub(super) fn ids(
+    pub(crate) fn ids(
         &mut self,
         name: &str,
         max: usize,
@@ -168,7 +173,7 @@ impl Fields {
     }
 
     /// Strings as long as a message's keys may be.
-    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
+    pub(crate) fn texts(&mut self, name: &str) -> Result<Vec<String>, Refusal> {
         let text = |value| match value {
             Json::Text(text) | Json::Given(text) => Ok(text),
             other => Err(wrong(name, &other, "an array of strings")),
@@ -185,7 +190,7 @@ impl Fields {
     }
 
     /// Takes a field that must be there.
-    pub(super) fn needed(&mut self, name: &str) -> Result<Json, Refusal> {
+    pub(crate) fn needed(&mut self, name: &str) -> Result<Json, Refusal> {
         self.take(name).ok_or_else(|| missing(name))
     }
 }
@@ -198,27 +203,27 @@ fn id_of(name: &str, value: &Json) -> Result<MessageId, Refusal> {
 }
 
 /// The request can't be read.
-pub(super) fn bad(text: String) -> Refusal {
+pub(crate) fn bad(text: String) -> Refusal {
     Refusal::new(Code::BadRequest, text)
 }
 
 /// A value is none that is possible.
-pub(super) fn invalid(text: String) -> Refusal {
+pub(crate) fn invalid(text: String) -> Refusal {
     Refusal::new(Code::Invalid, text)
 }
 
 /// A field that must be there is not.
-pub(super) fn missing(name: &str) -> Refusal {
+pub(crate) fn missing(name: &str) -> Refusal {
     bad(format!("the field {name} is missing"))
 }
 
 /// A value is of another kind than it must be.
-pub(super) fn wrong(name: &str, found: &Json, expected: &str) -> Refusal {
+pub(crate) fn wrong(name: &str, found: &Json, expected: &str) -> Refusal {
     bad(format!("{name} is {}, not {expected}", found.kind()))
 }
 
 /// What is said about a name that nothing has.
-pub(super) fn unknown_name(what: &str, unknown: &str, known: &[&str]) -> String {
+pub(crate) fn unknown_name(what: &str, unknown: &str, known: &[&str]) -> String {
     let unknown = shortened(unknown);
     match nearest(unknown, known.iter().copied()) {
         Some(near) => format!("there is no {what} {unknown:?}; did you mean {near}?"),

@@ -201,7 +201,7 @@ impl KeyEntry {
         Self {
             key: key.to_string(),
             kind: value.kind.name().to_owned(),
-            value: with_value.then(|| shown(value)),
+            value: with_value.then(|| shown(&value.bytes)),
             revision: revision.0,
             expires_at: expires_at.map(Timestamp::as_millis),
         }
@@ -220,12 +220,12 @@ impl KeyEntry {
     }
 }
 
-/// A value as it is sent: as text only where JSON makes at most two bytes of one.
-fn shown(value: &Value) -> Payload {
+/// Bytes as they are sent: as text only where JSON makes at most two bytes of one.
+pub(crate) fn shown(bytes: &Bytes) -> Payload {
     let is_short = |byte: &u8| *byte >= 0x20 || matches!(byte, b'\t' | b'\n' | b'\r' | 8 | 12);
-    match value.bytes.iter().all(is_short) {
-        true => Payload::from(&value.bytes),
-        false => Payload::Bytes { base64: BASE64_STANDARD.encode(&value.bytes) },
+    match bytes.iter().all(is_short) {
+        true => Payload::from(bytes),
+        false => Payload::Bytes { base64: BASE64_STANDARD.encode(bytes) },
     }
 }
 
@@ -312,7 +312,7 @@ pub fn kv_changes(body: &[u8]) -> Result<ChangesWanted, Refusal> {
     Ok(ChangesWanted { keys: keys(fields)?, from, max, wait })
 }
 
-fn set(fields: &mut Fields, value: Value) -> Result<KvRequest, Refusal> {
+pub(crate) fn set(fields: &mut Fields, value: Value) -> Result<KvRequest, Refusal> {
     let (key, ttl, condition) = (key(fields)?, fields.millis("ttl_ms")?, condition(fields)?);
     Ok(KvRequest::Set { key, value, ttl, condition, dedupe_id: dedupe_id(fields)? })
 }
@@ -335,7 +335,7 @@ fn keys(fields: &mut Fields) -> Result<Keys, Refusal> {
     Keys::below(&prefix).map_err(|error| invalid(format!("prefix: {error}")))
 }
 
-fn condition(fields: &mut Fields) -> Result<Condition, Refusal> {
+pub(crate) fn condition(fields: &mut Fields) -> Result<Condition, Refusal> {
     let absent = fields.flag("if_absent")?.unwrap_or_default();
     match fields.whole("if_revision", 0..=u64::MAX)? {
         Some(_) if absent => {
@@ -347,11 +347,11 @@ fn condition(fields: &mut Fields) -> Result<Condition, Refusal> {
     }
 }
 
-fn dedupe_id(fields: &mut Fields) -> Result<Option<Box<str>>, Refusal> {
+pub(crate) fn dedupe_id(fields: &mut Fields) -> Result<Option<Box<str>>, Refusal> {
     Ok(fields.key("dedupe_id")?.map(Into::into))
 }
 
-fn by(fields: &mut Fields) -> Result<i64, Refusal> {
+pub(crate) fn by(fields: &mut Fields) -> Result<i64, Refusal> {
     let whole = "a whole number of 64 bits";
     match fields.take("by") {
         None => Ok(1),
@@ -463,7 +463,7 @@ mod tests {
             let entry = Entry { key, value, revision: Revision(u64::MAX), expires_at: None };
             let sent = text(&KeyEntry::of(&entry, true)).len();
             assert!(sent <= entry.weight(), "{sent} of {}", entry.weight());
-            shown(&entry.value)
+            shown(&entry.value.bytes)
         };
         assert_eq!(weight(b"a\"b\n"), Payload::Text("a\"b\n".to_owned()));
         assert!(matches!(weight(&[1; 300]), Payload::Bytes { .. }));

@@ -18,9 +18,9 @@
 //! assert_eq!(typo.message, "there is no field \"nmae\"; did you mean name?");
 //! ```
 
-mod answer;
-mod fields;
-mod kv;
+pub(crate) mod answer;
+pub(crate) mod fields;
+pub(crate) mod kv;
 mod message;
 mod publish;
 mod queue;
@@ -28,7 +28,7 @@ mod receive;
 mod request;
 mod setting;
 mod settle;
-mod value;
+pub(crate) mod value;
 mod written;
 
 pub use answer::{
@@ -41,10 +41,12 @@ pub use kv::{
 };
 pub use message::{Browsed, Message, PAYLOAD_SHOWN_MAX, Peeked};
 pub use publish::{MESSAGE_FIELDS, Messages, Taken, TakenAll, message, messages, taken};
+pub(crate) use publish::{level, with_payload};
 pub use queue::{Counts, Queue, Queues, Stats};
 pub use receive::{Delivered, Payload, RECEIVE_FIELDS, Received, Wanted, receive};
 pub use request::{BODY_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX, request, request_with, verbs};
 pub use setting::{Settings, Value};
+pub(crate) use settle::outcome;
 pub use settle::{SETTLE_FIELDS, Settled, SettledEach, settle, settled, subscribe};
 pub use value::DEPTH_MAX;
 pub use written::written;

@@ -136,7 +136,8 @@ pub fn message(
     Ok((message, level))
 }
 
-fn level(fields: &mut Fields) -> Result<Option<Level>, Refusal> {
+/// The least level that a publisher accepts.
+pub(crate) fn level(fields: &mut Fields) -> Result<Option<Level>, Refusal> {
     fields.word("level", &[Level::Memory, Level::Os, Level::Sync], Level::name)
 }
 
@@ -154,7 +155,8 @@ fn payload(fields: &mut Fields) -> Result<Bytes, Refusal> {
     }
 }
 
-fn with_payload(fields: &mut Fields, payload: Bytes) -> Result<Message, Refusal> {
+/// A message of this payload and what else is said of it.
+pub(crate) fn with_payload(fields: &mut Fields, payload: Bytes) -> Result<Message, Refusal> {
     let lane = Lane {
         priority: small(fields, "priority")?.unwrap_or(PRIORITY_DEFAULT),
         group: fields.key("group")?.map(Into::into),

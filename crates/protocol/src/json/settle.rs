@@ -83,7 +83,8 @@ fn lease(token: &Json) -> Result<LeaseId, Refusal> {
         .map_err(|error| invalid(format!("token {:?}: {error}", shortened(text))))
 }
 
-fn outcome(fields: &mut Fields) -> Result<Outcome, Refusal> {
+/// How a delivery is given back.
+pub(crate) fn outcome(fields: &mut Fields) -> Result<Outcome, Refusal> {
     const WORDS: [&str; 3] = ["failed", "released", "rejected"];
     let word = fields.word("outcome", &WORDS, |word| word)?.unwrap_or("failed");
     let delay = fields.millis("delay_ms")?;

@@ -16,7 +16,7 @@ const REPEATED_MAX: usize = 64;
 
 /// A value as it was sent.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Flag(bool),
     Number(Number),
@@ -29,7 +29,7 @@ pub(super) enum Json {
 
 impl Json {
     /// Reads all of `bytes`.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let value = Depth(0).deserialize(&mut reader);
         let all = value.and_then(|value| reader.end().map(|()| value));
@@ -37,7 +37,7 @@ impl Json {
     }
 
     /// What it is, for somebody who expected something else.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Flag(_) => "true or false",
@@ -50,7 +50,7 @@ impl Json {
 }
 
 /// The beginning of what somebody wrote, as much as a refusal repeats.
-pub(super) fn shortened(text: &str) -> &str {
+pub(crate) fn shortened(text: &str) -> &str {
     let end = text.char_indices().nth(REPEATED_MAX).map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or(text)
 }

@@ -1,216 +1,230 @@
-//! Lines, and the words of the text protocol.
+//! The words of the text form.
 //!
-//! ```text
-//!            byte                    longest line + 1
-//! reading ----------> reading ----------------------------> skipping --- \n ---> reading
-//!            \n: a line              one TooLong
-//! ```
+//! A word is followed by its arguments, each behind one blank; the last one of `ECHO`, `ENQUEUE`,
+//! `PUBLISH` and `SET` is the rest of the line as it is, blanks included.
 
-use std::str;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
+use sluice_model::{
+    Code, Condition, Key, KvRequest, Message, Outcome, QueueName, Refusal, Topic, TopicPattern,
+    Value, ValueKind,
+};
 
-/// The answer to `PING`.
-pub const PONG: &str = "PONG";
-/// The answer to a word that is none of ours.
-pub const UNKNOWN_COMMAND: &str = "ERR unknown command";
-/// The answer to a line longer than the door takes.
-pub const LINE_TOO_LONG: &str = "ERR line too long";
-/// The answer to a line that is not UTF-8.
-pub const NOT_UTF8: &str = "ERR invalid UTF-8";
+use super::ask::{Ask, Secret, WAIT_MAX, Want};
+use super::{bytes, keys};
+use crate::Token;
+use crate::json::fields::invalid;
+use crate::json::value::shortened;
 
-/// What the decoder found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Line {
-    /// A line without its end (`\n`, or `\r\n`).
-    Whole(Bytes),
-    /// A line is longer than allowed; told once, its rest is skipped.
-    TooLong,
+/// A word, what comes behind it, and how that is read.
+struct Word {
+    name: &'static str,
+    arguments: &'static str,
+    read: fn(&mut Arguments<'_>) -> Result<Ask, Refusal>,
 }
 
-/// Cuts a stream into lines.
-#[derive(Clone, Debug)]
-pub struct LineDecoder {
-    bytes_max: usize,
-    /// Bytes at the front of the buffer that are known to hold no line end.
-    scanned: usize,
-    skipping: bool,
+#[rustfmt::skip]
+const WORDS: [Word; 25] = [
+    Word { name: "PING",        arguments: "",                          read: |_| Ok(Ask::Ping) },
+    Word { name: "ECHO",        arguments: "text",                      read: |words| Ok(Ask::Echo(words.tail_or_empty())) },
+    Word { name: "AUTH",        arguments: "key",                       read: |words| Ok(Ask::Auth(Secret(words.all()?.into()))) },
+    Word { name: "HELP",        arguments: "",                          read: |_| Ok(Ask::Help) },
+    Word { name: "INFO",        arguments: "",                          read: |_| Ok(Ask::Info) },
+    Word { name: "STATS",       arguments: "queue",                     read: |words| Ok(Ask::queue_stats(words.named()?)) },
+    Word { name: "QUIT",        arguments: "",                          read: |_| Ok(Ask::Quit) },
+    Word { name: "SHUTDOWN",    arguments: "",                          read: |_| Ok(Ask::Shutdown) },
+    Word { name: "ENQUEUE",     arguments: "queue payload",             read: enqueue },
+    Word { name: "DEQUEUE",     arguments: "queue [wait_ms]",           read: dequeue },
+    Word { name: "ACK",         arguments: "lease",                     read: |words| Ok(Ask::ack(words.lease()?)) },
+    Word { name: "NACK",        arguments: "lease [delay_ms]",          read: nack },
+    Word { name: "EXTEND",      arguments: "lease by_ms",               read: extend },
+    Word { name: "SET",         arguments: "key value",                 read: set },
+    Word { name: "GET",         arguments: "key",                       read: |words| Ok(Ask::kv(KvRequest::Get { key: words.key()? }, Want::Value)) },
+    Word { name: "DEL",         arguments: "key",                       read: delete },
+    Word { name: "EXISTS",      arguments: "key",                       read: |words| Ok(Ask::kv(KvRequest::Exists { key: words.key()? }, Want::There)) },
+    Word { name: "TTL",         arguments: "key",                       read: |words| Ok(Ask::kv(KvRequest::Exists { key: words.key()? }, Want::Ttl)) },
+    Word { name: "INCR",        arguments: "key [by]",                  read: increment },
+    Word { name: "KEYS",        arguments: "[prefix [after]]",          read: names },
+    Word { name: "WATCH",       arguments: "key",                       read: |words| Ok(Ask::Watch { keys: words.keys()?, from: None }) },
+    Word { name: "UNWATCH",     arguments: "key",                       read: |words| Ok(Ask::Unwatch(words.keys()?)) },
+    Word { name: "PUBLISH",     arguments: "topic payload",             read: publish },
+    Word { name: "SUBSCRIBE",   arguments: "pattern",                   read: |words| Ok(Ask::Subscribe(words.named::<TopicPattern>()?)) },
+    Word { name: "UNSUBSCRIBE", arguments: "pattern",                   read: |words| Ok(Ask::Unsubscribe(words.named::<TopicPattern>()?)) },
+];
+
+/// What HELP says: every word with what comes behind it, on one line.
+pub fn help() -> String {
+    let told = words().map(|(name, arguments)| format!("{name} {arguments}"));
+    told.map(|told| told.trim_end().to_owned()).collect::<Vec<_>>().join(" | ")
 }
 
-impl LineDecoder {
-    /// A decoder of lines of at most `bytes_max` bytes, their end not counted.
-    pub const fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, scanned: 0, skipping: false }
-    }
+/// Every word with what comes behind it.
+pub fn words() -> impl ExactSizeIterator<Item = (&'static str, &'static str)> {
+    WORDS.iter().map(|word| (word.name, word.arguments))
+}
 
-    /// Takes the next line from `buffer`; `None` until there is one. Between calls the buffer may
-    /// only grow at its end. It never needs to hold more than the longest line and its end.
-    pub fn decode(&mut self, buffer: &mut BytesMut) -> Option<Line> {
-        loop {
-            let unseen = buffer.get(self.scanned..).unwrap_or_default();
-            let end = unseen.iter().position(|&byte| byte == b'\n').map(|at| at + self.scanned);
-            match end {
-                Some(end) if self.skipping => {
-                    buffer.advance(end + 1);
-                    self.restart();
-                }
-                Some(end) => {
-                    let mut line = buffer.split_to(end);
-                    buffer.advance(1);
-                    self.restart();
-                    if line.last() == Some(&b'\r') {
-                        line.truncate(end - 1);
-                    }
-                    let fits = line.len() <= self.bytes_max;
-                    return Some(if fits { Line::Whole(line.freeze()) } else { Line::TooLong });
-                }
-                None if self.skipping => {
-                    buffer.clear();
-                    return None;
-                }
-                // One byte more than the longest line may still be the `\r` of its end.
-                None if buffer.len() > self.bytes_max.saturating_add(1) => {
-                    buffer.clear();
-                    self.scanned = 0;
-                    self.skipping = true;
-                    return Some(Line::TooLong);
-                }
-                None => {
-                    self.scanned = buffer.len();
-                    return None;
-                }
-            }
+/// Reads a line of text.
+pub(super) fn read(line: &str) -> Result<Ask, Refusal> {
+    let line = line.trim_start_matches([' ', '\t']);
+    let (first, rest) = match line.split_once([' ', '\t']) {
+        Some((first, rest)) => (first, Some(rest)),
+        None => (line, None),
+    };
+    let Some(word) = WORDS.iter().find(|word| word.name.eq_ignore_ascii_case(first)) else {
+        return Err(Refusal::new(Code::BadRequest, "unknown command"));
+    };
+    let mut arguments = Arguments { word, rest };
+    let ask = (word.read)(&mut arguments)?;
+    // A blank at the end is nobody's.
+    match arguments.rest.map(str::trim_ascii) {
+        None | Some("") => Ok(ask),
+        // As unknown as the whole line: `PING me` is no PING.
+        Some(_) if word.arguments.is_empty() => {
+            Err(Refusal::new(Code::BadRequest, "unknown command"))
         }
-    }
-
-    fn restart(&mut self) {
-        self.scanned = 0;
-        self.skipping = false;
+        Some(_) => Err(word.usage()),
     }
 }
 
-/// A command of the text protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextCommand {
-    /// Answer [`PONG`].
-    Ping,
-}
-
-/// Why a line is no command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TextError {
-    /// Its bytes are no text.
-    NotUtf8,
-    /// Its first word is none of ours, or it has words that its command doesn't take.
-    UnknownCommand,
-}
-
-impl TextError {
-    /// The answer that tells it.
-    pub const fn answer(self) -> &'static str {
-        match self {
-            Self::NotUtf8 => NOT_UTF8,
-            Self::UnknownCommand => UNKNOWN_COMMAND,
-        }
+impl Word {
+    fn usage(&self) -> Refusal {
+        let text = format!("usage: {} {}", self.name, self.arguments);
+        Refusal::new(Code::BadRequest, text)
     }
 }
 
-impl TextCommand {
-    /// Reads a line; case doesn't matter, nor do blanks around the words.
-    ///
-    /// # Errors
-    /// The line is none of the commands.
-    pub fn parse(line: &[u8]) -> Result<Self, TextError> {
-        let line = str::from_utf8(line).map_err(|_| TextError::NotUtf8)?;
-        if line.trim().eq_ignore_ascii_case("PING") {
-            return Ok(Self::Ping);
-        }
-        Err(TextError::UnknownCommand)
+/// What comes behind a word and was not taken yet.
+struct Arguments<'a> {
+    word: &'static Word,
+    rest: Option<&'a str>,
+}
+
+impl<'a> Arguments<'a> {
+    /// The next one, without the blanks before it.
+    fn next(&mut self) -> Option<&'a str> {
+        let rest = self.rest.take()?.trim_start_matches([' ', '\t']);
+        let (next, rest) = match rest.split_once([' ', '\t']) {
+            Some((next, rest)) => (next, Some(rest)),
+            None => (rest, None),
+        };
+        self.rest = rest;
+        (!next.is_empty()).then_some(next)
+    }
+
+    /// One that must be there.
+    fn one(&mut self) -> Result<&'a str, Refusal> {
+        self.next().ok_or_else(|| self.word.usage())
+    }
+
+    /// The rest of the line without blanks around it, which must be there.
+    fn all(&mut self) -> Result<&'a str, Refusal> {
+        let all = self.rest.take().unwrap_or_default().trim_ascii();
+        if all.is_empty() { Err(self.word.usage()) } else { Ok(all) }
+    }
+
+    /// The rest of the line as it is, which must be there, if only as a blank.
+    fn tail(&mut self) -> Result<Bytes, Refusal> {
+        self.rest.take().map(bytes).ok_or_else(|| self.word.usage())
+    }
+
+    fn tail_or_empty(&mut self) -> Bytes {
+        self.rest.take().map(bytes).unwrap_or_default()
+    }
+
+    fn named<T: FromStr<Err: Display>>(&mut self) -> Result<T, Refusal> {
+        self.one()?.parse().map_err(|error: T::Err| invalid(error.to_string()))
+    }
+
+    fn key(&mut self) -> Result<Key, Refusal> {
+        Key::new(self.one()?).map_err(|error| invalid(error.to_string()))
+    }
+
+    /// A key, or all below a prefix that ends with `^`.
+    fn keys(&mut self) -> Result<sluice_model::Keys, Refusal> {
+        keys::named(self.one()?, false).map_err(|error| invalid(error.to_string()))
+    }
+
+    fn lease(&mut self) -> Result<sluice_model::LeaseId, Refusal> {
+        let text = self.one()?;
+        let lease: Result<Token, _> = text.parse();
+        lease
+            .map(|Token(lease)| lease)
+            .map_err(|_| invalid("a lease has 64 hexadecimal digits".into()))
+    }
+
+    fn number<T: FromStr>(&mut self, name: &str) -> Result<Option<T>, Refusal> {
+        let Some(text) = self.next() else { return Ok(None) };
+        let number = text.parse();
+        number.map(Some).map_err(|_| {
+            Refusal::new(
+                Code::BadRequest,
+                format!("{name} = {:?} is not a whole number", shortened(text)),
+            )
+        })
+    }
+
+    fn millis(&mut self, name: &str) -> Result<Option<Duration>, Refusal> {
+        Ok(self.number(name)?.map(Duration::from_millis))
     }
 }
 
-/// Whether a connection's first line is the request line of HTTP (or could be, where the line is
-/// too long to tell), so that a browser can be kept from speaking to this door.
-pub fn looks_like_http(first_line: &[u8], whole: bool) -> bool {
-    const METHODS: [&str; 9] =
-        ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    let text = String::from_utf8_lossy(first_line);
-    let Some((word, rest)) = text.split_once(' ') else { return false };
-    if !whole {
-        return METHODS.contains(&word);
-    }
-    rest.rsplit(' ').next().is_some_and(|last| last.starts_with("HTTP/"))
+fn enqueue(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let queue: QueueName = words.named()?;
+    Ok(Ask::enqueue(queue, Message::plain(words.tail()?), None))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn publish(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let topic: Topic = words.named()?;
+    Ok(Ask::publish(topic, Message::plain(words.tail()?), None))
+}
 
-    fn decode_in_steps(input: &[u8], step: usize, bytes_max: usize) -> Vec<Line> {
-        let mut decoder = LineDecoder::new(bytes_max);
-        let (mut buffer, mut lines) = (BytesMut::new(), Vec::new());
-        for part in input.chunks(step) {
-            buffer.extend_from_slice(part);
-            while let Some(line) = decoder.decode(&mut buffer) {
-                lines.push(line);
-            }
-            assert!(buffer.len() <= bytes_max + 1, "{} bytes are held", buffer.len());
-        }
-        lines
+fn dequeue(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let queue = words.named()?;
+    let wait = words.millis("wait_ms")?;
+    if wait.is_some_and(|wait| wait > WAIT_MAX) {
+        return Err(invalid(format!("wait_ms is more than {}", WAIT_MAX.as_millis())));
     }
+    Ok(Ask::dequeue(queue, wait, None))
+}
 
-    #[test]
-    #[rustfmt::skip]
-    fn lines_are_cut_the_same_however_the_bytes_arrive() {
-        let whole = |text: &'static str| Line::Whole(Bytes::from_static(text.as_bytes()));
-        let cases: [(&str, Vec<Line>); 8] = [
-            ("PING\nPING\n",           vec![whole("PING"), whole("PING")]),
-            ("PING\r\n\n",             vec![whole("PING"), whole("")]),
-            ("12345678\n",             vec![whole("12345678")]),
-            ("12345678\r\nx\n",        vec![whole("12345678"), whole("x")]),
-            ("123456789\nx\n",         vec![Line::TooLong, whole("x")]),
-            ("1234567890123456\nx\n",  vec![Line::TooLong, whole("x")]),
-            ("123456789\r\nx\n",       vec![Line::TooLong, whole("x")]),
-            ("1234",                   vec![]),
-        ];
-        for (input, expected) in cases {
-            for step in 1..=input.len() {
-                assert_eq!(decode_in_steps(input.as_bytes(), step, 8), expected, "{input:?} by {step}");
-            }
-        }
-    }
+fn nack(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let lease = words.lease()?;
+    let delay = words.millis("delay_ms")?;
+    Ok(Ask::nack(lease, Outcome::Failed { delay, note: None }))
+}
 
-    #[test]
-    #[rustfmt::skip]
-    fn words_are_commands() {
-        let cases: [(&[u8], Result<TextCommand, TextError>); 7] = [
-            (b"PING",       Ok(TextCommand::Ping)),
-            (b"ping",       Ok(TextCommand::Ping)),
-            (b"  Ping\t",   Ok(TextCommand::Ping)),
-            (b"PING x",     Err(TextError::UnknownCommand)),
-            (b"",           Err(TextError::UnknownCommand)),
-            (b"FLY",        Err(TextError::UnknownCommand)),
-            (b"\xff\xfe",   Err(TextError::NotUtf8)),
-        ];
-        for (line, expected) in cases {
-            assert_eq!(TextCommand::parse(line), expected, "{line:?}");
-        }
-    }
+fn extend(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let lease = words.lease()?;
+    let by = words.millis("by_ms")?.ok_or_else(|| words.word.usage())?;
+    Ok(Ask::extend(lease, by))
+}
 
-    #[test]
-    #[rustfmt::skip]
-    fn request_lines_of_http_are_told_from_ours() {
-        let cases: [(&str, bool, bool); 7] = [
-            ("GET / HTTP/1.1",          true,  true),
-            ("POST /enqueue HTTP/1.0",  true,  true),
-            ("PRI * HTTP/2.0",          true,  true),
-            ("GET key",                 true,  false),
-            ("PING",                    true,  false),
-            ("POST /aaaaaaaa",          false, true),
-            ("ENQUEUE q aaaaaaa",       false, false),
-        ];
-        for (line, whole, expected) in cases {
-            assert_eq!(looks_like_http(line.as_bytes(), whole), expected, "{line}");
-        }
-    }
+fn set(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let key = words.key()?;
+    let value = Value { kind: ValueKind::Text, bytes: words.tail()? };
+    let (ttl, condition, dedupe_id) = (None, Condition::Always, None);
+    Ok(Ask::kv(KvRequest::Set { key, value, ttl, condition, dedupe_id }, Want::Written))
+}
+
+fn delete(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let (key, condition) = (words.key()?, Condition::Always);
+    Ok(Ask::kv(KvRequest::Delete { key, condition }, Want::Deleted))
+}
+
+fn increment(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let key = words.key()?;
+    let by = words.number("by")?.unwrap_or(1);
+    Ok(Ask::kv(KvRequest::Increment { key, by, dedupe_id: None }, Want::Number))
+}
+
+fn names(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let prefix = words.next().unwrap_or_default();
+    let keys = keys::named(prefix, true).map_err(|error| invalid(error.to_string()))?;
+    let after = words.next().map(Key::new).transpose();
+    let after = after.map_err(|error| invalid(format!("after: {error}")))?;
+    let limit = crate::json::PAGE_DEFAULT;
+    Ok(Ask::kv(KvRequest::Scan { keys, after, limit, values: false }, Want::Names))
 }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use sluice_protocol::binary::frame::{decode_frame, peek_frame};
-use sluice_protocol::line::text::{TextCommand, looks_like_http};
+use sluice_protocol::line::{self, looks_like_http};
 use sluice_protocol::line::{Line, LineDecoder};
 use sluice_protocol::{
     AckPayload, AuthPayload, Frame, FrameType, HelloPayload, NackPayload, PollPayload,
@@ -132,8 +132,11 @@ proptest! {
     }
 
     #[test]
-    fn any_line_is_a_command_or_not(line in prop::collection::vec(any::<u8>(), 0..40)) {
-        let _ = TextCommand::parse(&line);
+    fn any_line_is_a_request_or_not(line in prop::collection::vec(any::<u8>(), 0..40)) {
+        let asked = line::read(&line);
+        if let Err(refusal) = asked.ask {
+            prop_assert!(!asked.form.refused(&refusal).contains(char::is_control));
+        }
         let _ = looks_like_http(&line, line.len() % 2 == 0);
     }
 }

@@ -71,21 +71,41 @@ impl Intake {
         passed.map_err(|limited| rate_limited(limited, counters))
     }
 
+    /// Counts a request that needs no place, and says what is to be done with it at `now`.
+    pub(crate) fn ask(
+        &self,
+        client: &Client,
+        now: Instant,
+        counters: &Counters,
+    ) -> Result<Pass, Refusal> {
+        self.gate.ask(client, 1, now).map_err(|limited| rate_limited(limited, counters))
+    }
+
+    /// Waits as [`Intake::ask`] said. One that is dropped meanwhile has been counted.
+    pub(crate) async fn wait_out(
+        &self,
+        client: &Client,
+        asked: Pass,
+        counters: &Counters,
+    ) -> Result<(), Refusal> {
+        let waited = self.gate.wait_out(client, 1, asked).await;
+        waited.map_err(|limited| rate_limited(limited, counters))
+    }
+
     /// Lets a request in, in its turn and in its time. Cancel-safe.
     pub(crate) async fn pass(
         &self,
         client: &Client,
         counters: &Counters,
     ) -> Result<Permit, Refusal> {
-        let limited = |limited| rate_limited(limited, counters);
-        let asked = self.gate.ask(client, 1, Instant::now()).map_err(limited)?;
+        let asked = self.ask(client, Instant::now(), counters)?;
         let permit = self.admission.enter().map_err(|reason| full(reason, counters))?.await;
         if asked == Pass::Go {
             return Ok(permit);
         }
         counters.rate_delayed.one();
         let parked = permit.park().map_err(|_permit| full(RoomFull::Parked, counters))?;
-        self.gate.wait_out(client, 1, asked).await.map_err(limited)?;
+        self.wait_out(client, asked, counters).await?;
         Ok(parked.resume().await)
     }
 }

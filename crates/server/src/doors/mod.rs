@@ -49,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) intake: Arc<Intake>,
     pub(crate) begun: http::Begun,
     pub(crate) pool: BufferPool,
+    /// A client that may has asked for the end.
+    pub(crate) stop_asked: tokio::sync::Notify,
 }
 
 impl Shared {
@@ -76,6 +78,7 @@ impl Shared {
             scrape: tokio::sync::Mutex::default(),
             begun: http::Begun::default(),
             pool: BufferPool::default(),
+            stop_asked: tokio::sync::Notify::new(),
         })
     }
 

@@ -76,11 +76,6 @@ impl Socket {
         poll_fn(|context| self.poll_readable(context)).await
     }
 
-    /// Waits until something may be sent. Cancel-safe.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        poll_fn(|context| self.poll_writable(context)).await
-    }
-
     /// Ends it so that the client gets what was sent last.
     pub(crate) async fn linger(self) {
         match self {

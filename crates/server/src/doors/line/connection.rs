@@ -1,120 +1,380 @@
 //! Drives the socket of one line client.
+//!
+//! ```text
+//! read all there is -> understand it all -> one submit -> take replies -> one write -> wait
+//! ```
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 
+use sluice_broker::{ClosedBy, Session as BrokerSession};
+use sluice_flow::Pass;
+use sluice_model::{Reply, Request};
 use tokio::time::Instant;
-use tracing::debug;
+use tracing::{debug, info};
 
-use super::session::{Session, Tally, Wants};
-use crate::doors::wire::{Fill, until};
-use crate::doors::{Ended, Notices, Shared, Wire};
-use crate::requests::{DoorName, Outcome, Refused};
+use super::house::House;
+use super::session::{Io, Limits, Session, Tally, Wants};
+use super::visitor::Visitor;
+use crate::doors::wire::{Fill, noting_wait, until};
+use crate::doors::{Ended, Notices, Peer, Shared, Wire};
+use crate::requests::DoorName;
+
+/// Requests or replies that an idle connection keeps room for.
+const KEPT_MAX: usize = 64;
+/// A read that brought so much is taken for the beginning of more.
+const MORE_FOLLOWS: usize = 64 << 10;
+/// A broker that wakes a connection so often without a reply has failed: it is ready for ever.
+const EMPTY_WAKES_MAX: usize = 64;
+/// Reads of what a client had sent before it learns of a drain.
+const LAST_READS_MAX: usize = 16;
+
+/// What a connection waited for.
+enum Event {
+    Readable,
+    Replies,
+    Writable,
+    News,
+    Timeout,
+}
+
+/// The broker's session, which ends as ours unless it is known that the client left: after a panic
+/// or an abort nothing is counted against its leases.
+struct Link {
+    session: Option<BrokerSession>,
+    by: ClosedBy,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.close(self.by);
+        }
+    }
+}
 
 struct Connection<'a> {
     shared: &'a Shared,
     wire: Wire,
     session: Session,
+    visitor: Visitor,
+    link: Link,
+    requests: VecDeque<Request>,
+    replies: Vec<Reply>,
+    /// Weight of replies that have left, of which the broker hears with the next requests.
+    untold: usize,
+    notices: Notices,
+    /// How long the limits delay the next request.
+    delay: Option<Pass>,
+    /// Why it ends once the client has settled what it holds.
+    parting: Option<Ended>,
+    /// Why it takes nothing more, once it doesn't.
+    leaving: Option<Ended>,
     ready_by: Option<Instant>,
     heard_at: Instant,
     stalled_since: Option<Instant>,
-    leaving: Option<Ended>,
+    leave_by: Option<Instant>,
 }
 
 /// Serves a client until one side ends it. What `wire` has read already comes first.
 pub(crate) async fn serve(
     wire: Wire,
+    peer: Peer,
     shared: &Shared,
     ready_by: Option<Instant>,
-    mut notices: Notices,
+    notices: Notices,
 ) -> Ended {
     let config = &shared.config;
+    let limits = Limits {
+        line_max: config.max_line_bytes,
+        out_max: config.out_max_bytes,
+        in_flight_max: config.max_in_flight,
+    };
+    // The notice before the keys: if they are replaced in between, that is noticed.
+    let visitor = Visitor::new(peer, shared, notices.now());
     let mut connection = Connection {
         shared,
         wire,
-        session: Session::new(config.max_line_bytes, config.out_max_bytes),
+        session: Session::new(limits, visitor.is_anyone()),
+        visitor,
+        link: Link { session: None, by: ClosedBy::Broker },
+        requests: VecDeque::new(),
+        replies: Vec::new(),
+        untold: 0,
+        notices,
+        delay: None,
+        parting: None,
+        leaving: None,
         ready_by,
         heard_at: Instant::now(),
         stalled_since: None,
-        leaving: None,
+        leave_by: None,
     };
-    let ended = connection.talk(&mut notices).await.unwrap_or_else(|error| {
-        debug!(%error, "connection broke");
+    let ended = connection.talk().await.unwrap_or_else(|error| {
+        debug!(fault = "client", %error, "connection broke");
         Ended::Broken
     });
     connection.count();
-    connection.wire.end(ended.answers_may_be_unread()).await;
+    let Connection { wire, mut link, .. } = connection;
+    link.by = ended.by();
+    drop(link);
+    wire.end(ended.answers_may_be_unread()).await;
     ended
 }
 
 impl Connection<'_> {
-    async fn talk(&mut self, notices: &mut Notices) -> io::Result<Ended> {
+    async fn talk(&mut self) -> io::Result<Ended> {
+        let (mut led, mut woken, mut empty_wakes) = (false, false, 0);
         loop {
-            if self.leaving.is_none() && notices.now().draining {
-                let idle = self.read().await? != Fill::Bytes && self.wire.output.unsent() == 0;
-                self.leaving.get_or_insert(Ended::Drained { idle });
+            if !self.is_welcome() {
+                return Ok(Ended::Revoked);
             }
-            let wants = self.session.receive(&mut self.wire.input, &mut self.wire.output);
-            self.count();
-            if wants == Wants::Close {
-                self.shared.counters.rejected_http.one();
-                return Ok(Ended::Refused);
+            if self.leaving.is_none() && self.parting.is_none() && self.notices.now().draining {
+                self.drain().await?;
+            }
+            let held_back = !self.requests.is_empty();
+            let wants = self.understand();
+            match wants {
+                Wants::Close => {
+                    self.shared.counters.rejected_http.one();
+                    return Ok(Ended::Refused);
+                }
+                Wants::Authenticate(_) | Wants::Time => {
+                    // What was asked before is not kept from being done.
+                    self.submit_all(&mut led).await;
+                    self.collect();
+                    self.flush()?;
+                    match self.wait_for_entrance(wants).await {
+                        Some(ended) => return Ok(ended),
+                        None => continue,
+                    }
+                }
+                Wants::Bytes | Wants::Room | Wants::Nothing => {}
+            }
+            self.submit_all(&mut led).await;
+            let all_taken = self.requests.is_empty();
+            let replies = self.collect();
+            if std::mem::take(&mut woken) && replies == 0 {
+                empty_wakes += 1;
+            } else if replies > 0 {
+                empty_wakes = 0;
+            }
+            if empty_wakes > EMPTY_WAKES_MAX {
+                return Ok(Ended::BrokerFailed);
             }
             let sent = self.flush()?;
-            match self.leaving {
-                Some(ended) if wants == Wants::Bytes && self.wire.output.unsent() == 0 => {
-                    return Ok(ended);
-                }
-                _ if sent && wants == Wants::Room => continue,
-                _ => self.wire.release(&self.shared.pool),
+            self.count();
+            if self.is_done() {
+                return Ok(self.leaving.unwrap_or(Ended::ByClient));
             }
-            let reads = wants == Wants::Bytes && self.leaving.is_none();
-            let writes = self.wire.output.unsent() > 0;
-            let deadline = self.deadline();
-            // Time first: a client that never stops sending must not outrun it.
-            tokio::select! {
-                biased;
-                () = until(deadline), if deadline.is_some() => return Ok(self.timed_out()),
-                readable = self.wire.socket.readable(), if reads => {
-                    readable?;
-                    self.read().await?;
-                }
-                writable = self.wire.socket.writable(), if writes => writable?,
-                () = notices.drain(), if self.leaving.is_none() => {}
+            let no_room = !all_taken || wants == Wants::Room && !held_back;
+            // What was held back is taken now: what came after it has not been looked at yet.
+            if held_back && all_taken || sent && no_room {
+                continue;
+            }
+            if all_taken && (!self.requests.is_empty() || self.ask()) {
+                continue;
+            }
+            // Nothing else would tell the broker that there is room for what somebody waits for.
+            if all_taken && self.untold > 0 && self.session.awaits() {
+                self.submit();
+                continue;
+            }
+            self.release();
+            let (event, waited) = noting_wait(pin!(self.event(!no_room))).await;
+            led &= !waited;
+            match event? {
+                Event::Readable => self.read().await?,
+                Event::Timeout => return Ok(self.timed_out()),
+                Event::Writable | Event::News => {}
+                Event::Replies => woken = true,
             }
         }
     }
 
-    async fn read(&mut self) -> io::Result<Fill> {
-        let fill = self.wire.fill(&self.shared.pool, !self.session.has_begun()).await?;
-        match fill {
-            Fill::Bytes => self.heard_at = Instant::now(),
-            Fill::Nothing => {}
-            Fill::End => self.leaving = Some(Ended::ByClient),
+    /// Whether the client may stay: its key still counts, and covers what it listens to.
+    fn is_welcome(&mut self) -> bool {
+        let known = self.visitor.is_known(self.notices.now(), self.shared);
+        let revoked = self.link.session.as_mut().is_some_and(|session| session.is_revoked());
+        if known && !revoked {
+            return true;
         }
-        Ok(fill)
+        self.shared.counters.revoked.one();
+        let connection = self.visitor.peer.connection;
+        let principal = self.visitor.principal.as_str();
+        info!(connection, principal, "the key no longer counts or covers less, closing");
+        false
     }
 
+    fn understand(&mut self) -> Wants {
+        if !self.requests.is_empty() {
+            return Wants::Room;
+        }
+        self.session.set_now(self.shared.broker.now());
+        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let mut house = House { shared: self.shared, visitor: &self.visitor, delay: None };
+        let wants = self.session.receive(&mut self.wire.input, &mut io, &mut house);
+        self.delay = house.delay.or(self.delay);
+        if self.session.is_ready() {
+            self.ready_by = None;
+        }
+        let understood = matches!(wants, Wants::Bytes | Wants::Nothing);
+        if understood
+            && let Some(why) = self.parting
+            && !self.session.holds()
+        {
+            self.leave(why);
+        }
+        if understood && (self.leaving.is_some() || self.session.is_over()) {
+            let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+            if !self.session.is_over() {
+                self.session.finish(&mut io);
+            }
+            self.leave(self.leaving.unwrap_or(Ended::ByClient));
+        }
+        wants
+    }
+
+    /// Waits until it is known whether the client, or its next request, is let in.
+    async fn wait_for_entrance(&mut self, wants: Wants) -> Option<Ended> {
+        let Self { visitor, shared, notices, ready_by, delay, .. } = self;
+        if let Wants::Authenticate(key) = wants {
+            let answer = match visitor.show(key, shared, notices, *ready_by).await {
+                Ok(answer) => answer,
+                Err(ended) => return Some(ended),
+            };
+            let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+            self.session.authenticated(answer, &mut io);
+            return None;
+        }
+        let admitted = match delay.take() {
+            None => Ok(()),
+            Some(asked) => {
+                let client = visitor.counted();
+                tokio::select! {
+                    admitted = shared.intake.wait_out(&client, asked, &shared.counters) => admitted,
+                    () = notices.drain() => Ok(()),
+                }
+            }
+        };
+        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let mut house = House { shared, visitor, delay: None };
+        self.session.admitted(admitted, &mut io, &mut house);
+        self.heard_at = Instant::now();
+        None
+    }
+
+    /// Takes nothing more from the client, and doesn't wait for ever for the last replies.
+    fn leave(&mut self, why: Ended) {
+        self.leaving = Some(why);
+        let patience = self.shared.config.drain_timeout;
+        self.leave_by.get_or_insert_with(|| Instant::now() + patience);
+    }
+
+    async fn submit_all(&mut self, led: &mut bool) {
+        if self.requests.is_empty() {
+            return;
+        }
+        // A submit may have carried out a commit: others that it woke go first.
+        if std::mem::replace(led, true) {
+            tokio::task::yield_now().await;
+        }
+        self.submit();
+    }
+
+    fn submit(&mut self) {
+        let Self { link, visitor, shared, .. } = self;
+        let session = link.session.get_or_insert_with(|| shared.broker.open(visitor.client()));
+        self.untold = 0;
+        session.expect_more(self.wire.last_read >= MORE_FOLLOWS);
+        session.submit(&mut self.requests);
+    }
+
+    /// Takes the replies that may leave, and returns how many there were.
+    fn collect(&mut self) -> usize {
+        let Some(link) = &mut self.link.session else { return 0 };
+        link.take_replies(&mut self.replies);
+        let count = self.replies.len();
+        if count > 0 {
+            self.session.set_now(self.shared.broker.now());
+            let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+            self.session.reply(&mut self.replies, &mut io);
+        }
+        count
+    }
+
+    /// Sends what the socket takes and gives back the room of what was sent; whether any was.
     fn flush(&mut self) -> io::Result<bool> {
-        let progress = self.wire.flush()?;
+        let flushed = self.wire.flush();
+        // What has left counts as delivered, even if the connection broke behind it.
+        let weight = self.wire.output.take_sent_weight();
+        if let Some(link) = &mut self.link.session
+            && weight > 0
+        {
+            link.written(weight);
+            self.untold += weight;
+        }
+        let progress = flushed?;
         if self.wire.output.unsent() == 0 {
             self.stalled_since = None;
         } else if progress || self.stalled_since.is_none() {
             self.stalled_since = Some(Instant::now());
         }
-        if self.session.has_begun() {
-            self.ready_by = None;
+        if progress {
+            // Who was just given something is not idle yet.
+            self.heard_at = Instant::now();
         }
-        Ok(progress)
+        Ok(progress || weight > 0)
+    }
+
+    fn is_done(&self) -> bool {
+        self.session.is_over()
+            && self.session.is_quiet()
+            && self.requests.is_empty()
+            && self.wire.output.unsent() == 0
+    }
+
+    async fn event(&mut self, room: bool) -> io::Result<Event> {
+        let reads = room && self.leaving.is_none() && !self.session.is_over();
+        let writes = self.wire.output.unsent() > 0;
+        let deadline = self.deadline();
+        let Self { wire, link, notices, leaving, parting, visitor, .. } = self;
+        let replies = async {
+            match &mut link.session {
+                Some(session) => session.replies().await,
+                None => std::future::pending().await,
+            }
+        };
+        let drain = leaving.is_none() && parting.is_none();
+        // Time first: a client that never stops sending must not outrun it.
+        tokio::select! {
+            biased;
+            () = until(deadline), if deadline.is_some() => Ok(Event::Timeout),
+            readable = poll_fn(|context| wire.socket.poll_readable(context)), if reads => {
+                readable.map(|()| Event::Readable)
+            }
+            () = replies => Ok(Event::Replies),
+            writable = poll_fn(|context| wire.socket.poll_writable(context)), if writes => {
+                writable.map(|()| Event::Writable)
+            }
+            () = notices.news(visitor.keys_seen(), drain) => Ok(Event::News),
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        [self.ready_by, self.write_by(), self.leave_by, self.idle_by()].into_iter().flatten().min()
     }
 
     fn write_by(&self) -> Option<Instant> {
         self.stalled_since.map(|since| since + self.shared.config.write_timeout)
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// None while it waits for an answer, listens, or holds what it was given.
+    fn idle_by(&self) -> Option<Instant> {
         let idle = self.shared.config.idle_timeout;
-        let idle_by = (!idle.is_zero()).then(|| self.heard_at + idle);
-        [self.ready_by, self.write_by(), idle_by].into_iter().flatten().min()
+        (!idle.is_zero() && !self.session.is_busy()).then(|| self.heard_at + idle)
     }
 
     fn timed_out(&self) -> Ended {
@@ -125,19 +385,69 @@ impl Connection<'_> {
             (&counters.write_timeouts, Ended::WriteTimeout)
         } else if past(self.ready_by) {
             (&counters.first_frame_timeouts, Ended::FirstFrameTimeout)
+        } else if past(self.leave_by) {
+            return self.leaving.or(self.parting).unwrap_or(Ended::Refused);
         } else {
             (&counters.idle_timeouts, Ended::IdleTimeout)
         };
         counter.one();
+        debug!(fault = "client", ?ended, "a client took too long");
         ended
     }
 
+    async fn read(&mut self) -> io::Result<()> {
+        match self.wire.fill(&self.shared.pool, !self.session.is_ready()).await? {
+            Fill::Bytes => self.heard_at = Instant::now(),
+            Fill::Nothing => {}
+            Fill::End => self.leave(Ended::ByClient),
+        }
+        Ok(())
+    }
+
+    /// Asks for what may be pushed, now that there may be room for it.
+    fn ask(&mut self) -> bool {
+        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        self.session.ask(&mut io)
+    }
+
+    /// Begins to leave: what was sent before is still answered, new work by a refusal. A client
+    /// that holds deliveries gets the time to settle them.
+    async fn drain(&mut self) -> io::Result<()> {
+        let mut idle = self.session.is_quiet() && self.wire.output.unsent() == 0;
+        for _ in 0..LAST_READS_MAX {
+            if self.wire.fill(&self.shared.pool, !self.session.is_ready()).await? != Fill::Bytes {
+                break;
+            }
+            idle = false;
+        }
+        // What was sent before the drain is done as if there were none.
+        self.understand();
+        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        self.session.drain(&mut io);
+        if self.session.holds() {
+            self.parting = Some(Ended::Drained { idle: false });
+            let patience = self.shared.config.drain_timeout;
+            self.leave_by.get_or_insert_with(|| Instant::now() + patience);
+        } else if self.leaving.is_none() {
+            self.leave(Ended::Drained { idle });
+        }
+        Ok(())
+    }
+
     fn count(&mut self) {
-        let Tally { lines, refusals } = self.session.take_tally();
-        let mut refused = Refused::default();
-        refused.note_many(Outcome::Error, refusals);
+        let Tally { lines, refusals, refused } = self.session.take_tally();
         self.shared.requests.add(DoorName::Line, lines, refused);
         self.shared.counters.lines.add(lines);
         self.shared.counters.refusals.add(refusals);
+    }
+
+    /// Gives up what an idle connection needs not hold.
+    fn release(&mut self) {
+        self.wire.release(&self.shared.pool);
+        self.session.release();
+        if self.requests.is_empty() {
+            self.requests.shrink_to(KEPT_MAX);
+        }
+        self.replies.shrink_to(KEPT_MAX);
     }
 }

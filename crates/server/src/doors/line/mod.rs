@@ -1,6 +1,15 @@
-//! The line door: what `nc` can speak.
+//! The line door: what `nc` can speak, in text and in JSON.
 
 mod connection;
+mod feeds;
+mod held;
+mod host;
+mod house;
+mod replies;
 mod session;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod visitor;
 
 pub(crate) use connection::serve;

@@ -1,0 +1,289 @@
+//! What is asked of the broker, and what its replies mean to the client.
+
+use sluice_model::{
+    Answer, Code, Command, Confirm, KvAnswer, KvRequest, LeaseId, Outcome, Qos, Refusal, Reply,
+    Request, Source, Subscribe,
+};
+use sluice_protocol::line::{Ask, Event, Form, OK, Said, Want};
+use tracing::debug;
+
+use super::feeds::{Appetite, FEEDS_MAX, Wish};
+use super::session::{FEED_TAGS, Io, NO_TAG, Session};
+use super::slots::Job;
+use crate::doors::Output;
+
+impl Session {
+    /// Asks the broker for the one answer to a line.
+    pub(super) fn request(&mut self, tag: u64, command: Command, want: Want, io: &mut Io<'_>) {
+        let job = match &command {
+            Command::Ack { lease, .. }
+            | Command::Nack { lease, .. }
+            | Command::Extend { lease, .. } => Job::Settle(want, *lease),
+            _ => Job::Tell(want),
+        };
+        let parks = matches!(&command, Command::Receive(receive) if receive.wait.is_some());
+        if let Some(waiting) = self.slots.waiting(tag) {
+            waiting.job = job;
+            waiting.parked = parks;
+        }
+        io.requests.push_back(Request { tag, command });
+    }
+
+    /// Begins or ends a subscription or a watch.
+    pub(super) fn listen(&mut self, tag: u64, form: &Form, ask: Ask, io: &mut Io<'_>) {
+        match ask {
+            Ask::Subscribe(pattern) => {
+                let subscribe = Subscribe::unnamed(pattern.clone(), Qos::AtMostOnce);
+                let (wish, command) = (Wish::Topics(pattern), Command::Subscribe(subscribe));
+                self.open(tag, form, wish, command, io);
+            }
+            Ask::Watch { keys, from } => {
+                let watch = KvRequest::Watch { keys: keys.clone(), from };
+                self.open(tag, form, Wish::Keys(keys), Command::Kv(Box::new(watch)), io);
+            }
+            Ask::Unsubscribe(pattern) => self.close(tag, form, &Wish::Topics(pattern), io),
+            Ask::Unwatch(keys) => self.close(tag, form, &Wish::Keys(keys), io),
+            _ => debug_assert!(false, "this begins and ends nothing"),
+        }
+    }
+
+    fn open(&mut self, tag: u64, form: &Form, wish: Wish, command: Command, io: &mut Io<'_>) {
+        if self.feeds.of(&wish).is_some() {
+            let text = format!("the connection listens to {} already", wish.name());
+            return self.refuse(tag, form, &Refusal::new(Code::Conflict, text));
+        }
+        if self.feeds.len() >= FEEDS_MAX {
+            let text = format!("a connection listens to at most {FEEDS_MAX} patterns and keys");
+            return self.refuse(tag, form, &Refusal::new(Code::Overloaded, text));
+        }
+        let feed = self.feeds.open(wish, form.is_json());
+        self.become_job(tag, Job::Open(feed));
+        io.requests.push_back(Request { tag, command });
+    }
+
+    fn close(&mut self, tag: u64, form: &Form, wish: &Wish, io: &mut Io<'_>) {
+        let Some(number) = self.feeds.of(wish) else {
+            let text = format!("the connection does not listen to {}", wish.name());
+            return self.refuse(tag, form, &Refusal::new(Code::NotFound, text));
+        };
+        self.become_job(tag, Job::Close(number));
+        match self.feeds.end(number) {
+            Some(command) => io.requests.push_back(Request { tag, command }),
+            // It is not there yet: its end follows its beginning.
+            None => {
+                if let Some(feed) = self.feeds.get_mut(number) {
+                    feed.end_asked_by = Some(tag);
+                }
+            }
+        }
+    }
+
+    fn become_job(&mut self, tag: u64, job: Job) {
+        if let Some(waiting) = self.slots.waiting(tag) {
+            waiting.job = job;
+        }
+    }
+
+    /// Writes what replies mean to the client, and marks where each ends.
+    pub(crate) fn reply(&mut self, replies: &mut Vec<Reply>, io: &mut Io<'_>) {
+        for reply in replies.drain(..) {
+            let weight = reply.weight();
+            let Reply { tag, answer } = reply;
+            match tag {
+                NO_TAG => io.output.mark(weight),
+                FEED_TAGS.. => {
+                    self.push(tag - FEED_TAGS, &answer, io.output);
+                    io.output.mark(weight);
+                }
+                _ => self.answered(tag, &answer, weight, io),
+            }
+        }
+        self.flush(io.output);
+        self.ask(io);
+    }
+
+    fn answered(&mut self, tag: u64, answer: &Answer, weight: usize, io: &mut Io<'_>) {
+        let Some(waiting) = self.slots.waiting(tag) else {
+            debug_assert!(false, "a reply to no line");
+            return io.output.mark(weight);
+        };
+        waiting.weight += weight;
+        if answer.goes_on() && !matches!(answer, Answer::Delivered(_)) {
+            return;
+        }
+        let (form, job, weight) = (waiting.form.clone(), waiting.job, waiting.weight);
+        if let Answer::Refused(refusal) = answer {
+            self.note_refusal(refusal);
+        }
+        let mut begins = None;
+        let line = match job {
+            Job::Tell(want) => self.tell(&form, want, answer, io),
+            Job::Settle(want, lease) => {
+                self.settled(&lease, answer);
+                self.tell(&form, want, answer, io)
+            }
+            Job::Open(feed) => {
+                begins = self.opened(feed, answer, io);
+                self.opened_text(feed, &form, answer)
+            }
+            Job::Close(feed) => {
+                self.feeds.ended(feed);
+                self.tell(&form, Want::Deleted, answer, io)
+            }
+            Job::Own => form.word(OK),
+        };
+        self.slots.fill(tag, line.into(), weight, begins);
+    }
+
+    /// An answer in the form of its line. What was taken and can't be shown goes back.
+    fn tell(&mut self, form: &Form, want: Want, answer: &Answer, io: &mut Io<'_>) -> String {
+        let lease = match answer {
+            Answer::Delivered(delivery) => delivery.lease.map(|lease| (lease, delivery.deadline)),
+            _ => None,
+        };
+        match (form.answer(want, answer, self.now), lease) {
+            (Said::Line(line), Some((lease, deadline))) => {
+                self.held.note(lease, deadline);
+                line
+            }
+            (Said::Unshowable(line), lease) => {
+                if let Some((lease, _)) = lease {
+                    let (outcome, confirm) = (Outcome::Released { delay: None }, Confirm::Refusal);
+                    let command = Command::Nack { lease, outcome, confirm };
+                    io.requests.push_back(Request { tag: NO_TAG, command });
+                }
+                self.note_refusal(&Refusal::new(Code::Invalid, "use JSON"));
+                line
+            }
+            (Said::Line(line), None) => line,
+        }
+    }
+
+    fn settled(&mut self, lease: &LeaseId, answer: &Answer) {
+        match answer {
+            Answer::Extended { deadline } => self.held.extend(lease, *deadline),
+            Answer::Settled { .. } => self.held.forget(lease),
+            Answer::Refused(refusal)
+                if matches!(refusal.code, Code::LeaseLost | Code::NotFound) =>
+            {
+                self.held.forget(lease);
+            }
+            _ => {}
+        }
+    }
+
+    /// A subscription or a watch is there, or not; it begins with the answer that says so.
+    fn opened(&mut self, number: u64, answer: &Answer, io: &mut Io<'_>) -> Option<u64> {
+        let source = match answer {
+            Answer::Subscribed { subscription } => Some(Source::Subscription(*subscription)),
+            Answer::Kv(answer) => match **answer {
+                KvAnswer::Watching { watch, .. } => Some(Source::Watch(watch)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let feed = self.feeds.get_mut(number)?;
+        let (is_there, end_asked_by) = (source.is_some(), feed.end_asked_by.take());
+        feed.source = source;
+        feed.appetite = Appetite::Announced;
+        if !is_there {
+            self.feeds.ended(number);
+        }
+        if let Some(tag) = end_asked_by {
+            match self.feeds.end(number) {
+                Some(command) => io.requests.push_back(Request { tag, command }),
+                None => self.never_was(tag),
+            }
+        }
+        is_there.then_some(number)
+    }
+
+    fn never_was(&mut self, tag: u64) {
+        let Some(waiting) = self.slots.waiting(tag) else { return };
+        let form = waiting.form.clone();
+        self.refuse(tag, &form, &Refusal::new(Code::NotFound, "it never began"));
+    }
+
+    fn opened_text(&self, number: u64, form: &Form, answer: &Answer) -> String {
+        let _ = number;
+        match answer {
+            Answer::Refused(refusal) => form.refused(refusal),
+            Answer::Kv(answer) => match **answer {
+                KvAnswer::Watching { revision, .. } => {
+                    form.done(OK, &serde_json::json!({"revision": revision.0}))
+                }
+                _ => form.word(OK),
+            },
+            _ => form.word(OK),
+        }
+    }
+
+    /// Pushes what came for a subscription or a watch.
+    fn push(&mut self, number: u64, answer: &Answer, output: &mut Output) {
+        let over = self.is_over();
+        let Some(feed) = self.feeds.get_mut(number) else { return };
+        let silent = feed.ending || over;
+        if let Answer::Refused(refusal) = answer
+            && !silent
+        {
+            // It has ended by itself, as when the broker drains.
+            debug!(code = refusal.code.name(), wish = feed.wish.name(), "nothing more is pushed");
+            feed.appetite = Appetite::Announced;
+            return self.feeds.ended(number);
+        }
+        if !silent {
+            let json = feed.json;
+            write_events(feed.wish.name(), answer, |event| {
+                let line = if json { event.to_json() } else { event.to_text() };
+                output.push(line.into());
+                output.write(|out| out.extend_from_slice(b"\n"));
+            });
+        }
+        if !answer.goes_on() {
+            self.feeds.answered(number);
+        }
+    }
+
+    /// Asks the broker for what may be pushed, as far as the client takes what was pushed before;
+    /// whether anything was asked.
+    pub(crate) fn ask(&mut self, io: &mut Io<'_>) -> bool {
+        let before = io.requests.len();
+        while !self.draining && io.output.unsent() + self.slots.held() < self.limits.out_max / 2 {
+            let Some((number, receive)) = self.feeds.feed_next() else { break };
+            let command = Command::Receive(receive);
+            io.requests.push_back(Request { tag: FEED_TAGS + number, command });
+        }
+        io.requests.len() > before
+    }
+}
+
+fn write_events(pattern: &str, answer: &Answer, mut write: impl FnMut(&Event<'_>)) {
+    match answer {
+        Answer::Delivered(delivery) => {
+            let carried = &delivery.carried;
+            write(&Event::Message {
+                topic: &carried.topic,
+                sender: &carried.sender,
+                published_at: carried.published_at,
+                headers: &carried.headers,
+                payload: &carried.payload,
+            });
+        }
+        Answer::DeliveredBlock(block) => {
+            for payload in block.messages.shared() {
+                write(&Event::Message {
+                    topic: &block.topic,
+                    sender: &block.sender,
+                    published_at: block.published_at,
+                    headers: &[],
+                    payload: &payload,
+                });
+            }
+        }
+        Answer::Lost { messages } => write(&Event::Lost { pattern, messages: *messages }),
+        Answer::Changes { events, .. } => {
+            events.iter().for_each(|event| write(&Event::Change(event)));
+        }
+        _ => {}
+    }
+}
