@@ -158,8 +158,8 @@ impl Engine {
                 continue;
             }
             self.unpark(from, ticket);
-            let Parked { session, tag, place, max, .. } = parked;
-            self.tell_changes(turn, Asked { session, tag, place }, id, max);
+            let Parked { session, tag, place, terms, .. } = parked;
+            self.tell_changes(turn, Asked { session, tag, place }, id, terms.max);
         }
     }
 

@@ -114,7 +114,7 @@ impl Ask {
         let from = Source::Queue(queue);
         let wait = wait.filter(|wait| !wait.is_zero());
         Self::of(
-            Command::Receive(Receive { from, max: 1, lease, wait, bound: true }),
+            Command::Receive(Receive { from, max: 1, lease, wait, bound: true, gaps: false }),
             Want::Message,
         )
     }

@@ -65,9 +65,14 @@ impl Intake {
         self.gate.is_limited()
     }
 
-    /// Has a request of a door that can't delay it meet the limits.
-    pub(crate) fn count(&self, client: &Client, counters: &Counters) -> Result<(), Refusal> {
-        let passed = self.gate.pass_at_once(client, 1, Instant::now());
+    /// Has a request that can't be delayed meet the limits, as so many as it has items.
+    pub(crate) fn count(
+        &self,
+        client: &Client,
+        items: u32,
+        counters: &Counters,
+    ) -> Result<(), Refusal> {
+        let passed = self.gate.pass_at_once(client, items, Instant::now());
         passed.map_err(|limited| rate_limited(limited, counters))
     }
 

@@ -61,13 +61,13 @@ impl<'a> Io<'a> {
         Self { requests, output, entrance: None }
     }
 
-    /// Counts a request of the kind that limits are about.
+    /// Counts a request of the kind that limits are about, as so many as it has items.
     ///
     /// # Errors
     /// A limit refuses it.
-    pub(crate) fn count(&self) -> Result<(), Refusal> {
+    pub(crate) fn count(&self, items: u32) -> Result<(), Refusal> {
         let Some(Entrance { intake, client, counters }) = &self.entrance else { return Ok(()) };
-        intake.count(client, counters)
+        intake.count(client, items, counters)
     }
 }
 

@@ -349,7 +349,7 @@ impl Connection<'_> {
 
     fn resume(&mut self) {
         self.door.set_now(|| self.shared.broker.now());
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let mut io = Io::new(&mut self.requests, &mut self.wire.output);
         self.door.resume(&mut io);
     }
 

@@ -13,6 +13,7 @@ use sluice_model::{
 
 use super::body;
 use super::exchange::{Exchange, Received};
+use crate::admission::client_of;
 use crate::auth::KeyRing;
 use crate::doors::{Notices, Peer, Shared};
 
@@ -67,6 +68,19 @@ impl Caller {
     pub(super) async fn receive(&self, receive: Receive) -> Result<Received, Refusal> {
         self.exchange.act_for(&self.principal)?;
         self.exchange.receive(receive, &self.notices).await
+    }
+
+    /// Counts what a request has beside its first item, which was counted when it was let in.
+    ///
+    /// # Errors
+    /// A limit refuses it.
+    pub(super) fn count(&self, more: usize) -> Result<(), Refusal> {
+        let Shared { intake, counters, .. } = &*self.shared;
+        if more == 0 || !intake.is_limited() {
+            return Ok(());
+        }
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        intake.count(&client_of(&self.principal, self.peer.ip), more, counters)
     }
 
     /// Acknowledges a delivery once the kernel has the answer that carries it.

@@ -180,7 +180,7 @@ impl Feeds {
         feed.appetite = Appetite::Fed;
         self.hungry -= 1;
         let wait = Some(FEED_WAIT);
-        Some((*number, Receive { from, max: FEED_MAX, lease: None, wait, bound: true }))
+        Some((*number, Receive { from, max: FEED_MAX, lease: None, wait, bound: true, gaps: true }))
     }
 
     /// The numbers of those whose receive waits.

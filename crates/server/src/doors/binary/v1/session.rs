@@ -362,7 +362,7 @@ impl Session {
             debug!(topic = %Shown(topic), "not a topic");
             return self.refuse(id, Code::BadRequest, "invalid topic", io);
         };
-        if let Err(limited) = io.count() {
+        if let Err(limited) = io.count(1) {
             return self.limited(id, limited, io);
         }
         let before_message = payload.len() - message.len();
@@ -385,7 +385,7 @@ impl Session {
             debug!(pattern = %Shown(topic), "not a pattern");
             return self.refuse(id, Code::BadRequest, "invalid topic", io);
         };
-        if let Err(limited) = io.count() {
+        if let Err(limited) = io.count(1) {
             return self.limited(id, limited, io);
         }
         let subscribe = Subscribe::unnamed(pattern, qos);
@@ -404,7 +404,7 @@ impl Session {
             Err(_) => self.refuse(id, Code::BadRequest, invalid_payload(FrameType::Poll), io),
             Ok(0) => self.zero_subscription(id, io),
             Ok(number) => {
-                if let Err(limited) = io.count() {
+                if let Err(limited) = io.count(1) {
                     return self.limited(id, limited, io);
                 }
                 let receive = Receive::one(Source::Subscription(SubscriptionId(number)));

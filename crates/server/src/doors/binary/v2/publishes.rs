@@ -25,14 +25,14 @@ impl Session {
         if self.draining {
             return self.shutting_down(id, io);
         }
-        if let Err(refusal) = io.count() {
-            return self.answer(id, Local::Refused(refusal), io);
-        }
         let PublishRef { head, messages } = match PublishRef::read(payload, self.limits.message_max)
         {
             Ok(publish) => publish,
             Err(error) => return self.malformed(id, &error, io),
         };
+        if let Err(refusal) = io.count(messages.count()) {
+            return self.answer(id, Local::Refused(refusal), io);
+        }
         let to = match self.destination(&head) {
             Ok(to) => to,
             Err(error) => {

@@ -333,7 +333,7 @@ impl Session {
             ClientFrame::Credit(_) if self.draining => {}
             ClientFrame::Credit(credit) => self.credit(id, credit, io),
             _ if self.draining => self.shutting_down(id, io),
-            frame => match io.count() {
+            frame => match io.count(1) {
                 Ok(()) => self.work(id, frame, io),
                 Err(refusal) => self.answer(id, Local::Refused(refusal), io),
             },

@@ -485,7 +485,7 @@ fn a_consumer_that_was_paused_goes_on_when_its_time_has_come() {
     assert_eq!((pair.asked(), pair.session.resume_at()), (Vec::new(), Some(at(5_002))));
     let resumed = |pair: &mut Pair, now| {
         pair.session.set_now(at(now));
-        let mut io = Io { requests: &mut pair.requests, output: &mut pair.output };
+        let mut io = Io::new(&mut pair.requests, &mut pair.output);
         pair.session.resume(&mut io);
     };
     resumed(&mut pair, 5_001);

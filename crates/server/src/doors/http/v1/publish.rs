@@ -109,6 +109,7 @@ async fn batch(caller: &Caller, to: Destination, body: &[u8]) -> Outcome<Respons
         let text = format!("a message is longer than {longest} bytes");
         return Err(Refused::new(Code::TooLarge, text));
     }
+    caller.count(messages.len().saturating_sub(1))?;
     let messages = messages.into_iter().map(|message| (to.clone(), message)).collect();
     let batch = Box::new(PublishBatch { messages, level });
     match caller.ask(Command::PublishBatch(batch)).await? {
