@@ -81,7 +81,8 @@ async fn a_client_of_version_2_over_its_limit_is_told_when_to_come_again() {
             other => panic!("{other:?}"),
         }
     };
-    assert!(number > 5, "{number}: a frame counts as one, whatever is in it");
+    // Ten may come at once; so many more come only where seconds pass meanwhile.
+    assert!((4..20).contains(&number), "{number}: a frame counts as its two messages");
     assert!(after <= Duration::from_secs(1) && !after.is_zero(), "{after:?}");
     // What makes room is not limited.
     assert_eq!(consumer.gets(1).await.len(), 1);

@@ -172,6 +172,21 @@ async fn the_limit_of_all_together_counts_every_client() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_counts_as_its_messages() {
+    let global = RateLimit { rate: 1, burst: 1_000, ..RateLimit::default() };
+    let place = Place::with(admitting(AdmissionConfig { global, ..Default::default() })).await;
+    let mut client = Http::connect(place.server.http).await;
+    let batch = json!({"messages": vec![json!({"payload": "x"}); 400]});
+    let path = "/v1/topics/mail/messages";
+    client.post(path, batch.clone()).await.ok();
+    client.post(path, batch.clone()).await.ok();
+    // As many as are left come through only if minutes have passed.
+    client.post(path, batch).await.refuses(429, "rate_limited", "too many requests");
+    assert_eq!(client.get("/dequeue").await.status, 204);
+    assert_eq!(place.stop().await.rate_limited, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leaky_bucket_delays_and_a_drain_ends_the_delay() {
     let delay_max = Duration::from_secs(100);
     let limit = RateLimit { rate: 50, burst: 1, delay_max, delayed_max: 100 };
