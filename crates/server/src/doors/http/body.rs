@@ -14,6 +14,10 @@ use sluice_model::{Code, Refusal};
 
 use super::exchange::Exchange;
 
+/// Up to here a body is copied out of the buffer that hyper reads into, so that hyper can go on with
+/// that one: making another, of 8 KiB, costs more, the more so the more connections there are.
+const COPIED_MAX: usize = 1 << 10;
+
 /// The body of a request, wherever it is read.
 pub(super) type Incoming = axum::body::Body;
 
@@ -33,9 +37,9 @@ where
     if first.len() > max {
         return Err(too_large(max));
     }
-    // Nearly always that was all of it, and nothing is copied.
+    // Nearly always that was all of it, and nothing long is copied.
     if body.is_end_stream() || hint.exact() == Some(first.len() as u64) {
-        return Ok(first);
+        return Ok(if first.len() <= COPIED_MAX { Bytes::copy_from_slice(&first) } else { first });
     }
     // Grows with what has come, never with what was announced.
     let mut all = BytesMut::from(first);
