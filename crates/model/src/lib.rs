@@ -6,8 +6,11 @@
 mod block;
 mod code;
 mod command;
+mod explain;
 mod grants;
 mod ids;
+mod limit;
+mod limit_request;
 mod message;
 mod names;
 mod near;
@@ -26,10 +29,17 @@ pub use command::{
     Command, Confirm, Destination, NOTE_BYTES_MAX, Outcome, Publish, PublishBatch, PublishBlock,
     Receive, Request, SettleMany, Settlement, Source, Subscribe,
 };
+pub use explain::{Explained, Explanation, LimitedBy};
 pub use grants::{Action, Grant, GrantError, Grants, Resource, Scope};
 pub use ids::{
     Generation, LeaseId, MessageId, MessageIdError, QueueNo, Seq, SessionId, SubscriptionId,
 };
+pub use limit::{
+    Applied, KeyPattern, LIMIT_NAME_BYTES_MAX, LIMIT_WAIT_MAX, Limit, LimitError, LimitMatch,
+    LimitMode, LimitScope, LimitSet, LimitTerms, MATCHES_MAX, QueueLimits, QueuePattern, RateTerm,
+    WINDOW_STARTS_MAX, WindowTerm,
+};
+pub use limit_request::{KeyFigures, LimitAnswer, LimitRequest, Pausable, Paused, Throttled};
 pub use message::{
     COST_MAX, DELAY_MAX, Extras, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, KEYS_MAX, Lane,
     Level, Message, MessageError, PRIORITY_DEFAULT, PRIORITY_MAX, Qos,
