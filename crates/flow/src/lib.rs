@@ -9,6 +9,9 @@
 //! | at most so many starts in any interval | [`WindowLimit`] | [`Starts`], 8 bytes a start |
 //! | at most so many at once | [`ConcurrencyLimit`] | [`Holders`] |
 //!
+//! [`Keyed`] has all limits that refer to queues and to the keys of messages, with what is known of each
+//! live key and the lanes that wait for it. [`Ring`] is whose turn it is among groups.
+//!
 //! [`Clients`] keeps a bucket for each client in a table of fixed size, [`Entrance`] asks the limit of
 //! a client and that of all, and [`Room`] is the waiting room in front of the handlers.
 
@@ -16,6 +19,8 @@ mod backoff;
 mod clients;
 mod concurrency;
 mod entrance;
+mod fair;
+mod keyed;
 mod leaky;
 mod random;
 mod rate;
@@ -27,6 +32,11 @@ pub use backoff::{Backoff, BackoffError};
 pub use clients::{CLIENT_BYTES, Client, Clients, peer_group};
 pub use concurrency::{ConcurrencyLimit, Held, Holders};
 pub use entrance::{Ahead, Entrance, Pass};
+pub use fair::{Member, Ring};
+pub use keyed::{
+    Ask, Ended, Feedback, Handle, KeyState, KeyView, Keyed, KeyedConfig, LimitNo, Owner, Pause,
+    Reason, Refused, Terms, Waiter,
+};
 pub use leaky::{Departure, LeakyLimit, Waiting};
 pub use random::Random;
 pub use rate::{NEVER, Rate, RateError};

@@ -125,12 +125,18 @@ impl Rate {
 
     /// The last tick that is not after `micros`.
     pub(crate) fn floor(self, micros: u64) -> u128 {
-        u128::from(micros) * u128::from(self.ticks_per_ms) / 1_000
+        // In two parts, of which only the first can leave 64 bits: a division of 128 bits would
+        // take longer than all the rest of a check.
+        let (millis, rest) = (micros / 1_000, micros % 1_000);
+        u128::from(millis) * u128::from(self.ticks_per_ms)
+            + u128::from(rest * self.ticks_per_ms / 1_000)
     }
 
     /// The first tick that is not before `micros`.
     pub(crate) fn ceil(self, micros: u64) -> u128 {
-        (u128::from(micros) * u128::from(self.ticks_per_ms)).div_ceil(1_000)
+        let (millis, rest) = (micros / 1_000, micros % 1_000);
+        u128::from(millis) * u128::from(self.ticks_per_ms)
+            + u128::from((rest * self.ticks_per_ms).div_ceil(1_000))
     }
 
     /// The first microsecond that is not before `ticks`.

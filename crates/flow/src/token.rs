@@ -125,6 +125,17 @@ impl TokenLimit {
         u128::from(bucket.0) <= now.max(u128::from(self.fresh))
     }
 
+    /// The first microsecond at which [`TokenLimit::is_idle`] holds, however long ago.
+    pub fn idle_at(&self, bucket: Bucket) -> u64 {
+        if bucket.0 <= self.fresh { 0 } else { self.rate.micros(u128::from(bucket.0)) }
+    }
+
+    /// Leaves the bucket no token at `at`, in microseconds; from then on they come in as ever.
+    pub fn drain(&self, bucket: &mut Bucket, at: u64) {
+        let empty = self.rate.ceil(at) + self.rate.ticks_for(self.burst);
+        bucket.0 = bucket.0.max(u64::try_from(empty).unwrap_or(u64::MAX));
+    }
+
     /// Whole tokens that may be taken at `now`.
     pub fn available(&self, bucket: Bucket, now: u64) -> u32 {
         let now = self.rate.floor(now.max(self.latest));

@@ -14,6 +14,8 @@ use thiserror::Error;
 use crate::rate::NEVER;
 use crate::token::Limited;
 
+/// One start in so many that there are has room beside them.
+const SPARE: usize = 16;
 /// The greatest `max`.
 pub const WINDOW_STARTS_MAX: u32 = 100_000;
 
@@ -93,14 +95,20 @@ impl WindowLimit {
     pub fn forget(self, starts: &mut Starts, now: u64) {
         let gone = self.gone(starts, now);
         starts.0.drain(..gone);
-        if starts.0.len() < starts.0.capacity() / 2 {
-            starts.0.shrink_to(starts.0.len() + starts.0.len() / 8);
+        let len = starts.0.len();
+        if starts.0.capacity() > len + len / 4 + 4 || len == 0 {
+            starts.0.shrink_to(len + len / SPARE);
         }
     }
 
     /// Takes back the newest `count` starts: they did not happen after all.
     pub fn refund(self, starts: &mut Starts, count: u32) {
         starts.0.truncate(starts.0.len().saturating_sub(count as usize));
+    }
+
+    /// The length of the interval, in microseconds.
+    pub fn length(self) -> u64 {
+        self.length
     }
 
     /// How many starts have left the window at `now`.
@@ -125,7 +133,18 @@ impl Starts {
         self.0.is_empty()
     }
 
-    /// Bytes on the heap: 8 a start, and room for an eighth more, at least four.
+    /// The last start.
+    pub fn newest(&self) -> Option<u64> {
+        self.0.back().copied()
+    }
+
+    /// All that are kept, the oldest first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Bytes on the heap: 8 a start, and room for a sixteenth more; while starts leave, for a
+    /// quarter more, at least four.
     pub fn heap_bytes(&self) -> usize {
         self.0.capacity() * size_of::<u64>()
     }
@@ -137,7 +156,7 @@ impl Starts {
     fn grow(&mut self, count: usize) {
         let needed = self.0.len() + count;
         if needed > self.0.capacity() {
-            self.0.reserve_exact(count + (needed / 8).max(4));
+            self.0.reserve_exact(count + needed / SPARE);
         }
     }
 }
@@ -188,10 +207,10 @@ mod tests {
         let (limit, mut starts) = (WindowLimit::new(100_000, 1_000).unwrap(), Starts::default());
         for at in 0..100_000 {
             limit.take(&mut starts, 1, at).unwrap();
-            assert!(starts.heap_bytes() <= (8 * starts.len()) * 9 / 8 + 40, "{}", starts.len());
+            assert!(starts.heap_bytes() <= (8 * starts.len()) * 17 / 16, "{}", starts.len());
         }
         limit.forget(&mut starts, 1_050_001);
-        assert!(starts.len() < 50_000 && starts.heap_bytes() <= 8 * starts.len() * 9 / 8 + 40);
+        assert!(starts.len() < 50_000 && starts.heap_bytes() <= 8 * starts.len() * 17 / 16);
         limit.forget(&mut starts, 9_000_000);
         assert_eq!(starts.heap_bytes(), 0);
     }

@@ -6,9 +6,12 @@
 mod block;
 mod code;
 mod command;
+mod explain;
 mod grants;
 mod ids;
 mod kv;
+mod limit;
+mod limit_request;
 mod message;
 mod names;
 mod near;
@@ -27,6 +30,7 @@ pub use command::{
     Command, Confirm, Destination, NOTE_BYTES_MAX, Outcome, Publish, PublishBatch, PublishBlock,
     Receive, Request, SettleMany, Settlement, Source, Subscribe,
 };
+pub use explain::{Explained, Explanation, LimitedBy};
 pub use grants::{Action, Grant, GrantError, Grants, Resource, Scope};
 pub use ids::{
     Generation, LeaseId, MessageId, MessageIdError, QueueNo, Seq, SessionId, SubscriptionId,
@@ -35,6 +39,12 @@ pub use kv::{
     Condition, Entry, KV_KEY_BYTES_MAX, KV_LEVELS_MAX, KV_SCAN_MAX, Key, Keys, KvAnswer, KvRequest,
     Revision, Value, ValueError, ValueKind, WatchEvent, WatchId, entry_weight,
 };
+pub use limit::{
+    Applied, KeyPattern, LIMIT_NAME_BYTES_MAX, LIMIT_WAIT_MAX, Limit, LimitError, LimitMatch,
+    LimitMode, LimitScope, LimitSet, LimitTerms, MATCHES_MAX, QueueLimits, QueuePattern, RateTerm,
+    WINDOW_STARTS_MAX, WindowTerm,
+};
+pub use limit_request::{KeyFigures, LimitAnswer, LimitRequest, Pausable, Paused, Throttled};
 pub use message::{
     COST_MAX, DELAY_MAX, Extras, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, KEYS_MAX, Lane,
     Level, Message, MessageError, PRIORITY_DEFAULT, PRIORITY_MAX, Qos,

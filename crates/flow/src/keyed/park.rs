@@ -1,0 +1,124 @@
+//! Lanes that wait, and their waking.
+
+use super::Keyed;
+use super::ask::{Ask, Reason, Refused};
+use super::waiters::{Place, ROOM, Waiter};
+
+impl Keyed {
+    /// The lane waits no more: its queue is paused or has no consumer, or it is empty. What it was
+    /// woken for goes to the next one.
+    pub fn leave(&mut self, waiter: &mut Waiter, now: u64, woken: &mut Vec<u32>) {
+        if let Some(place) = waiter.end_turn() {
+            let now = self.clock(now);
+            self.give_up(place, now, woken);
+        }
+    }
+
+    /// Has the lane wait where it was refused; it keeps its turn.
+    pub(super) fn park(
+        &mut self,
+        waiter: &mut Waiter,
+        asks: &mut [Ask<'_>],
+        refused: Refused,
+        cost: u32,
+        now: u64,
+        woken: &mut Vec<u32>,
+    ) -> Refused {
+        let Refused { at, mut reason } = refused;
+        let found = asks.get_mut(at).and_then(|ask| self.find_again(ask));
+        let key = match (reason, found) {
+            (Reason::KeyCap { .. }, _) => ROOM,
+            (_, Some(key)) => key,
+            (_, None) if self.room() == 0 => {
+                reason = Reason::KeyCap { missing: 1 };
+                ROOM
+            }
+            (_, None) => self.obtain(&mut asks[at]),
+        };
+        let cost = match reason {
+            Reason::KeyCap { missing } => missing,
+            _ => cost,
+        };
+        match waiter.place {
+            Some(place) if place.key == key => {
+                self.waiters.set_cost(place, cost);
+                self.forget_woken(place);
+            }
+            _ => {
+                let old = self.waiters.insert(key, waiter, cost);
+                if key != ROOM {
+                    self.table.rare_or_new(key).waiting += 1;
+                }
+                if let Some(old) = old {
+                    self.give_up(old, now, woken);
+                }
+            }
+        }
+        match key {
+            ROOM => self.rouse_room(woken),
+            key => self.rouse(key, now, woken),
+        }
+        Refused { at, reason }
+    }
+
+    /// Wakes the first lane that waits for the key, if the key allows it; else sets the timer.
+    pub(super) fn rouse(&mut self, key: u32, now: u64, woken: &mut Vec<u32>) {
+        let Some(rare) = self.table.rare(key) else { return };
+        if rare.woken != 0 || rare.waiting == 0 && rare.timer == 0 {
+            return;
+        }
+        let mut timer = 0;
+        let mut turn = 0;
+        if let Some((first, parked)) = self.waiters.first(key) {
+            match self.judge(key, parked.cost, now) {
+                Ok(()) => {
+                    turn = first;
+                    woken.push(parked.lane);
+                }
+                Err(Reason::Concurrency { .. }) if rare.feedback.is_gentle(now) => {
+                    timer = rare.feedback.kept_until;
+                }
+                Err(reason) => timer = reason.eligible_at().unwrap_or(0),
+            }
+        }
+        if let Some(rare) = self.table.rare_mut(key) {
+            self.waiters.set_timer(key, rare.timer, timer);
+            (rare.timer, rare.woken) = (timer, turn);
+        }
+    }
+
+    /// Wakes the first lane that waits for room, if there is enough for it.
+    pub(super) fn rouse_room(&mut self, woken: &mut Vec<u32>) {
+        if self.room_woken == 0
+            && let Some((turn, parked)) = self.waiters.first(ROOM)
+            && parked.cost <= self.room()
+        {
+            self.room_woken = turn;
+            woken.push(parked.lane);
+        }
+    }
+
+    fn forget_woken(&mut self, place: Place) {
+        let noted = match place.key {
+            ROOM => Some(&mut self.room_woken),
+            key => self.table.rare_mut(key).map(|rare| &mut rare.woken),
+        };
+        if let Some(noted) = noted.filter(|noted| **noted == place.turn) {
+            *noted = 0;
+        }
+    }
+
+    fn give_up(&mut self, place: Place, now: u64, woken: &mut Vec<u32>) {
+        self.waiters.remove(place);
+        self.forget_woken(place);
+        if place.key == ROOM {
+            self.rouse_room(woken);
+            return;
+        }
+        if let Some(rare) = self.table.rare_mut(place.key) {
+            rare.waiting -= 1;
+        }
+        self.rouse(place.key, now, woken);
+        self.settle(place.key, now, woken);
+    }
+}
