@@ -521,7 +521,7 @@ fn keys_and_their_history_come_back_with_a_backup() {
     let later = world.now;
     let (data, _) = restore(&shelf, &done.name, later);
     let mut restored = World::start(&data, later);
-    let mut seen = |world: &mut World| {
+    let seen = |world: &mut World| {
         let keys = Keys::below("k^").unwrap();
         let scan = KvRequest::Scan { keys: keys.clone(), after: None, limit: 100, values: true };
         let Answer::Kv(scanned) = world.answer(kv(scan)) else { panic!("no page") };
