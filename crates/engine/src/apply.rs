@@ -87,14 +87,11 @@ impl Engine {
             | Record::GrantedMany { .. }
             | Record::Acked { .. }
             | Record::AckedMany { .. } => self.apply_to_many(record, body.sequence),
-            Record::KeySet { .. } | Record::KeyGone { .. } => {
-                self.apply_to_key(record, body.sequence);
-            }
             record => self.apply_to_one(record, body.sequence),
         }
     }
 
-    /// Applies a record about one message.
+    /// Applies a record about one message, or one key.
     fn apply_to_one(&mut self, record: &Record<'_>, sequence: Sequence) {
         match record {
             Record::Extended { target, at, deadline } => {
@@ -134,6 +131,7 @@ impl Engine {
                 }
                 self.moved_in_time(target.queue);
             }
+            Record::KeySet { .. } | Record::KeyGone { .. } => self.apply_to_key(record, sequence),
             // The others are about more than one message.
             _ => {}
         }

@@ -116,7 +116,6 @@ impl Record<'_> {
                 out.put_u32_le(*number);
             }
             Self::GrantedMany { .. } | Self::AckedMany { .. } => self.encode_many(out),
-            Self::KeySet { .. } | Self::KeyGone { .. } => put_key(self, out),
             record => record.encode_one(out),
         }
     }
@@ -142,7 +141,7 @@ impl Record<'_> {
         }
     }
 
-    /// The same, of a record about one message.
+    /// The same, of a record about one message, or one key.
     fn encode_one(&self, out: &mut impl BufMut) {
         match self {
             Self::Granted { target, generation, at, deadline, bound } => {
@@ -196,6 +195,7 @@ impl Record<'_> {
                 put_target(out, target);
                 out.put_u8(why.as_u8());
             }
+            Self::KeySet { .. } | Self::KeyGone { .. } => put_key(self, out),
             // The others are about more than one message.
             _ => {}
         }
