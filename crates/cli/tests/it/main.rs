@@ -8,6 +8,7 @@ mod grow;
 mod keys;
 mod kills;
 mod lifecycle;
+mod line;
 mod messages;
 mod offline;
 mod overload;

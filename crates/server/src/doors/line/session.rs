@@ -9,10 +9,10 @@
 //! to the broker as they come, so one that waits there delays the answers behind it and nothing
 //! else. What is pushed leaves when it comes ([`Feeds`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use sluice_model::{Code, Command, Refusal, Request, Timestamp};
+use sluice_model::{Code, Command, QueueName, Refusal, Request, Timestamp};
 use sluice_protocol::line::{
     self, Ask, Asked, BYE, Form, Line, LineDecoder, OK, PONG, looks_like_http,
 };
@@ -101,6 +101,8 @@ pub(crate) struct Session {
     pub(super) slots: Slots,
     pub(super) feeds: Feeds,
     pub(super) held: Held,
+    /// Queues that were used before.
+    pub(super) queues: BTreeSet<QueueName>,
     tally: Tally,
 }
 
@@ -119,6 +121,7 @@ impl Session {
             slots: Slots::default(),
             feeds: Feeds::default(),
             held: Held::default(),
+            queues: BTreeSet::new(),
             tally: Tally::default(),
         }
     }
