@@ -98,6 +98,7 @@ impl Session {
             None => {
                 if let Some(feed) = self.feeds.get_mut(number) {
                     feed.end_asked_by = Some(tag);
+                    self.ends_early += 1;
                 }
             }
         }
@@ -219,6 +220,7 @@ impl Session {
             self.feeds.ended(number);
         }
         if let Some(tag) = end_asked_by {
+            self.ends_early -= 1;
             match self.feeds.end(number) {
                 Some(command) => io.requests.push_back(Request { tag, command }),
                 None => self.never_was(tag),

@@ -101,6 +101,8 @@ pub(crate) struct Session {
     pub(super) slots: Slots,
     pub(super) feeds: Feeds,
     pub(super) held: Held,
+    /// Subscriptions and watches whose end was asked for before they were there.
+    pub(super) ends_early: usize,
     /// Queues that were used before.
     pub(super) queues: BTreeSet<QueueName>,
     tally: Tally,
@@ -121,6 +123,7 @@ impl Session {
             slots: Slots::default(),
             feeds: Feeds::default(),
             held: Held::default(),
+            ends_early: 0,
             queues: BTreeSet::new(),
             tally: Tally::default(),
         }
@@ -205,6 +208,8 @@ impl Session {
                 }
                 State::Asking(_, key) => return Wants::Authenticate(key),
                 _ if self.delayed.is_some() => return Wants::Time,
+                // What comes behind the end of something must not overtake it.
+                _ if self.ends_early > 0 => return Wants::Room,
                 _ if io.output.unsent() + self.slots.held() >= self.limits.out_max => {
                     return Wants::Room;
                 }
