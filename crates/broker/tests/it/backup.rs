@@ -12,9 +12,10 @@ use sluice_broker::local::{
 };
 use sluice_engine::Body;
 use sluice_model::{
-    Answer, Client, Code, Command, Confirm, Destination, Extras, Filter, LeaseId, Message,
-    MessageId, MessageInfo, Outcome, Principal, Publish, Purge, Qos, QueueName, QueueRequest,
-    QueueSettings, Receive, Request, SessionId, Source, Timestamp,
+    Answer, Client, Code, Command, Condition, Confirm, Destination, Extras, Filter, Key, Keys,
+    KvAnswer, KvRequest, LeaseId, Message, MessageId, MessageInfo, Outcome, Principal, Publish,
+    Purge, Qos, QueueName, QueueRequest, QueueSettings, Receive, Request, Revision, SessionId,
+    Source, Timestamp, Value, ValueKind,
 };
 use sluice_wal::{BodyRef, Sequence, Shelf, SimulatedDisk};
 
@@ -493,4 +494,48 @@ fn a_backup_that_would_leave_less_than_disk_low_is_refused_with_no_space() {
         drop(world);
         disk.crash_process();
     }
+}
+
+#[test]
+fn keys_and_their_history_come_back_with_a_backup() {
+    let (disk, shelf) = (SimulatedDisk::with_faults(1), SimulatedDisk::with_faults(2));
+    let mut world = busy(&disk);
+    let kv = |request| Command::Kv(Box::new(request));
+    let key = |name: &str| Key::new(name).unwrap();
+    let set = |name: &str, text: &str| {
+        let value = Value { kind: ValueKind::Text, bytes: Bytes::copy_from_slice(text.as_bytes()) };
+        let condition = Condition::Always;
+        kv(KvRequest::Set { key: key(name), value, ttl: None, condition, dedupe_id: None })
+    };
+    for n in 0..300 {
+        world.answer(set(&format!("k^{}", n % 40), &format!("{n}")));
+    }
+    // A part is in the image, the rest in the log.
+    world.checkpoints();
+    for n in 0..20 {
+        world.answer(set(&format!("k^{n}"), "new"));
+    }
+    let delete = KvRequest::Delete { key: key("k^3"), condition: Condition::Always };
+    world.answer(kv(delete));
+    let BackupState::Done(done) = ask(&mut world, &shelf) else { panic!("no backup") };
+    let later = world.now;
+    let (data, _) = restore(&shelf, &done.name, later);
+    let mut restored = World::start(&data, later);
+    let mut seen = |world: &mut World| {
+        let keys = Keys::below("k^").unwrap();
+        let scan = KvRequest::Scan { keys: keys.clone(), after: None, limit: 100, values: true };
+        let Answer::Kv(scanned) = world.answer(kv(scan)) else { panic!("no page") };
+        let watch = KvRequest::Watch { keys, from: Some(Revision(1)) };
+        let Answer::Kv(watching) = world.answer(kv(watch)) else { panic!("no watch") };
+        let KvAnswer::Watching { watch, .. } = *watching else { panic!("{watching:?}") };
+        let receive = Receive { max: 1_000, ..Receive::one(Source::Watch(watch)) };
+        let Answer::Changes { events, .. } = world.answer(Command::Receive(receive)) else {
+            panic!("no changes")
+        };
+        (scanned, events)
+    };
+    let (old, new) = (seen(&mut world), seen(&mut restored));
+    assert_eq!(old, new);
+    let KvAnswer::Scanned { entries, .. } = &*new.0 else { panic!("{:?}", new.0) };
+    assert_eq!((entries.len(), new.1.len()), (39, 321));
 }

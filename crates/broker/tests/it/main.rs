@@ -5,6 +5,7 @@ mod access;
 mod backup;
 mod delayed;
 mod full;
+mod keys;
 mod steady;
 mod torn_block;
 mod unled;

@@ -7,6 +7,7 @@ mod chaos;
 mod grow;
 mod keys;
 mod kills;
+mod kv;
 mod lifecycle;
 mod line;
 mod messages;

@@ -8,6 +8,7 @@ mod consuming;
 mod cuts;
 mod fake;
 mod greeting;
+mod keys;
 mod publishing;
 mod real;
 mod requests;

@@ -112,6 +112,11 @@ impl Store {
         self.visible += 1;
     }
 
+    /// Notes that every change is at its level.
+    pub(crate) fn show_all(&mut self) {
+        self.visible = self.last;
+    }
+
     /// Keys that are there.
     pub(crate) fn len(&self) -> u64 {
         self.index.len() as u64

@@ -1,6 +1,6 @@
 //! Watches: events in the order of revisions, none missing without a gap, no buffer of their own.
 
-use sluice_engine::{Config, EndedBy};
+use sluice_engine::{BodyRef, Config, EndedBy, Record};
 use sluice_model::{
     Answer, Code, Command, Keys, KvAnswer, KvRequest, Receive, Revision, SessionId, Source,
     WatchEvent, WatchId,
@@ -284,4 +284,33 @@ fn a_long_look_through_the_history_goes_on_in_parts() {
     assert_eq!(rig.changes(session, watch, 10, 60_000), [""; 0], "it waits");
     rig.fire_all();
     assert_eq!(rig.told_changes(session), ["10001 a=1"]);
+}
+
+#[test]
+fn a_repaired_log_that_lost_changes_hides_that_from_nobody() {
+    let mut rig = Rig::new(config());
+    let session = rig.open(peer(1));
+    let put = |revision: u64, name: &'static str| Record::KeySet {
+        revision,
+        key: name.into(),
+        kind: sluice_model::ValueKind::Text,
+        value: b"x"[..].into(),
+        expires_at: sluice_model::Timestamp::EPOCH,
+        dedupe: None,
+    };
+    for (revision, name) in [(1, "a"), (2, "b"), (7, "b"), (8, "c")] {
+        rig.engine.replay(&put(revision, name), BodyRef::default());
+    }
+    rig.commit();
+    rig.engine.check();
+    assert_eq!(rig.watch_from(session, below(""), Some(2)), Err(Code::Gone));
+    let (watch, revision) = rig.watch_from(session, below(""), Some(7)).unwrap();
+    assert_eq!(revision, 8);
+    assert_eq!(rig.changes(session, watch, 9, 0), ["7 b=x", "8 c=x"]);
+    // What is left of the time before is there, through an image too.
+    rig.take_image();
+    rig.restart(rig.tape.last(), true, true);
+    let session = rig.open(peer(1));
+    assert_eq!(rig.engine.keys(), 3);
+    assert_eq!(rig.kv(session, set("d", "x")), written(9));
 }

@@ -6,14 +6,15 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use sluice_model::{
     Answer, BlockBuilder, BlockDelivery, Carried, Code, Command, Confirm, Delivery, Destination,
-    Extras, Generation, LeaseId, Level, MessageId, Published, PublishedBlock, Qos, QueueNo,
-    Receive, Refusal, Reply, Request, Seq, Source, SubscriptionId, Timestamp,
+    Extras, Generation, KvAnswer, KvRequest, LeaseId, Level, MessageId, Published, PublishedBlock,
+    Qos, QueueNo, Receive, Refusal, Reply, Request, Revision, Seq, Source, SubscriptionId,
+    Timestamp, WatchId,
 };
 use sluice_protocol::binary::frame::{LENGTH_MAX, decode_frame_of};
 use sluice_protocol::binary::v2;
 use sluice_protocol::binary::v2::{
-    Cancel, ConsumeRef, Credit, Deliver, FrameType, Hello, LeaseSet, PublishHead, PublishWriter,
-    ReceiveRef, ServerFrame, SettleHead, SubscribeRef, TagRange, put_ping,
+    Cancel, ConsumeRef, ControlRef, Credit, Deliver, FrameType, Hello, LeaseSet, PublishHead,
+    PublishWriter, ReceiveRef, ServerFrame, SettleHead, SubscribeRef, TagRange, put_ping,
 };
 
 use super::pending::{PUSH_TAGS, WAIT_TAGS};
@@ -483,4 +484,37 @@ fn a_drain_ends_what_waits_and_asks_for_nothing_more() {
     let tag = pair.asked_one().tag;
     pair.reply([(tag, Answer::Fenced)]);
     pair.hears(&[(3, "ERROR 503 shutting down")]);
+}
+
+#[test]
+fn a_request_for_changes_of_keys_waits_and_its_watch_ends_with_it() {
+    for drains in [false, true] {
+        let mut pair = Pair::ready();
+        let control =
+            ControlRef { verb: "kv.changes", json: r#"{"key": "a", "from": 3, "wait_ms": 1000}"# };
+        pair.says(|out| control.put(out, 2).unwrap());
+        let Request { tag, command: Command::Kv(request) } = pair.asked_one() else { panic!() };
+        assert!(matches!(*request, KvRequest::Watch { from: Some(Revision(3)), .. }));
+        let (watch, revision) = (WatchId(9), Revision(5));
+        let watching = KvAnswer::Watching { watch, revision };
+        pair.reply([(tag, Answer::Kv(Box::new(watching)))]);
+        let Request { tag, command } = pair.asked_one();
+        let wait = Some(Duration::from_secs(1));
+        let from = Source::Watch(watch);
+        assert_eq!(command, Command::Receive(Receive { max: 100, wait, ..Receive::one(from) }));
+        assert!(pair.session.awaits() && !pair.session.is_quiet());
+        if drains {
+            let mut io = Io { requests: &mut pair.requests, output: &mut pair.output };
+            pair.session.drain(&mut io);
+            assert_eq!(pair.asked_one().command, Command::Withdraw { receive: tag });
+            pair.hears(&[(0, "GOING")]);
+        }
+        pair.reply([(tag, Answer::Empty { next: None })]);
+        pair.hears(&[(2, "RESULT")]);
+        let unwatch = Command::Kv(Box::new(KvRequest::Unwatch { watch }));
+        let Request { tag, command } = pair.asked_one();
+        assert_eq!(command, unwatch);
+        pair.reply([(tag, Answer::Kv(Box::new(KvAnswer::Unwatched)))]);
+        assert!(pair.session.is_quiet() && pair.heard().is_empty());
+    }
 }
