@@ -1,6 +1,8 @@
 //! The log: lines on standard error, of a level that can change while the broker runs.
 
+use std::backtrace::Backtrace;
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -38,5 +40,14 @@ pub(crate) fn start(settings: &Settings) -> Result<LogLevel, Failure> {
     #[cfg(feature = "console")]
     let registry = registry.with(settings.enable_tokio_console.then(console_subscriber::spawn));
     registry.init();
+    std::panic::set_hook(Box::new(tell_panic));
     Ok(LogLevel(handle))
+}
+
+/// A panic is a fault of ours: one line with the way that led there, in the form of all lines.
+fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let said = panic.payload_as_str().unwrap_or("no text");
+    let at = panic.location().map(ToString::to_string);
+    let backtrace = sluice_server::one_line(&Backtrace::force_capture().to_string());
+    tracing::error!(fault = "server", said, at, backtrace, "panic");
 }

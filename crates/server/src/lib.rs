@@ -37,6 +37,7 @@ pub use counters::{Counters, CountersSnapshot};
 pub use doors::{
     HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, SocketPath, StoredKey,
 };
+pub use log::one_line;
 pub use metrics::MetricsConfig;
 pub use server::{Server, ServerError};
 pub use tls::{Certificates, TlsConfig, TlsError};

@@ -34,7 +34,7 @@ pub(crate) fn server_fault(what: &'static str, error: &str) {
 }
 
 /// A backtrace on one line: frames are kept apart by `|`.
-fn one_line(backtrace: &str) -> String {
+pub fn one_line(backtrace: &str) -> String {
     backtrace.lines().map(str::trim).collect::<Vec<_>>().join(" | ")
 }
 

@@ -5,6 +5,7 @@
 mod any_bytes;
 mod client;
 mod json;
+mod line;
 mod v2_any_bytes;
 mod v2_round_trips;
 mod v2_vectors;

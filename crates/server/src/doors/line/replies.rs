@@ -1,8 +1,8 @@
 //! What is asked of the broker, and what its replies mean to the client.
 
 use sluice_model::{
-    Answer, Code, Command, Confirm, KvAnswer, KvRequest, LeaseId, Outcome, Qos, Refusal, Reply,
-    Request, Source, Subscribe,
+    Answer, Code, Command, Confirm, Destination, KvAnswer, KvRequest, LeaseId, Outcome, Publish,
+    Qos, QueueRequest, QueueSettings, Receive, Refusal, Reply, Request, Source, Subscribe,
 };
 use sluice_protocol::line::{Ask, Event, Form, OK, Said, Want};
 use tracing::debug;
@@ -12,9 +12,13 @@ use super::session::{FEED_TAGS, Io, NO_TAG, Session};
 use super::slots::Job;
 use crate::doors::Output;
 
+/// Queues that are known to be there, at most.
+const QUEUES_MAX: usize = 1_024;
+
 impl Session {
     /// Asks the broker for the one answer to a line.
     pub(super) fn request(&mut self, tag: u64, command: Command, want: Want, io: &mut Io<'_>) {
+        self.declare(&command, io);
         let job = match &command {
             Command::Ack { lease, .. }
             | Command::Nack { lease, .. }
@@ -27,6 +31,27 @@ impl Session {
             waiting.parked = parks;
         }
         io.requests.push_back(Request { tag, command });
+    }
+
+    /// A queue is made by its first use, where the client may: there is no other word for it. A
+    /// refusal of that says nothing; the use itself is refused then.
+    fn declare(&mut self, command: &Command, io: &mut Io<'_>) {
+        let queue = match command {
+            Command::Publish(Publish { to: Destination::Queue(queue), .. })
+            | Command::Receive(Receive { from: Source::Queue(queue), .. }) => queue,
+            _ => return,
+        };
+        if self.queues.contains(queue) || queue.is_subscription() {
+            return;
+        }
+        if self.queues.len() >= QUEUES_MAX {
+            self.queues.clear();
+        }
+        self.queues.insert(queue.clone());
+        let settings = QueueSettings::default();
+        let declare = QueueRequest::Declare { name: queue.clone(), settings, update: false };
+        let command = Command::Queue(Box::new(declare));
+        io.requests.push_back(Request { tag: NO_TAG, command });
     }
 
     /// Begins or ends a subscription or a watch.
@@ -73,6 +98,7 @@ impl Session {
             None => {
                 if let Some(feed) = self.feeds.get_mut(number) {
                     feed.end_asked_by = Some(tag);
+                    self.ends_early += 1;
                 }
             }
         }
@@ -114,6 +140,10 @@ impl Session {
         let (form, job, weight) = (waiting.form.clone(), waiting.job, waiting.weight);
         if let Answer::Refused(refusal) = answer {
             self.note_refusal(refusal);
+            // Perhaps a queue is gone: it is made again by its next use.
+            if refusal.code == Code::NotFound && matches!(job, Job::Tell(_)) {
+                self.queues.clear();
+            }
         }
         let mut begins = None;
         let line = match job {
@@ -124,7 +154,7 @@ impl Session {
             }
             Job::Open(feed) => {
                 begins = self.opened(feed, answer, io);
-                self.opened_text(feed, &form, answer)
+                opened_text(&form, answer)
             }
             Job::Close(feed) => {
                 self.feeds.ended(feed);
@@ -190,6 +220,7 @@ impl Session {
             self.feeds.ended(number);
         }
         if let Some(tag) = end_asked_by {
+            self.ends_early -= 1;
             match self.feeds.end(number) {
                 Some(command) => io.requests.push_back(Request { tag, command }),
                 None => self.never_was(tag),
@@ -202,20 +233,6 @@ impl Session {
         let Some(waiting) = self.slots.waiting(tag) else { return };
         let form = waiting.form.clone();
         self.refuse(tag, &form, &Refusal::new(Code::NotFound, "it never began"));
-    }
-
-    fn opened_text(&self, number: u64, form: &Form, answer: &Answer) -> String {
-        let _ = number;
-        match answer {
-            Answer::Refused(refusal) => form.refused(refusal),
-            Answer::Kv(answer) => match **answer {
-                KvAnswer::Watching { revision, .. } => {
-                    form.done(OK, &serde_json::json!({"revision": revision.0}))
-                }
-                _ => form.word(OK),
-            },
-            _ => form.word(OK),
-        }
     }
 
     /// Pushes what came for a subscription or a watch.
@@ -254,6 +271,20 @@ impl Session {
             io.requests.push_back(Request { tag: FEED_TAGS + number, command });
         }
         io.requests.len() > before
+    }
+}
+
+/// The answer to SUBSCRIBE and WATCH.
+fn opened_text(form: &Form, answer: &Answer) -> String {
+    match answer {
+        Answer::Refused(refusal) => form.refused(refusal),
+        Answer::Kv(answer) => match **answer {
+            KvAnswer::Watching { revision, .. } => {
+                form.done(OK, &serde_json::json!({"revision": revision.0}))
+            }
+            _ => form.word(OK),
+        },
+        _ => form.word(OK),
     }
 }
 

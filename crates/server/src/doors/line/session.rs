@@ -9,10 +9,10 @@
 //! to the broker as they come, so one that waits there delays the answers behind it and nothing
 //! else. What is pushed leaves when it comes ([`Feeds`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use sluice_model::{Code, Command, Refusal, Request, Timestamp};
+use sluice_model::{Code, Command, QueueName, Refusal, Request, Timestamp};
 use sluice_protocol::line::{
     self, Ask, Asked, BYE, Form, Line, LineDecoder, OK, PONG, looks_like_http,
 };
@@ -101,6 +101,10 @@ pub(crate) struct Session {
     pub(super) slots: Slots,
     pub(super) feeds: Feeds,
     pub(super) held: Held,
+    /// Subscriptions and watches whose end was asked for before they were there.
+    pub(super) ends_early: usize,
+    /// Queues that were used before.
+    pub(super) queues: BTreeSet<QueueName>,
     tally: Tally,
 }
 
@@ -119,6 +123,8 @@ impl Session {
             slots: Slots::default(),
             feeds: Feeds::default(),
             held: Held::default(),
+            ends_early: 0,
+            queues: BTreeSet::new(),
             tally: Tally::default(),
         }
     }
@@ -202,6 +208,8 @@ impl Session {
                 }
                 State::Asking(_, key) => return Wants::Authenticate(key),
                 _ if self.delayed.is_some() => return Wants::Time,
+                // What comes behind the end of something must not overtake it.
+                _ if self.ends_early > 0 => return Wants::Room,
                 _ if io.output.unsent() + self.slots.held() >= self.limits.out_max => {
                     return Wants::Room;
                 }
