@@ -16,6 +16,7 @@ mod image;
 mod imaging;
 mod journal;
 mod look;
+mod names;
 mod publish;
 mod publish_block;
 mod queue;
