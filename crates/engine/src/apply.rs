@@ -263,7 +263,7 @@ impl Engine {
         let no = identity.no;
         self.next.queue = self.next.queue.max(no.0);
         self.global_dirty = true;
-        self.names.insert(identity.name.clone(), no);
+        self.names.insert(&identity.name, no);
         if let Some(pattern) = &identity.pattern {
             self.subscription_queues += 1;
             self.holdings.add(&identity.owner);

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    Answer, Client, Code, Command, Confirm, DeadReason, Generation, LeaseId, Level, QueueName,
-    QueueNo, Refusal, Reply, Request, Seq, SessionId, SubscriptionId, Timestamp, TopicPattern,
+    Answer, Client, Code, Command, Confirm, DeadReason, Generation, LeaseId, Level, QueueNo,
+    Refusal, Reply, Request, Seq, SessionId, SubscriptionId, Timestamp, TopicPattern,
 };
 
 use crate::config::{Config, OnExpire, QueueConfig};
@@ -20,6 +20,7 @@ use crate::effects::{Effect, Effects, Handover, Place, Ticket};
 use crate::imaging::Changes;
 use crate::journal::{BodyRef, Journal, Need, Progress, Sequence};
 use crate::kv::Kv;
+use crate::names::Names;
 use crate::queue::slots::Extra;
 use crate::queue::{Queue, Waiting};
 use crate::random::{LeaseKey, Random, SeededMap};
@@ -57,7 +58,7 @@ pub struct Engine {
     pub(crate) next: Counters,
     pub(crate) sessions: SeededMap<SessionId, Session>,
     pub(crate) queues: SeededMap<QueueNo, Queue>,
-    pub(crate) names: BTreeMap<QueueName, QueueNo>,
+    pub(crate) names: Names,
     /// Sessions whose leases are over and go back in slices.
     pub(crate) releasing: BTreeSet<SessionId>,
     /// Unnamed durable subscriptions by who may take them over.
@@ -168,7 +169,7 @@ impl Engine {
             next: Counters::default(),
             sessions: random.map(),
             queues: random.map(),
-            names: BTreeMap::new(),
+            names: Names::new(random.map()),
             unnamed: BTreeMap::new(),
             releasing: BTreeSet::new(),
             ephemerals: random.map(),

@@ -7,6 +7,12 @@
 //! ```text
 //! clean --about to change--> listed --image begins--> due --slice, or about to change--> clean
 //! ```
+//!
+//! After an image was lost the next one holds every queue that is there when it begins. Nobody walks
+//! over them to say so: due is then each whose number had been given out and that no image has
+//! held since.
+
+use std::hint::black_box;
 
 use sluice_model::QueueNo;
 
@@ -17,6 +23,10 @@ use crate::queue::Queue;
 /// A slice of an image takes so many queues at most, and a fraction of what a turn may do: a queue
 /// that no cache holds any more costs 1 to 2 us.
 const SLICE: usize = 256;
+/// So many numbers of queues that are gone count like one that is there.
+const LOOKS: usize = 8;
+/// Queues that are fetched from memory together.
+const TOGETHER: usize = 16;
 
 /// Which queues the next image has to hold, and which the one under way.
 #[derive(Debug, Default)]
@@ -26,9 +36,46 @@ pub(crate) struct Changes {
     /// Queues that changed since.
     listed: Vec<QueueNo>,
     /// Queues that it has to hold and that no slice has come to.
-    due: std::vec::IntoIter<QueueNo>,
+    due: Due,
     /// Pieces of those that changed before.
     early: Vec<Piece>,
+    /// The last image that holds everything, whatever was in those before.
+    whole: u64,
+    /// The last queue that had been made when it began; none until it does.
+    whole_to: u32,
+    /// The last image was lost and the next one did not begin.
+    lost: bool,
+}
+
+/// What slices have still to look at.
+#[derive(Debug)]
+enum Due {
+    /// Queues that changed.
+    Listed(std::vec::IntoIter<QueueNo>),
+    /// Every queue, by number.
+    All(std::ops::RangeInclusive<u32>),
+}
+
+impl Default for Due {
+    fn default() -> Self {
+        Self::Listed(Vec::new().into_iter())
+    }
+}
+
+impl Due {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Listed(listed) => listed.len() == 0,
+            Self::All(numbers) => numbers.is_empty(),
+        }
+    }
+
+    fn next(&mut self, count: usize) -> Vec<QueueNo> {
+        match self {
+            Self::Listed(listed) => listed.take(count).collect(),
+            Self::All(numbers) => numbers.take(count).map(QueueNo).collect(),
+        }
+    }
 }
 
 impl Changes {
@@ -38,7 +85,9 @@ impl Changes {
             return;
         }
         if self.is_due(queue) {
-            image::take_queue(queue, &mut self.early);
+            let mut early = std::mem::take(&mut self.early);
+            self.take(queue, &mut early);
+            self.early = early;
         }
         queue.listed_for = self.image + 1;
         self.listed.push(queue.no());
@@ -46,11 +95,35 @@ impl Changes {
 
     fn is_due(&self, queue: &Queue) -> bool {
         queue.listed_for == self.image && self.image > 0
+            || queue.imaged_by < self.whole && queue.no().0 <= self.whole_to
+    }
+
+    fn take(&self, queue: &mut Queue, into: &mut Vec<Piece>) {
+        if queue.imaged_by < self.whole {
+            queue.slots.dirty_all();
+            queue.imaged = None;
+        }
+        queue.imaged_by = self.image;
+        queue.listed_for = 0;
+        image::take_queue(queue, into);
+    }
+
+    /// Begins an image; `last` is the queue that was made last.
+    fn begin(&mut self, last: u32) {
+        assert!(self.due.is_empty() && self.early.is_empty(), "one image at a time");
+        self.image += 1;
+        let listed = std::mem::take(&mut self.listed);
+        if std::mem::take(&mut self.lost) {
+            (self.whole, self.whole_to) = (self.image, last);
+            self.due = Due::All(1..=last);
+        } else {
+            self.due = Due::Listed(listed.into_iter());
+        }
     }
 
     /// What changed in a queue goes into an image.
     pub(crate) fn check(&self, queue: &Queue) {
-        let listed = queue.listed_for > self.image || self.is_due(queue);
+        let listed = self.lost || queue.listed_for > self.image || self.is_due(queue);
         assert!(listed || !queue.dirty, "a change of {:?} that no image holds", queue.no());
     }
 }
@@ -71,27 +144,35 @@ impl Engine {
         let piece = |(scope, number, chunk)| image::dedupe_piece(scope, number, chunk);
         pieces.extend(changed.into_iter().map(piece));
         self.kv.store.begin_image(&mut pieces);
-        let changes = &mut self.changes;
-        assert!(changes.due.len() == 0 && changes.early.is_empty(), "one image at a time");
-        changes.image += 1;
-        changes.due = std::mem::take(&mut changes.listed).into_iter();
+        self.changes.begin(self.next.queue);
         pieces
     }
 
     /// Takes a bounded part of the image that was begun. False if that was the last.
     pub fn image_slice(&mut self, into: &mut Vec<Piece>) -> bool {
         let changes = &mut self.changes;
-        for no in changes.due.by_ref().take(SLICE.min(self.config.deadlines_per_turn)) {
-            // Those that changed meanwhile or are gone were taken before.
-            if let Some(queue) = self.queues.get_mut(&no)
-                && queue.listed_for == changes.image
-            {
-                queue.listed_for = 0;
-                image::take_queue(queue, into);
+        let mut left = SLICE.min(self.config.deadlines_per_turn);
+        while left > 0 && !changes.due.is_empty() {
+            let some = changes.due.next(left.min(TOGETHER));
+            // Queues that no cache holds any more: asked for one after the other, they come from
+            // memory side by side.
+            let found = some.iter().filter_map(|no| self.queues.get(no));
+            let (count, sum) = found.fold((0, 0), |(count, sum), queue| {
+                (count + 1, sum ^ queue.imaged_by ^ queue.slots.next())
+            });
+            black_box(sum);
+            for no in &some {
+                // Those that changed meanwhile or are gone were taken before.
+                if let Some(queue) = self.queues.get_mut(no)
+                    && changes.is_due(queue)
+                {
+                    changes.take(queue, into);
+                }
             }
+            left = left.saturating_sub(count.max(some.len() / LOOKS).max(1));
         }
         into.append(&mut changes.early);
-        let queues_left = changes.due.len() > 0;
+        let queues_left = !changes.due.is_empty();
         // In slices of their own: a piece of keys costs what a queue does.
         queues_left || self.kv.store.image_slice(SLICE.min(self.config.deadlines_per_turn), into)
     }
@@ -109,12 +190,8 @@ impl Engine {
         self.dedupes.dirty_all();
         self.kv.store.forget_image();
         // No queue is due any more, and those that are listed are so again.
-        self.changes = Changes { image: self.changes.image + 2, ..Changes::default() };
-        for queue in self.queues.values_mut() {
-            queue.slots.dirty_all();
-            queue.imaged = None;
-            self.changes.note(queue);
-        }
+        let Changes { image, whole, .. } = self.changes;
+        self.changes = Changes { image: image + 2, whole, lost: true, ..Changes::default() };
     }
 
     /// A queue is about to change.

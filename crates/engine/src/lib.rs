@@ -17,6 +17,7 @@ mod imaging;
 mod journal;
 mod kv;
 mod look;
+mod names;
 mod publish;
 mod publish_block;
 mod queue;

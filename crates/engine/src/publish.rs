@@ -330,8 +330,8 @@ impl Engine {
                 let text = "messages come to the queue of a subscription through topics alone";
                 Err((Code::Invalid, text.into()))
             }
-            Destination::Queue(name) => match self.names.get(name) {
-                Some(no) => Ok(Arc::new(Route { queues: vec![*no], ephemerals: Vec::new() })),
+            Destination::Queue(name) => match self.names.find(name) {
+                Some(no) => Ok(Arc::new(Route { queues: vec![no], ephemerals: Vec::new() })),
                 None => Err((Code::NotFound, "there is no such queue".into())),
             },
         }
@@ -346,8 +346,8 @@ impl Engine {
                 (DedupeScope::Topic(topic.clone()), self.config.queue.dedupe_window)
             }
             Destination::Queue(name) => {
-                let no = self.names.get(name)?;
-                (DedupeScope::Queue(*no), self.queues.get(no)?.rules.dedupe_window)
+                let no = self.names.find(name)?;
+                (DedupeScope::Queue(no), self.queues.get(&no)?.rules.dedupe_window)
             }
         };
         Some(DedupeMark { scope, id, body, until: now.after(window) })

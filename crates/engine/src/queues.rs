@@ -65,7 +65,7 @@ impl Engine {
 
     /// The number of the queue of that name.
     pub(crate) fn named(&self, name: &QueueName) -> Result<QueueNo, Refused> {
-        let found = self.names.get(name).copied();
+        let found = self.names.find(name);
         found.ok_or_else(|| (Code::NotFound, "there is no such queue".into()))
     }
 
@@ -77,7 +77,7 @@ impl Engine {
         settings: &QueueSettings,
         update: bool,
     ) -> Result<(Answer, Need), Refused> {
-        if let Some(no) = self.names.get(name).copied() {
+        if let Some(no) = self.names.find(name) {
             return self.redeclare(turn, no, settings, update);
         }
         if name.is_subscription() {
@@ -239,7 +239,7 @@ impl Engine {
             (Some(after), _) if after >= from => Bound::Excluded(after),
             _ => Bound::Included(from),
         };
-        self.names.range::<str, _>((start, to.map_or(Bound::Unbounded, Bound::Excluded)))
+        self.names.range((start, to.map_or(Bound::Unbounded, Bound::Excluded)))
     }
 
     /// The place of a message in a queue, and its state.

@@ -76,9 +76,9 @@ impl Engine {
                 None => return not_found("the session has no such subscription"),
                 Some(listener) => (listener, Some(*id)),
             },
-            Source::Queue(name) => match self.names.get(name) {
+            Source::Queue(name) => match self.names.find(name) {
                 None => return not_found("there is no such queue"),
-                Some(no) => (Listener::Queue(*no), None),
+                Some(no) => (Listener::Queue(no), None),
             },
             Source::Watch(watch) if state.watches.contains(watch) => {
                 return Ok((Listener::Watch(*watch), None));

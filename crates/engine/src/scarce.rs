@@ -22,7 +22,7 @@ impl Engine {
 
     /// Whether there is a queue of that name.
     pub fn has_queue(&self, name: &QueueName) -> bool {
-        self.names.contains_key(name)
+        self.names.find(name).is_some()
     }
 
     /// Whether a durable subscription would be a new one.

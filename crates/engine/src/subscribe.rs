@@ -94,8 +94,8 @@ impl Engine {
     ) -> Result<(QueueNo, Option<Need>), Refused> {
         let name = subscribe.name.as_ref().map(QueueName::of_subscription);
         if let Some(name) = &name {
-            if let Some(no) = self.names.get(name)
-                && let Some(queue) = self.queues.get(no)
+            if let Some(no) = self.names.find(name)
+                && let Some(queue) = self.queues.get(&no)
             {
                 if queue.identity.pattern.as_ref() != Some(&subscribe.pattern) {
                     let text = "a subscription of that name listens to another pattern";
@@ -105,7 +105,7 @@ impl Engine {
                     let text = format!("the subscription is there, and {difference}");
                     return Err((Code::Conflict, text.into()));
                 }
-                return Ok((*no, Some(queue.need())));
+                return Ok((no, Some(queue.need())));
             }
         } else if let Some(no) = self.oldest_detached(session, subscribe) {
             let free = self.queues.get(&no).filter(|queue| queue.held().next().is_none());

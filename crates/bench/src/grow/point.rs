@@ -51,7 +51,7 @@ impl Scale {
     pub fn full() -> Self {
         Self {
             queues: vec![1, 10, 1_000, 100_000],
-            backlogs: vec![0, 1_000_000, 10_000_000],
+            backlogs: vec![0, 1_000_000, 4_000_000, 10_000_000],
             connections: vec![1, 100, 10_000],
             singles: 200_000,
             batched: 1_000_000,
@@ -62,7 +62,7 @@ impl Scale {
     pub fn quick() -> Self {
         Self {
             queues: vec![1, 10, 1_000],
-            backlogs: vec![0, 10_000, 100_000],
+            backlogs: vec![0, 10_000, 40_000, 100_000],
             connections: vec![1, 10, 100],
             singles: 5_000,
             batched: 20_000,

@@ -94,6 +94,8 @@ pub(crate) struct Queue {
     pub(crate) buries_at: Option<Timestamp>,
     /// The image that is to hold its last change, as `imaging.rs` counts them.
     pub(crate) listed_for: u64,
+    /// The last image that it was taken into; 0 if none since the start.
+    pub(crate) imaged_by: u64,
     /// The kind of its own piece in the last image, if it is there.
     pub(crate) imaged: Option<u8>,
     /// It changed since it was taken into an image.
@@ -140,6 +142,7 @@ impl Queue {
             wakes_at: None,
             buries_at: None,
             listed_for: 0,
+            imaged_by: 0,
             imaged: None,
             dirty: true,
             delayed: BTreeSet::new(),

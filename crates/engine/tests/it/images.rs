@@ -149,6 +149,23 @@ fn an_image_after_a_lost_one_holds_everything() {
 
 #[test]
 fn an_image_in_slices_is_byte_for_byte_that_of_its_moment_whatever_happens_between_them() {
+    sliced_and_whole_are_alike(|_| {});
+}
+
+#[test]
+fn an_image_of_everything_after_lost_ones_is_one_of_its_moment_too() {
+    sliced_and_whole_are_alike(|rig| {
+        for slices in [1, 3] {
+            rig.begin_image();
+            (0..slices).for_each(|_| rig.image_slice());
+            rig.imaging = None;
+            rig.engine.forget_image();
+        }
+    });
+}
+
+/// Takes an image at once and in slices while things happen, each after `before`.
+fn sliced_and_whole_are_alike(before: impl Fn(&mut Rig)) {
     let make = || {
         let mut config = with(|queue| queue.max_failures = 2);
         // A slice takes one queue.
@@ -161,6 +178,7 @@ fn an_image_in_slices_is_byte_for_byte_that_of_its_moment_whatever_happens_betwe
         rig.declare(client, "ended", &[]);
         rig.put(client, "ended", "gone", Extras::default()).unwrap();
         live_a_little(&mut rig, client, 0);
+        before(&mut rig);
         (rig, client)
     };
     let (mut whole, _) = make();

@@ -9,6 +9,7 @@
 
 mod admission;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -29,7 +30,7 @@ use crate::doors::{Ended, Notices, Peer, Shared, Wire};
 use crate::places::PlaceBy;
 use crate::requests::DoorName;
 
-/// Requests or replies that an idle connection keeps room for.
+/// Requests that an idle connection keeps room for.
 const KEPT_MAX: usize = 64;
 /// A read that brought so much is taken for the beginning of more.
 const MORE_FOLLOWS: usize = 64 << 10;
@@ -37,6 +38,16 @@ const MORE_FOLLOWS: usize = 64 << 10;
 const EMPTY_WAKES_MAX: usize = 64;
 /// Reads of what a client had sent before it learns of a drain.
 const LAST_READS_MAX: usize = 16;
+
+/// Replies that a worker keeps room for.
+const REPLIES_MAX: usize = 1_024;
+
+thread_local! {
+    /// Room for replies on their way from the broker to a session. No connection holds any while it
+    /// waits, so all that a worker serves share it: grown anew for each batch it would be a good
+    /// part of what the batch costs, most of it pages that the kernel has to clear.
+    static REPLIES: Cell<Vec<Reply>> = const { Cell::new(Vec::new()) };
+}
 
 /// What a connection waited for.
 enum Event {
@@ -86,7 +97,6 @@ struct Connection<'a> {
     principal: Principal,
     place: Option<PlaceBy<Principal>>,
     requests: VecDeque<Request>,
-    replies: Vec<Reply>,
     /// Weight of replies that have left, of which the broker hears with the next requests.
     untold: usize,
     notices: Notices,
@@ -135,7 +145,6 @@ pub(crate) async fn serve(
         principal: Principal::Anonymous,
         place: None,
         requests: VecDeque::new(),
-        replies: Vec::new(),
         untold: 0,
         notices,
         parting: None,
@@ -273,13 +282,17 @@ impl Connection<'_> {
     /// Takes the replies that may leave, and returns how many there were.
     fn collect(&mut self) -> usize {
         let Some(link) = &mut self.link.session else { return 0 };
-        link.take_replies(&mut self.replies);
-        let count = self.replies.len();
+        let mut replies = REPLIES.take();
+        link.take_replies(&mut replies);
+        let count = replies.len();
         if count > 0 {
             self.door.set_now(|| self.shared.broker.now());
             let mut io = Io::new(&mut self.requests, &mut self.wire.output);
-            self.door.reply(&mut self.replies, &mut io);
+            self.door.reply(&mut replies, &mut io);
         }
+        replies.clear();
+        replies.shrink_to(REPLIES_MAX);
+        REPLIES.set(replies);
         count
     }
 
@@ -429,6 +442,5 @@ impl Connection<'_> {
         if self.requests.is_empty() {
             self.requests.shrink_to(KEPT_MAX);
         }
-        self.replies.shrink_to(KEPT_MAX);
     }
 }

@@ -538,7 +538,7 @@ fn a_request_for_changes_of_keys_waits_and_its_watch_ends_with_it() {
         assert_eq!(command, Command::Receive(Receive { max: 100, wait, ..Receive::one(from) }));
         assert!(pair.session.awaits() && !pair.session.is_quiet());
         if drains {
-            let mut io = Io { requests: &mut pair.requests, output: &mut pair.output };
+            let mut io = Io::new(&mut pair.requests, &mut pair.output);
             pair.session.drain(&mut io);
             assert_eq!(pair.asked_one().command, Command::Withdraw { receive: tag });
             pair.hears(&[(0, "GOING")]);
