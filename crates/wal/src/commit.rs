@@ -118,10 +118,9 @@ impl<D: Disk> Commit<D> {
             let (bytes, checksum) = header.encode(seed);
             room.copy_from_slice(&bytes);
             chain = checksum;
-            active
-                .file
-                .write_at(frame.offset.into(), &frame.bytes)
-                .map_err(WalError::io("write", segment_name(frame.segment)))?;
+            let outcome = active.file.write_at(frame.offset.into(), &frame.bytes);
+            // The name is only made where it is told.
+            outcome.map_err(|error| WalError::io("write", segment_name(frame.segment))(error))?;
             written = Sequence(header.next().0 - 1);
         }
         if self.sync {

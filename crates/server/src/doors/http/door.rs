@@ -1,8 +1,8 @@
 //! What all connections of the door share, and the way from a request to its handler.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -174,7 +174,9 @@ pub(super) fn document() -> String {
 
 /// The queue of the simple endpoints.
 pub(super) fn default_queue() -> QueueName {
-    QueueName::new("default").expect("the name has one good token")
+    static NAME: LazyLock<QueueName> =
+        LazyLock::new(|| QueueName::new("default").expect("the name has one good token"));
+    NAME.clone()
 }
 
 /// Its bounds, times so many.

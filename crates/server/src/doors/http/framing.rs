@@ -10,6 +10,8 @@
 //! a lenient parser would mend: a length beside a transfer coding, lengths twice, line feeds alone,
 //! folded lines, blanks before a colon. hyper sees no byte of such a request's end.
 
+use memchr::{memchr, memchr_iter};
+
 use super::chunks::Chunks;
 
 /// What is wrong with a request.
@@ -162,7 +164,19 @@ impl Framing {
 /// Where a head ends, its empty line included, looking from `from` on.
 fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let tail = bytes.get(from..)?;
-    tail.windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4)
+    let is_end = |end: &usize| tail.get(..*end).is_some_and(|head| head.ends_with(b"\r\n\r\n"));
+    memchr_iter(b'\n', tail).map(|at| at + 1).find(is_end).map(|end| from + end)
+}
+
+/// What lies between the line feeds of a head.
+fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(head);
+    std::iter::from_fn(move || {
+        let all = rest?;
+        let end = memchr(b'\n', all).unwrap_or(all.len());
+        rest = all.get(end + 1..);
+        all.get(..end)
+    })
 }
 
 /// Reads as much of a head as decides where the request ends.
@@ -170,7 +184,7 @@ fn check(head: &[u8], headers_max: usize) -> Result<Body, Fault> {
     let malformed = |reason| Err(Fault::Malformed(reason));
     // What is left ends each line with a carriage return, the last one too.
     let head = head.strip_suffix(b"\n\r\n").unwrap_or(head);
-    let mut lines = head.split(|byte| *byte == b'\n');
+    let mut lines = lines(head);
     let request = lines.next().unwrap_or_default();
     let request = line(request)?;
     let is_old = request.ends_with(b"HTTP/1.0");
@@ -187,13 +201,10 @@ fn check(head: &[u8], headers_max: usize) -> Result<Body, Fault> {
             return Err(Fault::TooManyHeaders);
         }
         let header = line(header)?;
-        let Some(colon) = header.iter().position(|byte| *byte == b':') else {
+        let Some(colon) = memchr(b':', header) else {
             return malformed("a header has no colon");
         };
         let (name, value) = header.split_at(colon);
-        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
-            return malformed("the name of a header is none, or a line is folded");
-        }
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         if name.eq_ignore_ascii_case(b"content-length") {
             if length.replace(digits(value)?).is_some() {
@@ -206,6 +217,8 @@ fn check(head: &[u8], headers_max: usize) -> Result<Body, Fault> {
             coded = true;
         } else if name.eq_ignore_ascii_case(b"host") {
             hosts += 1;
+        } else if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            return malformed("the name of a header is none, or a line is folded");
         }
     }
     match (coded, length) {
@@ -222,8 +235,9 @@ fn line(line: &[u8]) -> Result<&[u8], Fault> {
     let Some(line) = line.strip_suffix(b"\r") else {
         return Err(Fault::Malformed("a line ends with a line feed alone"));
     };
-    let is_control = |byte: &u8| matches!(byte, 0..=8 | 10..=31 | 127);
-    match line.iter().any(is_control) {
+    let is_control = |byte: u8| (byte < b' ') & (byte != b'\t') | (byte == 127);
+    // To the end, whatever comes first: so many bytes are looked at by one instruction.
+    match line.iter().fold(false, |found, byte| found | is_control(*byte)) {
         true => Err(Fault::Malformed("the head has control characters")),
         false => Ok(line),
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
+use hyper::header::{AUTHORIZATION, HOST, HeaderName, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method};
 use sluice_model::{Code, Principal, Refusal};
@@ -11,6 +11,9 @@ use tracing::info;
 
 use crate::auth::KeyHash;
 use crate::doors::{Peer, Shared};
+
+/// By which a browser says where the page is from that asks.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Refuses a host that is not this one: a page of another site that has had its name point to us.
 ///
@@ -68,7 +71,7 @@ pub(super) fn check_origin(parts: &Parts, shared: &Shared) -> Result<(), Refusal
 }
 
 fn is_same_site(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
     if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
         return false;
     }
