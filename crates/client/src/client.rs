@@ -238,7 +238,7 @@ impl Client {
         let core = self.shared().core();
         Counters {
             frames_sent_again: core.publishes.frames_again,
-            settlements_refused: core.settlements.refused,
+            settlements_refused: core.settlements.refused + core.requests.settlements_refused,
             quiet_errors: core.quiet_errors,
         }
     }

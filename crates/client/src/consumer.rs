@@ -147,10 +147,15 @@ impl Consumer {
     }
 
     fn begin(&mut self, batch: Vec<Delivered>) {
-        if let Some(first) = batch.first()
-            && first.qos == Qos::AtMostOnce
-        {
-            self.due = Some((first.epoch, batch.len() as u32));
+        if let Some(first) = batch.first() {
+            let (epoch, messages) = (first.epoch, batch.len() as u32);
+            if first.qos == Qos::AtMostOnce {
+                self.due = Some((epoch, messages));
+            }
+            let shared = self.client.shared();
+            if shared.core().looked_at(epoch, self.key, messages) {
+                shared.change(|_| ());
+            }
         }
         self.batch = batch.into_iter();
     }

@@ -8,7 +8,9 @@
 //! ```
 //!
 //! The broker may push as many messages as `credit` says. Each that is settled or dropped is owed
-//! back, and given back when half of all that may be on its way is owed.
+//! back, and given back when half of all that may be on its way is owed. What lies unread from
+//! connections that were lost counts against the credit on the next one, so that a user who does not
+//! look has never more than `prefetch` waiting.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,6 +69,8 @@ struct Consumer {
     phase: Phase,
     credit: u32,
     owed: u32,
+    /// Messages handed over that its user has not looked at.
+    unread: u32,
     tries: u32,
     dropped: bool,
 }
@@ -105,7 +109,7 @@ impl Consumers {
         let Spec { wanted, prefetch, lease_ms, to, gaps, ready } = spec;
         let prefetch = prefetch.clamp(1, CREDIT_MAX);
         let (ready, phase) = (Some(ready), Phase::Wanted { after: None });
-        let (credit, owed, tries, dropped) = (0, 0, 0, false);
+        let (credit, owed, unread, tries, dropped) = (0, 0, 0, 0, false);
         self.keys += 1;
         self.changed = true;
         self.all.insert(
@@ -120,6 +124,7 @@ impl Consumers {
                 phase,
                 credit,
                 owed,
+                unread,
                 tries,
                 dropped,
             },
@@ -143,6 +148,18 @@ impl Consumers {
             consumer.owed = consumer.owed.saturating_add(messages);
             self.changed |= consumer.is_due();
         }
+    }
+
+    /// Its user looks at so many messages that were handed over. Those of a lost connection were not
+    /// asked for again while they lay there: now they may be. Says whether something is to be written.
+    pub(crate) fn looked_at(&mut self, key: u64, messages: u32, is_old: bool) -> bool {
+        let Some(consumer) = self.all.get_mut(&key) else { return false };
+        consumer.unread = consumer.unread.saturating_sub(messages);
+        if is_old && matches!(consumer.phase, Phase::Asked | Phase::Live { .. }) {
+            consumer.owed = consumer.owed.saturating_add(messages);
+            self.changed |= consumer.is_due();
+        }
+        self.changed
     }
 
     /// When a refused consumer is to be asked for again.
@@ -261,12 +278,16 @@ impl Consumers {
 
     /// Hands a frame's messages to a consumer. What nobody takes comes back.
     pub(crate) fn hand(&mut self, key: u64, messages: Vec<Delivered>) -> Vec<Delivered> {
-        let Some(consumer) = self.all.get(&key).filter(|consumer| !consumer.dropped) else {
+        let Some(consumer) = self.all.get_mut(&key).filter(|consumer| !consumer.dropped) else {
             return messages;
         };
+        let count = messages.len() as u32;
         match consumer.to.send(Ok(messages)) {
             Err(mpsc::error::SendError(Ok(messages))) => messages,
-            _ => Vec::new(),
+            _ => {
+                consumer.unread = consumer.unread.saturating_add(count);
+                Vec::new()
+            }
         }
     }
 
@@ -315,9 +336,9 @@ impl Consumer {
         self.owed > 0 && self.owed >= self.prefetch.div_ceil(2)
     }
 
-    /// Asks the broker for it with all the credit it may have.
+    /// Asks the broker for it with all the credit it may have beside what lies unread.
     fn ask(&mut self, out: &mut BytesMut, id: u64) -> Result<(), EncodeError> {
-        let (credit, lease_ms) = (self.prefetch, self.lease_ms);
+        let (credit, lease_ms) = (self.prefetch.saturating_sub(self.unread), self.lease_ms);
         match &self.wanted {
             Wanted::Queue(queue) => ConsumeRef { queue, credit, lease_ms }.put(out, id)?,
             Wanted::Pattern { pattern, name, settings } => {

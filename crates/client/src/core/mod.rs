@@ -272,6 +272,12 @@ impl Core {
         }
     }
 
+    /// The user of a consumer looks at messages of that connection. Says whether something is to be
+    /// written.
+    pub(crate) fn looked_at(&mut self, epoch: u64, key: u64, messages: u32) -> bool {
+        self.consumers.looked_at(key, messages, epoch != self.epoch)
+    }
+
     /// The connection is gone.
     pub(crate) fn disconnected(&mut self, why: &Error) {
         self.phase = Phase::Off;

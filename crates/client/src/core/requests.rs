@@ -85,6 +85,8 @@ pub(crate) struct Requests {
     max: usize,
     waiting: VecDeque<(Ask, Reply)>,
     flying: HashMap<u64, Flying>,
+    /// Settlements by token that the broker refused and nobody waited for.
+    pub(crate) settlements_refused: u64,
 }
 
 struct Flying {
@@ -167,7 +169,8 @@ impl Ask {
 
 impl Requests {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max, waiting: VecDeque::new(), flying: HashMap::new() }
+        let settlements_refused = 0;
+        Self { max, waiting: VecDeque::new(), flying: HashMap::new(), settlements_refused }
     }
 
     pub(crate) fn add(&mut self, ask: Ask, reply: Reply) {
@@ -286,6 +289,7 @@ impl Requests {
             self.flying.insert(id, flying);
         } else {
             let Flying { reply, refused, .. } = flying;
+            self.settlements_refused += reply.0.as_ref().map_or(refused.len() as u64, |_| 0);
             reply.tell(Ok(Answer::Settled { refused, deadline: settled.deadline }));
         }
         Ok(true)
@@ -294,6 +298,9 @@ impl Requests {
     /// False where `id` is something else's.
     pub(crate) fn refused(&mut self, id: u64, refused: &Refused) -> bool {
         let Some(flying) = self.flying.remove(&id) else { return false };
+        if let (Ask::Settle { tokens, .. }, None) = (&flying.ask, &flying.reply.0) {
+            self.settlements_refused += tokens.len() as u64;
+        }
         flying.reply.tell(Err(refused.clone().into()));
         true
     }

@@ -7,12 +7,18 @@ use std::time::{Duration, Instant};
 use bytes::{BufMut, BytesMut};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sluice_model::{Level, Message, Qos};
-use sluice_protocol::binary::v2::{FrameType, Welcome, put_confirm};
+use sluice_model::{
+    Code, Generation, LeaseId, Level, Message, Qos, QueueNo, Refusal, Seq, Timestamp,
+};
+use sluice_protocol::binary::frame::decode_frame_of;
+use sluice_protocol::binary::v2::{
+    ClientFrame, Credit, FrameType, SettledWriter, Welcome, put_confirm, put_consuming, put_error,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::batch::Head;
 use super::consumers::{Spec, Wanted};
+use super::delivered::Delivered;
 use super::requests::{Ask, Reply};
 use super::*;
 
@@ -150,6 +156,95 @@ fn the_window_is_free_again_when_all_is_told() {
     assert!(core.publishes.take_released() && core.publishes.is_empty());
     assert!(places.iter().all(|place| matches!(outcome(place), Some(Ok(_)))));
     assert!(push(&mut core).is_some());
+}
+
+fn delivered_at(epoch: u64) -> Delivered {
+    Delivered {
+        qos: Qos::AtLeastOnce,
+        topic: "q".into(),
+        sender: "".into(),
+        payload: bytes::Bytes::new(),
+        extras: None,
+        published_at: Timestamp::EPOCH,
+        lease: None,
+        epoch,
+        consumer: None,
+    }
+}
+
+#[test]
+fn what_lies_unread_from_lost_connections_counts_against_the_credit_of_the_next() {
+    let (mut core, now) = ready(&Options::default());
+    let (to, mut from) = mpsc::unbounded_channel();
+    let (wanted, gaps, ready) = (Wanted::Queue("q".into()), Arc::default(), oneshot::channel().0);
+    let spec = Spec { wanted, prefetch: 4, lease_ms: 0, to, gaps, ready };
+    let key = core.consume(spec).unwrap();
+    // The credit of a new connection, all of which comes and is not looked at.
+    let round = |core: &mut Core| {
+        let mut bytes = BytesMut::new();
+        core.take_output(&mut bytes, now);
+        let frame = decode_frame_of::<FrameType>(&mut bytes, LENGTH_MAX).unwrap().unwrap();
+        let id = frame.correlation_id;
+        let ClientFrame::Consume(consume) =
+            ClientFrame::read(frame.msg_type, &frame.payload, LENGTH_MAX).unwrap()
+        else {
+            panic!("{:?}", frame.msg_type)
+        };
+        put_consuming(&mut bytes, id, 7);
+        core.receive(&mut bytes, now).unwrap();
+        let epoch = core.epoch;
+        let (count, _) = (consume.credit, core.consumers.pushed(7, consume.credit).unwrap());
+        let messages = (0..count).map(|_| delivered_at(epoch)).collect();
+        if count > 0 {
+            assert!(core.consumers.hand(key, messages).is_empty());
+        }
+        count
+    };
+    let credits: Vec<u32> = (0..5)
+        .map(|_| {
+            let credit = round(&mut core);
+            core.disconnected(&Error::Lost);
+            greet(&mut core, now);
+            credit
+        })
+        .collect();
+    assert_eq!(credits, [4, 0, 0, 0, 0]);
+    assert_eq!(round(&mut core), 0);
+    // Once they are looked at there is credit again, on the connection that there is.
+    let batch = from.try_recv().unwrap().unwrap();
+    assert!(core.looked_at(batch[0].epoch, key, batch.len() as u32));
+    let mut bytes = BytesMut::new();
+    core.take_output(&mut bytes, now);
+    let frame = decode_frame_of::<FrameType>(&mut bytes, LENGTH_MAX).unwrap().unwrap();
+    let credit = ClientFrame::read(frame.msg_type, &frame.payload, LENGTH_MAX).unwrap();
+    assert_eq!(credit, ClientFrame::Credit(Credit { consumer: 7, messages: 4 }));
+    assert!(from.try_recv().is_err());
+}
+
+#[test]
+fn settlements_by_token_that_nobody_waits_for_are_counted_when_they_are_refused() {
+    let (mut core, now) = ready(&Options::default());
+    let generation = Generation { start: 1, counter: 2 };
+    let token = LeaseId { queue: QueueNo(1), seq: Seq(3), generation, secret: 4 };
+    let mut refused = |put: &dyn Fn(&mut BytesMut, u64)| {
+        let (how, tokens) = (How::ack(), vec![token, token]);
+        core.requests.add(Ask::Settle { how, tokens, again: false }, Reply(None));
+        core.take_output(&mut BytesMut::new(), now);
+        let mut bytes = BytesMut::new();
+        put(&mut bytes, core.next_id);
+        core.receive(&mut bytes, now).unwrap();
+        core.requests.settlements_refused
+    };
+    let one = |out: &mut BytesMut, id| {
+        let mut frame = SettledWriter::begin(out, id, true, Timestamp::EPOCH, LENGTH_MAX).unwrap();
+        assert!(frame.push_token(&token, Code::LeaseLost));
+        frame.finish(false);
+    };
+    assert_eq!(refused(&one), 1);
+    let all = |out: &mut BytesMut, id| {
+        put_error(out, id, &Refusal::new(Code::Overloaded, "not now"));
+    };
+    assert_eq!(refused(&all), 3);
 }
 
 #[test]

@@ -64,11 +64,55 @@ impl KeyStore for Store {
     }
 }
 
+/// Keys on a disk that is gone.
+#[derive(Debug)]
+struct Broken;
+
+impl Broken {
+    fn failed<T>() -> Result<T, KeyStoreError> {
+        Err(KeyStoreError::Failed("the keys can't be read".into()))
+    }
+}
+
+impl KeyStore for Broken {
+    fn list(&self) -> Result<Vec<StoredKey>, KeyStoreError> {
+        Self::failed()
+    }
+
+    fn create(
+        &self,
+        _: Option<&str>,
+        _: &Grants,
+        _: bool,
+    ) -> Result<(String, String), KeyStoreError> {
+        Self::failed()
+    }
+
+    fn revoke(&self, _: &str, _: bool) -> Result<(), KeyStoreError> {
+        Self::failed()
+    }
+
+    fn load(&self) -> Result<Vec<ApiKey>, KeyStoreError> {
+        Self::failed()
+    }
+}
+
 fn keyed() -> Config {
     let mut config = config();
     config.allowed_api_keys = vec!["root".into()];
     config.http.key_store = Some(Arc::new(Store::default()));
     config
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_cant_be_read_are_the_servers_fault() {
+    let mut config = keyed();
+    config.http.key_store = Some(Arc::new(Broken));
+    let place = Place::with(config).await;
+    let mut root = Http::with_key(place.server.http, "root").await;
+    root.get("/v1/keys").await.refuses(500, "internal", "the keys can't be read");
+    root.ask("DELETE", "/v1/keys/some", b"").await.refuses(500, "internal", "can't be read");
+    place.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
