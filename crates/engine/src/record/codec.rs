@@ -10,7 +10,6 @@ use sluice_model::{
 };
 
 use super::keys::{decode_key, put_key};
-
 use super::many::{MANY_MAX, acked_runs, put_acked_runs, put_runs, runs};
 use super::{Cause, DedupeMark, DedupeScope, PacedRedrive, Record, RecordError, Removal, Target};
 
