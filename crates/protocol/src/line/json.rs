@@ -79,8 +79,10 @@ fn action(object: &Object<'_>) -> Result<&'static Action, Refusal> {
     };
     let known = ACTIONS.iter().find(|action| action.name.eq_ignore_ascii_case(&name));
     known.ok_or_else(|| {
-        let names = ACTIONS.each_ref().map(|action| action.name);
-        bad(unknown_name("action", &name.to_ascii_uppercase(), &names))
+        // Names that are near are looked for in small letters.
+        let names = ACTIONS.each_ref().map(|action| action.name.to_ascii_lowercase());
+        let names = names.each_ref().map(String::as_str);
+        bad(unknown_name("action", &name.to_ascii_lowercase(), &names))
     })
 }
 

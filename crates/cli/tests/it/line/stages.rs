@@ -208,8 +208,8 @@ fn errors_name_the_field() {
     let cases = [
         (r#"{"key": "a"}"#,                                                    "bad_request", "action is missing"),
         (r#"{"action": 7}"#,                                                   "bad_request", "action is not a string"),
-        (r#"{"action": "FLY"}"#,                                               "bad_request", "FLY"),
-        (r#"{"action": "ENQUEU", "key": "a"}"#,                                   "bad_request", "did you mean ENQUEUE?"),
+        (r#"{"action": "FLY"}"#,                                               "bad_request", "fly"),
+        (r#"{"action": "ENQUEU", "key": "a"}"#,                                   "bad_request", "did you mean enqueue?"),
         (r#"{"action": "SET", "key": "a"}"#,                                   "bad_request", "value is missing"),
         (r#"{"action": "SET", "key": 1, "value": 1}"#,                         "bad_request", "key is a number"),
         (r#"{"action": "SET", "key": "a", "value": 1, "vale": 2}"#,            "bad_request", "\"vale\"; did you mean value?"),
