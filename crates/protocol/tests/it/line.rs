@@ -1,6 +1,6 @@
 //! The line door's two forms: what is written down, what is shown, and what nobody meant.
 //!
-//! `testdata/fuzz` holds the seeds of the fuzz targets (`fuzz/`), and whatever they found.
+//! `testdata/fuzz` holds seeds of lines that are well-formed and not, and whatever was found.
 
 use std::fs;
 use std::path::Path;
