@@ -264,7 +264,8 @@ async fn serve_door(mut wire: Wire, peer: Peer, shared: &Shared, notices: Notice
         Door::Line => {
             counters.line_connections.one();
             let _open = shared.requests.connection(DoorName::Line);
-            return line::serve(wire, peer, shared, ready_by, notices).await;
+            // On the heap: else the tasks of all doors would be as large as that of the largest.
+            return Box::pin(line::serve(wire, peer, shared, ready_by, notices)).await;
         }
         Door::Tls => counters.rejected_tls.one(),
         Door::None => counters.rejected_first_byte.one(),

@@ -338,7 +338,9 @@ impl Accepted {
         match door {
             None => listener::serve(stream, peer, &shared, notices).instrument(span).await,
             Some(door) => {
-                listener::serve_http(stream, peer, &door, &shared, notices).instrument(span).await;
+                // On the heap: else the task of every connection would be as large as this.
+                let served = listener::serve_http(stream, peer, &door, &shared, notices);
+                Box::pin(served).instrument(span).await;
             }
         }
         drop(places);
