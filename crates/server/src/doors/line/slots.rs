@@ -39,12 +39,14 @@ pub(super) struct Waiting {
     pub(super) parked: bool,
     /// The weight of replies that came for it without being its answer.
     pub(super) weight: usize,
+    /// What it counts for while it is here.
+    held: usize,
 }
 
 #[derive(Debug)]
 enum Slot {
     Waiting(Waiting),
-    Ready { line: Bytes, weight: usize, begins: Option<u64> },
+    Ready { line: Bytes, weight: usize, begins: Option<u64>, held: usize },
 }
 
 /// The answers that have not left yet, oldest first.
@@ -54,16 +56,15 @@ pub(super) struct Slots {
     first: u64,
     slots: VecDeque<Slot>,
     held: usize,
-    waiting: usize,
 }
 
 impl Slots {
     /// A line takes its place; what is returned is the tag of its request.
     pub(super) fn push(&mut self, form: Form, job: Job, parked: bool) -> u64 {
         let tag = self.first + self.slots.len() as u64;
-        self.held += SLOT_WEIGHT + form.overhead();
-        self.waiting += 1;
-        self.slots.push_back(Slot::Waiting(Waiting { form, job, parked, weight: 0 }));
+        let held = SLOT_WEIGHT + form.overhead();
+        self.held += held;
+        self.slots.push_back(Slot::Waiting(Waiting { form, job, parked, weight: 0, held }));
         tag
     }
 
@@ -83,30 +84,29 @@ impl Slots {
     /// Answers a line; `begins` is what is pushed from once the answer has left.
     pub(super) fn fill(&mut self, tag: u64, line: Bytes, weight: usize, begins: Option<u64>) {
         let Some(at) = self.at(tag) else { return };
-        if let Some(slot @ Slot::Waiting(_)) = self.slots.get_mut(at) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        if let Slot::Waiting(Waiting { held, .. }) = slot {
             self.held += line.len();
-            self.waiting -= 1;
-            *slot = Slot::Ready { line, weight, begins };
+            let held = *held + line.len();
+            *slot = Slot::Ready { line, weight, begins, held };
         }
     }
 
     /// Moves the answers whose turn it is to the output, and says what is pushed from now on.
     pub(super) fn flush(&mut self, output: &mut Output, mut begins: impl FnMut(u64)) {
         while let Some(Slot::Ready { .. }) = self.slots.front() {
-            let Some(Slot::Ready { line, weight, begins: feed }) = self.slots.pop_front() else {
+            let Some(Slot::Ready { line, weight, begins: feed, held }) = self.slots.pop_front()
+            else {
                 return;
             };
             self.first += 1;
-            self.held -= line.len();
+            self.held -= held;
             output.push(line);
             output.write(|out| out.extend_from_slice(b"\n"));
             output.mark(weight);
             if let Some(feed) = feed {
                 begins(feed);
             }
-        }
-        if self.slots.is_empty() {
-            self.held = 0;
         }
     }
 

@@ -257,3 +257,15 @@ fn a_drain_withdraws_what_waits_and_refuses_new_work() {
     rig.reply(tag, Answer::Empty { next: None });
     assert_eq!(rig.said(), "EMPTY\nERR shutting down\nPONG\n");
 }
+
+#[test]
+fn what_was_answered_counts_no_more_though_something_always_waits() {
+    let mut rig = Rig::open();
+    rig.hear(b"DEQUEUE jobs 1000\n");
+    for n in 0..1_000 {
+        // The next one waits before the last one is answered.
+        assert_eq!(rig.hear(b"PING\nDEQUEUE jobs 1000\n"), Wants::Bytes, "{n}");
+        rig.reply(2 * n, Answer::Empty { next: None });
+        assert_eq!(rig.said(), "EMPTY\nPONG\n");
+    }
+}
