@@ -9,7 +9,7 @@
 //! One receive of each waits in the broker, as far as the client takes what was pushed before; what
 //! comes faster waits there, bounded, and what is lost there is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sluice_model::{Command, Keys, KvRequest, Receive, Source, TopicPattern};
@@ -72,7 +72,9 @@ pub(super) struct Feeds {
     feeds: BTreeMap<u64, Feed>,
     by_wish: BTreeMap<Wish, u64>,
     last: u64,
-    hungry: usize,
+    /// In the order in which they are asked for, so that none waits for others' plenty; some of them may be
+    /// gone or end.
+    hungry: VecDeque<u64>,
 }
 
 impl Feeds {
@@ -125,7 +127,7 @@ impl Feeds {
             && feed.appetite == from
         {
             feed.appetite = Appetite::Hungry;
-            self.hungry += 1;
+            self.hungry.push_back(number);
         }
         self.forget_if_over(number);
     }
@@ -161,26 +163,25 @@ impl Feeds {
 
     fn forget_if_over(&mut self, number: u64) {
         let over = |feed: &Feed| feed.ended && feed.appetite != Appetite::Fed;
-        if self.feeds.get(&number).is_some_and(over)
-            && let Some(feed) = self.feeds.remove(&number)
-            && feed.appetite == Appetite::Hungry
-        {
-            self.hungry -= 1;
+        if self.feeds.get(&number).is_some_and(over) {
+            self.feeds.remove(&number);
         }
     }
 
     /// What to ask the broker for one that is hungry.
     pub(super) fn feed_next(&mut self) -> Option<(u64, Receive)> {
-        if self.hungry == 0 {
-            return None;
+        loop {
+            let number = self.hungry.pop_front()?;
+            let Some(feed) = self.feeds.get_mut(&number).filter(|feed| !feed.ending) else {
+                continue;
+            };
+            let Some(from) = feed.source.clone() else { continue };
+            feed.appetite = Appetite::Fed;
+            let wait = Some(FEED_WAIT);
+            let receive =
+                Receive { from, max: FEED_MAX, lease: None, wait, bound: true, gaps: true };
+            return Some((number, receive));
         }
-        let hungry = |feed: &Feed| feed.appetite == Appetite::Hungry && !feed.ending;
-        let (number, feed) = self.feeds.iter_mut().find(|(_, feed)| hungry(feed))?;
-        let from = feed.source.clone()?;
-        feed.appetite = Appetite::Fed;
-        self.hungry -= 1;
-        let wait = Some(FEED_WAIT);
-        Some((*number, Receive { from, max: FEED_MAX, lease: None, wait, bound: true, gaps: true }))
     }
 
     /// The numbers of those whose receive waits.
