@@ -113,6 +113,9 @@ impl Gate {
         cost: u32,
         now: Instant,
     ) -> Result<(), RateLimited> {
+        if !self.is_limited() {
+            return Ok(());
+        }
         let passed = self.entrance.lock().ask_at_once(client, cost, self.micros(now));
         passed.map_err(|limited| self.refusal(limited, now))
     }
@@ -122,6 +125,9 @@ impl Gate {
     /// # Errors
     /// A limit refuses it; it is not counted.
     pub fn ask(&self, client: &Client, cost: u32, now: Instant) -> Result<Pass, RateLimited> {
+        if !self.is_limited() {
+            return Ok(Pass::Go);
+        }
         let pass = self.entrance.lock().ask(client, cost, self.micros(now));
         pass.map_err(|limited| self.refusal(limited, now))
     }
