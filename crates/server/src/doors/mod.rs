@@ -5,9 +5,11 @@ pub(crate) mod backups;
 pub(crate) mod binary;
 pub(crate) mod http;
 pub(crate) mod line;
+mod link;
 mod output;
 pub(crate) mod readiness;
 mod socket;
+mod visitor;
 mod wire;
 
 use std::net::IpAddr;
@@ -29,8 +31,10 @@ use crate::tls::Tls;
 
 pub use admin::SocketPath;
 pub use http::{HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, StoredKey};
+pub(crate) use link::Link;
 pub(crate) use output::{COPY_MAX, Output};
 pub(crate) use socket::{Socket, linger};
+pub(crate) use visitor::Visitor;
 pub(crate) use wire::{BufferPool, Fill, Wire, until};
 
 /// What every connection of this process shares.

@@ -59,13 +59,22 @@ pub(crate) struct Wire {
     pub(crate) output: Output,
     /// Bytes that the last read brought.
     pub(crate) last_read: usize,
+    /// Since when the client takes nothing of what waits to be sent.
+    pub(crate) stalled_since: Option<Instant>,
     lean: bool,
 }
 
 impl Wire {
     /// One of a `lean` connection is read in small parts only.
     pub(crate) fn new(socket: Socket, lean: bool) -> Self {
-        Self { socket, input: BytesMut::new(), output: Output::default(), last_read: 0, lean }
+        Self {
+            socket,
+            input: BytesMut::new(),
+            output: Output::default(),
+            last_read: 0,
+            stalled_since: None,
+            lean,
+        }
     }
 
     /// Reads once, without waiting. An `early` read stays small.
@@ -110,7 +119,13 @@ impl Wire {
 
     /// Sends as much as the socket takes now, and says whether it took any.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
-        self.socket.flush(&mut self.output)
+        let progress = self.socket.flush(&mut self.output)?;
+        if self.output.unsent() == 0 {
+            self.stalled_since = None;
+        } else if progress || self.stalled_since.is_none() {
+            self.stalled_since = Some(Instant::now());
+        }
+        Ok(progress)
     }
 
     /// Ends the connection, so that the client gets what was sent last if it may not have read it.

@@ -7,47 +7,28 @@
 //! A submit may carry out a commit on this thread. Other tasks that it woke wait for this worker,
 //! so the connection lets them run before it submits again.
 
-mod admission;
-
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 
-use sluice_broker::{ClosedBy, Session as BrokerSession};
-use sluice_model::{Client, Principal, Reply, Request};
+use sluice_model::Request;
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::common::{Entrance, Io, Limits, Tally, Wants};
 use super::door::Door;
 use super::v2;
-use crate::admission::client_of;
-use crate::auth::KeyHash;
 use crate::doors::wire::{Fill, noting_wait, until};
-use crate::doors::{Ended, Notices, Peer, Shared, Wire};
-use crate::places::PlaceBy;
+use crate::doors::{Ended, Link, Notices, Peer, Shared, Visitor, Wire};
 use crate::requests::DoorName;
 
 /// Requests that an idle connection keeps room for.
 const KEPT_MAX: usize = 64;
-/// A read that brought so much is taken for the beginning of more.
-const MORE_FOLLOWS: usize = 64 << 10;
 /// A broker that wakes a connection so often without a reply has failed: it is ready for ever.
 const EMPTY_WAKES_MAX: usize = 64;
 /// Reads of what a client had sent before it learns of a drain.
 const LAST_READS_MAX: usize = 16;
-
-/// Replies that a worker keeps room for.
-const REPLIES_MAX: usize = 1_024;
-
-thread_local! {
-    /// Room for replies on their way from the broker to a session. No connection holds any while it
-    /// waits, so all that a worker serves share it: grown anew for each batch it would be a good
-    /// part of what the batch costs, most of it pages that the kernel has to clear.
-    static REPLIES: Cell<Vec<Reply>> = const { Cell::new(Vec::new()) };
-}
 
 /// What a connection waited for.
 enum Event {
@@ -59,53 +40,19 @@ enum Event {
     Timeout,
 }
 
-/// The broker's session, which ends as ours unless it is known that the client left: after a panic
-/// or an abort nothing is counted against its leases.
-struct Link {
-    session: Option<BrokerSession>,
-    by: ClosedBy,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.close(self.by);
-        }
-    }
-}
-
-/// On what ground a client is served.
-#[derive(Clone, Copy)]
-enum LetIn {
-    /// None yet: its key is still to come.
-    NotYet,
-    /// No keys were configured.
-    Anyone,
-    /// It has shown this key.
-    Shown(KeyHash),
-}
-
 struct Connection<'a> {
     shared: &'a Shared,
-    peer: Peer,
     wire: Wire,
     door: Door,
+    visitor: Visitor,
     link: Link,
-    /// The keys by which that was decided: how many times they had been replaced.
-    keys_seen: u64,
-    let_in: LetIn,
-    principal: Principal,
-    place: Option<PlaceBy<Principal>>,
     requests: VecDeque<Request>,
-    /// Weight of replies that have left, of which the broker hears with the next requests.
-    untold: usize,
     notices: Notices,
     /// Why it ends once the client has settled what it holds.
     parting: Option<Ended>,
     /// Why it takes nothing more, once it doesn't.
     leaving: Option<Ended>,
     ready_by: Option<Instant>,
-    stalled_since: Option<Instant>,
     leave_by: Option<Instant>,
 }
 
@@ -131,30 +78,23 @@ pub(crate) async fn serve(
         in_flight_max: config.max_in_flight,
         out_max: config.out_max_bytes,
     };
-    // Before the keys: if they are replaced in between, that is noticed.
-    let keys_seen = notices.now().keys;
-    let open = shared.keys().is_open();
+    // The notice before the keys: if they are replaced in between, that is noticed.
+    let visitor = Visitor::new(peer, shared, notices.now());
     let mut connection = Connection {
         shared,
-        peer,
         wire,
-        door: Door::new(limits, v2, open),
-        link: Link { session: None, by: ClosedBy::Broker },
-        keys_seen,
-        let_in: if open { LetIn::Anyone } else { LetIn::NotYet },
-        principal: Principal::Anonymous,
-        place: None,
+        door: Door::new(limits, v2, visitor.is_anyone()),
+        visitor,
+        link: Link::new(),
         requests: VecDeque::new(),
-        untold: 0,
         notices,
         parting: None,
         leaving: None,
         ready_by,
-        stalled_since: None,
         leave_by: None,
     };
     let ended = connection.talk().await.unwrap_or_else(|error| {
-        debug!(%error, "connection broke");
+        debug!(fault = "client", %error, "connection broke");
         Ended::Broken
     });
     connection.count();
@@ -170,7 +110,7 @@ impl Connection<'_> {
         let (mut led, mut woken, mut empty_wakes) = (false, false, 0);
         loop {
             let notice = self.notices.now();
-            if !self.is_welcome(notice) {
+            if !self.visitor.is_welcome(notice, &mut self.link, self.shared) {
                 return Ok(Ended::Revoked);
             }
             if self.leaving.is_none() && self.parting.is_none() && notice.draining {
@@ -180,10 +120,14 @@ impl Connection<'_> {
             let wants = self.decode();
             if let Wants::Authenticate(key) = wants {
                 self.flush()?;
-                match self.authenticate(key).await {
-                    Some(ended) => return Ok(ended),
-                    None => continue,
-                }
+                let Self { visitor, shared, notices, ready_by, .. } = self;
+                let answer = match visitor.show(key, shared, notices, *ready_by).await {
+                    Ok(answer) => answer,
+                    Err(ended) => return Ok(ended),
+                };
+                let mut io = Io::new(&mut self.requests, &mut self.wire.output);
+                self.door.authenticated(answer, &mut io);
+                continue;
             }
             if !self.requests.is_empty() {
                 if std::mem::replace(&mut led, true) {
@@ -217,7 +161,7 @@ impl Connection<'_> {
                 continue;
             }
             // Nothing else would tell the broker that there is room for what somebody waits for.
-            if all_taken && self.untold > 0 && self.door.awaits() {
+            if all_taken && self.link.has_untold() && self.door.awaits() {
                 self.submit();
                 continue;
             }
@@ -240,7 +184,7 @@ impl Connection<'_> {
         }
         self.door.set_now(|| self.shared.broker.now());
         let Shared { intake, counters, .. } = self.shared;
-        let client = || client_of(&self.principal, self.peer.ip);
+        let client = || self.visitor.counted();
         let entrance = intake.is_limited().then(|| Entrance { intake, client: client(), counters });
         let mut io = Io::new(&mut self.requests, &mut self.wire.output);
         io.entrance = entrance;
@@ -270,50 +214,25 @@ impl Connection<'_> {
     }
 
     fn submit(&mut self) {
-        let session = self.link.session.get_or_insert_with(|| {
-            let client = Client { principal: self.principal.clone(), peer: self.peer.ip };
-            self.shared.broker.open(client)
-        });
-        self.untold = 0;
-        session.expect_more(self.wire.last_read >= MORE_FOLLOWS);
-        session.submit(&mut self.requests);
+        let Self { link, visitor, shared, requests, wire, .. } = self;
+        link.submit(requests, visitor, shared, wire.last_read);
     }
 
     /// Takes the replies that may leave, and returns how many there were.
     fn collect(&mut self) -> usize {
-        let Some(link) = &mut self.link.session else { return 0 };
-        let mut replies = REPLIES.take();
-        link.take_replies(&mut replies);
-        let count = replies.len();
-        if count > 0 {
-            self.door.set_now(|| self.shared.broker.now());
-            let mut io = Io::new(&mut self.requests, &mut self.wire.output);
-            self.door.reply(&mut replies, &mut io);
-        }
-        replies.clear();
-        replies.shrink_to(REPLIES_MAX);
-        REPLIES.set(replies);
-        count
+        let Self { link, door, shared, requests, wire, .. } = self;
+        link.collect(|replies| {
+            door.set_now(|| shared.broker.now());
+            door.reply(replies, &mut Io::new(requests, &mut wire.output));
+        })
     }
 
     /// Sends what the socket takes and gives back the room of what was sent; whether any was.
     fn flush(&mut self) -> io::Result<bool> {
         let flushed = self.wire.flush();
         // What has left counts as delivered, even if the connection broke behind it.
-        let weight = self.wire.output.take_sent_weight();
-        if let Some(link) = &mut self.link.session
-            && weight > 0
-        {
-            link.written(weight);
-            self.untold += weight;
-        }
-        let progress = flushed?;
-        if self.wire.output.unsent() == 0 {
-            self.stalled_since = None;
-        } else if progress || self.stalled_since.is_none() {
-            self.stalled_since = Some(Instant::now());
-        }
-        Ok(progress || weight > 0)
+        let sent = self.link.note_sent(&mut self.wire);
+        Ok(flushed? || sent)
     }
 
     fn is_done(&self) -> bool {
@@ -328,13 +247,7 @@ impl Connection<'_> {
         let writes = self.wire.output.unsent() > 0;
         let deadline = self.deadline();
         let next = [deadline, self.resume_at()].into_iter().flatten().min();
-        let Self { wire, link, notices, leaving, parting, keys_seen, .. } = self;
-        let replies = async {
-            match &mut link.session {
-                Some(session) => session.replies().await,
-                None => std::future::pending().await,
-            }
-        };
+        let Self { wire, link, notices, leaving, parting, visitor, .. } = self;
         let drain = leaving.is_none() && parting.is_none();
         // Time first: a client that never stops sending must not outrun it.
         tokio::select! {
@@ -346,11 +259,11 @@ impl Connection<'_> {
             readable = poll_fn(|context| wire.socket.poll_readable(context)), if reads => {
                 readable.map(|()| Event::Readable)
             }
-            () = replies => Ok(Event::Replies),
+            () = link.replies() => Ok(Event::Replies),
             writable = poll_fn(|context| wire.socket.poll_writable(context)), if writes => {
                 writable.map(|()| Event::Writable)
             }
-            () = notices.news(*keys_seen, drain) => Ok(Event::News),
+            () = notices.news(visitor.keys_seen(), drain) => Ok(Event::News),
         }
     }
 
@@ -371,7 +284,7 @@ impl Connection<'_> {
     }
 
     fn write_by(&self) -> Option<Instant> {
-        self.stalled_since.map(|since| since + self.shared.config.write_timeout)
+        self.wire.stalled_since.map(|since| since + self.shared.config.write_timeout)
     }
 
     fn timed_out(&self) -> Ended {

@@ -9,23 +9,19 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 
-use sluice_broker::{ClosedBy, Session as BrokerSession};
 use sluice_flow::Pass;
-use sluice_model::{Reply, Request};
+use sluice_model::Request;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::house::House;
 use super::session::{Io, Limits, Session, Tally, Wants};
-use super::visitor::Visitor;
 use crate::doors::wire::{Fill, noting_wait, until};
-use crate::doors::{Ended, Notices, Peer, Shared, Wire};
+use crate::doors::{Ended, Link, Notices, Peer, Shared, Visitor, Wire};
 use crate::requests::DoorName;
 
-/// Requests or replies that an idle connection keeps room for.
+/// Requests that an idle connection keeps room for.
 const KEPT_MAX: usize = 64;
-/// A read that brought so much is taken for the beginning of more.
-const MORE_FOLLOWS: usize = 64 << 10;
 /// A broker that wakes a connection so often without a reply has failed: it is ready for ever.
 const EMPTY_WAKES_MAX: usize = 64;
 /// Reads of what a client had sent before it learns of a drain.
@@ -40,21 +36,6 @@ enum Event {
     Timeout,
 }
 
-/// The broker's session, which ends as ours unless it is known that the client left: after a panic
-/// or an abort nothing is counted against its leases.
-struct Link {
-    session: Option<BrokerSession>,
-    by: ClosedBy,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.close(self.by);
-        }
-    }
-}
-
 struct Connection<'a> {
     shared: &'a Shared,
     wire: Wire,
@@ -62,9 +43,6 @@ struct Connection<'a> {
     visitor: Visitor,
     link: Link,
     requests: VecDeque<Request>,
-    replies: Vec<Reply>,
-    /// Weight of replies that have left, of which the broker hears with the next requests.
-    untold: usize,
     notices: Notices,
     /// How long the limits delay the next request.
     delay: Option<Pass>,
@@ -74,7 +52,6 @@ struct Connection<'a> {
     leaving: Option<Ended>,
     ready_by: Option<Instant>,
     heard_at: Instant,
-    stalled_since: Option<Instant>,
     leave_by: Option<Instant>,
 }
 
@@ -99,17 +76,14 @@ pub(crate) async fn serve(
         wire,
         session: Session::new(limits, visitor.is_anyone()),
         visitor,
-        link: Link { session: None, by: ClosedBy::Broker },
+        link: Link::new(),
         requests: VecDeque::new(),
-        replies: Vec::new(),
-        untold: 0,
         notices,
         delay: None,
         parting: None,
         leaving: None,
         ready_by,
         heard_at: Instant::now(),
-        stalled_since: None,
         leave_by: None,
     };
     let ended = connection.talk().await.unwrap_or_else(|error| {
@@ -128,7 +102,7 @@ impl Connection<'_> {
     async fn talk(&mut self) -> io::Result<Ended> {
         let (mut led, mut woken, mut empty_wakes) = (false, false, 0);
         loop {
-            if !self.is_welcome() {
+            if !self.visitor.is_welcome(self.notices.now(), &mut self.link, self.shared) {
                 return Ok(Ended::Revoked);
             }
             if self.leaving.is_none() && self.parting.is_none() && self.notices.now().draining {
@@ -178,7 +152,7 @@ impl Connection<'_> {
                 continue;
             }
             // Nothing else would tell the broker that there is room for what somebody waits for.
-            if all_taken && self.untold > 0 && self.session.awaits() {
+            if all_taken && self.link.has_untold() && self.session.awaits() {
                 self.submit();
                 continue;
             }
@@ -192,20 +166,6 @@ impl Connection<'_> {
                 Event::Replies => woken = true,
             }
         }
-    }
-
-    /// Whether the client may stay: its key still counts, and covers what it listens to.
-    fn is_welcome(&mut self) -> bool {
-        let known = self.visitor.is_known(self.notices.now(), self.shared);
-        let revoked = self.link.session.as_mut().is_some_and(|session| session.is_revoked());
-        if known && !revoked {
-            return true;
-        }
-        self.shared.counters.revoked.one();
-        let connection = self.visitor.peer.connection;
-        let principal = self.visitor.principal.as_str();
-        info!(connection, principal, "the key no longer counts or covers less, closing");
-        false
     }
 
     fn understand(&mut self) -> Wants {
@@ -285,48 +245,30 @@ impl Connection<'_> {
     }
 
     fn submit(&mut self) {
-        let Self { link, visitor, shared, .. } = self;
-        let session = link.session.get_or_insert_with(|| shared.broker.open(visitor.client()));
-        self.untold = 0;
-        session.expect_more(self.wire.last_read >= MORE_FOLLOWS);
-        session.submit(&mut self.requests);
+        let Self { link, visitor, shared, requests, wire, .. } = self;
+        link.submit(requests, visitor, shared, wire.last_read);
     }
 
     /// Takes the replies that may leave, and returns how many there were.
     fn collect(&mut self) -> usize {
-        let Some(link) = &mut self.link.session else { return 0 };
-        link.take_replies(&mut self.replies);
-        let count = self.replies.len();
-        if count > 0 {
-            self.session.set_now(self.shared.broker.now());
-            let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
-            self.session.reply(&mut self.replies, &mut io);
-        }
-        count
+        let Self { link, session, shared, requests, wire, .. } = self;
+        link.collect(|replies| {
+            session.set_now(shared.broker.now());
+            session.reply(replies, &mut Io { requests, output: &mut wire.output });
+        })
     }
 
     /// Sends what the socket takes and gives back the room of what was sent; whether any was.
     fn flush(&mut self) -> io::Result<bool> {
         let flushed = self.wire.flush();
         // What has left counts as delivered, even if the connection broke behind it.
-        let weight = self.wire.output.take_sent_weight();
-        if let Some(link) = &mut self.link.session
-            && weight > 0
-        {
-            link.written(weight);
-            self.untold += weight;
-        }
+        let sent = self.link.note_sent(&mut self.wire);
         let progress = flushed?;
-        if self.wire.output.unsent() == 0 {
-            self.stalled_since = None;
-        } else if progress || self.stalled_since.is_none() {
-            self.stalled_since = Some(Instant::now());
-        }
         if progress {
             // Who was just given something is not idle yet.
             self.heard_at = Instant::now();
         }
-        Ok(progress || weight > 0)
+        Ok(progress || sent)
     }
 
     fn is_done(&self) -> bool {
@@ -341,12 +283,6 @@ impl Connection<'_> {
         let writes = self.wire.output.unsent() > 0;
         let deadline = self.deadline();
         let Self { wire, link, notices, leaving, parting, visitor, .. } = self;
-        let replies = async {
-            match &mut link.session {
-                Some(session) => session.replies().await,
-                None => std::future::pending().await,
-            }
-        };
         let drain = leaving.is_none() && parting.is_none();
         // Time first: a client that never stops sending must not outrun it.
         tokio::select! {
@@ -355,7 +291,7 @@ impl Connection<'_> {
             readable = poll_fn(|context| wire.socket.poll_readable(context)), if reads => {
                 readable.map(|()| Event::Readable)
             }
-            () = replies => Ok(Event::Replies),
+            () = link.replies() => Ok(Event::Replies),
             writable = poll_fn(|context| wire.socket.poll_writable(context)), if writes => {
                 writable.map(|()| Event::Writable)
             }
@@ -368,7 +304,7 @@ impl Connection<'_> {
     }
 
     fn write_by(&self) -> Option<Instant> {
-        self.stalled_since.map(|since| since + self.shared.config.write_timeout)
+        self.wire.stalled_since.map(|since| since + self.shared.config.write_timeout)
     }
 
     /// None while it waits for an answer, listens, or holds what it was given.
@@ -448,6 +384,5 @@ impl Connection<'_> {
         if self.requests.is_empty() {
             self.requests.shrink_to(KEPT_MAX);
         }
-        self.replies.shrink_to(KEPT_MAX);
     }
 }

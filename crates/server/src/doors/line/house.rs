@@ -7,9 +7,8 @@ use sluice_model::{Action, Code, Principal, Refusal, Resource};
 use tracing::info;
 
 use super::host::{Figures, Host};
-use super::visitor::Visitor;
 use crate::config::is_loopback;
-use crate::doors::Shared;
+use crate::doors::{Shared, Visitor};
 
 /// What a connection lets its session ask for.
 pub(super) struct House<'a> {

@@ -10,6 +10,5 @@ mod session;
 mod slots;
 #[cfg(test)]
 mod tests;
-mod visitor;
 
 pub(crate) use connection::serve;

@@ -5,8 +5,9 @@ use sluice_model::{Client, Code, Principal, Refusal};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
+use super::{Ended, Link, Notice, Notices, Peer, Shared, until};
+use crate::admission::client_of;
 use crate::auth::KeyHash;
-use crate::doors::{Ended, Notice, Notices, Peer, Shared, until};
 use crate::places::PlaceBy;
 
 /// On what ground a client is served.
@@ -21,9 +22,9 @@ enum LetIn {
 }
 
 /// The client of a connection.
-pub(super) struct Visitor {
-    pub(super) peer: Peer,
-    pub(super) principal: Principal,
+pub(crate) struct Visitor {
+    pub(crate) peer: Peer,
+    pub(crate) principal: Principal,
     let_in: LetIn,
     /// How many times the keys had been replaced when that was decided.
     keys_seen: u64,
@@ -31,37 +32,34 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    pub(super) fn new(peer: Peer, shared: &Shared, notice: Notice) -> Self {
+    pub(crate) fn new(peer: Peer, shared: &Shared, notice: Notice) -> Self {
         let let_in = if shared.keys().is_open() { LetIn::Anyone } else { LetIn::NotYet };
         let (principal, keys_seen) = (Principal::Anonymous, notice.keys);
         Self { peer, principal, let_in, keys_seen, _place: None }
     }
 
     /// Whether everyone is let in.
-    pub(super) fn is_anyone(&self) -> bool {
+    pub(crate) fn is_anyone(&self) -> bool {
         matches!(self.let_in, LetIn::Anyone)
     }
 
     /// As the broker knows it.
-    pub(super) fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client { principal: self.principal.clone(), peer: self.peer.ip }
     }
 
     /// As limits count it.
-    pub(super) fn counted(&self) -> Counted {
-        match &self.principal {
-            Principal::Anonymous => Counted::address(self.peer.ip),
-            Principal::Key(id) => Counted::principal(id.clone()),
-        }
+    pub(crate) fn counted(&self) -> Counted {
+        client_of(&self.principal, self.peer.ip)
     }
 
     /// What `notice` must differ from to be news.
-    pub(super) const fn keys_seen(&self) -> u64 {
+    pub(crate) const fn keys_seen(&self) -> u64 {
         self.keys_seen
     }
 
     /// Finds out whose key this is. After many wrong ones from its address that takes a while.
-    pub(super) async fn show(
+    pub(crate) async fn show(
         &mut self,
         key: KeyHash,
         shared: &Shared,
@@ -106,8 +104,20 @@ impl Visitor {
         Ok(())
     }
 
-    /// Whether its key still counts, as far as `notice` tells.
-    pub(super) fn is_known(&mut self, notice: Notice, shared: &Shared) -> bool {
+    /// Whether it may stay: its key still counts, as far as `notice` tells, and covers what it listens
+    /// to.
+    pub(crate) fn is_welcome(&mut self, notice: Notice, link: &mut Link, shared: &Shared) -> bool {
+        let known = self.is_known(notice, shared);
+        if known && !link.is_revoked() {
+            return true;
+        }
+        shared.counters.revoked.one();
+        let (connection, principal) = (self.peer.connection, self.principal.as_str());
+        info!(connection, principal, "the key no longer counts or covers less, closing");
+        false
+    }
+
+    fn is_known(&mut self, notice: Notice, shared: &Shared) -> bool {
         if self.keys_seen == notice.keys {
             return true;
         }
