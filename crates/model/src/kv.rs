@@ -3,14 +3,13 @@
 //! A key is text whose levels are joined by `^`: `users^eu^42` lies in the namespace `users^eu`, `motd` in the
 //! global one. Keys are ordered by their bytes, so everything under a namespace lies together.
 
-use std::borrow::Borrow;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 
+use crate::text::text;
 use crate::{NameError, Reply, Timestamp};
 
 /// Longest key or prefix, namespaces included, in bytes.
@@ -44,23 +43,7 @@ impl Key {
     }
 }
 
-impl Borrow<str> for Key {
-    fn borrow(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+text!(Key, NameError);
 
 /// Which keys a scan or a watch is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

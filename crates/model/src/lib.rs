@@ -21,6 +21,7 @@ mod reply;
 mod settings;
 mod state;
 mod survey;
+mod text;
 mod time;
 pub mod var;
 

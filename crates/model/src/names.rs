@@ -1,12 +1,12 @@
 //! Names that clients choose: topics, patterns over them, and who the client is.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::QueueNo;
+use crate::text::text;
 
 /// Longest topic or pattern, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -219,35 +219,10 @@ impl QueueName {
     }
 }
 
-macro_rules! text {
-    ($name:ident) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({:?})", stringify!($name), &*self.0)
-            }
-        }
-        impl std::str::FromStr for $name {
-            type Err = NameError;
-            fn from_str(name: &str) -> Result<Self, NameError> {
-                Self::new(name)
-            }
-        }
-        impl std::borrow::Borrow<str> for $name {
-            fn borrow(&self) -> &str {
-                &self.0
-            }
-        }
-    };
-}
-text!(Topic);
-text!(TopicPattern);
-text!(SubscriptionName);
-text!(QueueName);
+text!(Topic, NameError);
+text!(TopicPattern, NameError);
+text!(SubscriptionName, NameError);
+text!(QueueName, NameError);
 
 /// Who a client has shown itself to be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,10 +1,9 @@
 //! Patterns of limits: over the names of queues, and over keys.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use super::LimitError;
+use crate::text::text;
 use crate::{KEY_BYTES_MAX, QueueName, TopicPattern};
 
 /// A queue, or a pattern over queues: `*` stands for one token, a final `>` for one or more.
@@ -128,25 +127,5 @@ impl KeyPattern {
     }
 }
 
-macro_rules! text {
-    ($name:ident) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({:?})", stringify!($name), &*self.0)
-            }
-        }
-        impl FromStr for $name {
-            type Err = LimitError;
-            fn from_str(text: &str) -> Result<Self, LimitError> {
-                Self::new(text)
-            }
-        }
-    };
-}
-text!(QueuePattern);
-text!(KeyPattern);
+text!(QueuePattern, LimitError);
+text!(KeyPattern, LimitError);
