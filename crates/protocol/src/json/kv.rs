@@ -16,6 +16,7 @@ use sluice_model::{
 
 use super::answer::text;
 use super::fields::{Fields, bad, invalid, missing, unknown_name, wrong};
+use super::publish::text_or_bytes;
 use super::receive::Payload;
 use super::request::PAGE_DEFAULT;
 use super::value::Json;
@@ -269,10 +270,7 @@ pub fn kv_request(verb: &str, given: &[(&str, &str)], body: &[u8]) -> Result<KvR
         }
         _ => {
             let keys = keys(fields)?;
-            let after = fields.text("after")?.map(|after| Key::new(&after)).transpose();
-            let after = after.map_err(|error| invalid(format!("after: {error}")))?;
-            let limit = fields.whole("limit", 1..=KV_SCAN_MAX.into())?;
-            let limit = limit.and_then(|limit| limit.try_into().ok()).unwrap_or(PAGE_DEFAULT);
+            let (after, limit) = page(fields)?;
             let values = fields.flag("values")?.unwrap_or(true);
             KvRequest::Scan { keys, after, limit, values }
         }
@@ -335,6 +333,14 @@ fn keys(fields: &mut Fields) -> Result<Keys, Refusal> {
     Keys::below(&prefix).map_err(|error| invalid(format!("prefix: {error}")))
 }
 
+/// Which page of keys is wanted: behind which key, and how many.
+pub(crate) fn page(fields: &mut Fields) -> Result<(Option<Key>, u16), Refusal> {
+    let after = fields.text("after")?.map(|after| Key::new(&after)).transpose();
+    let after = after.map_err(|error| invalid(format!("after: {error}")))?;
+    let limit = fields.whole("limit", 1..=KV_SCAN_MAX.into())?;
+    Ok((after, limit.and_then(|limit| limit.try_into().ok()).unwrap_or(PAGE_DEFAULT)))
+}
+
 pub(crate) fn condition(fields: &mut Fields) -> Result<Condition, Refusal> {
     let absent = fields.flag("if_absent")?.unwrap_or_default();
     match fields.whole("if_revision", 0..=u64::MAX)? {
@@ -369,23 +375,8 @@ pub(crate) fn by(fields: &mut Fields) -> Result<i64, Refusal> {
 fn value(fields: &mut Fields) -> Result<Value, Refusal> {
     let kinds = [ValueKind::Json, ValueKind::Text, ValueKind::Bytes];
     let kind = fields.word("kind", &kinds, ValueKind::name)?;
-    match fields.needed("value")? {
-        Json::Text(text) | Json::Given(text) => {
-            Ok(Value { kind: kind.unwrap_or(ValueKind::Text), bytes: Bytes::from(text) })
-        }
-        Json::Object(mut object) => {
-            let base64 = object.remove("base64").filter(|_| object.is_empty());
-            let Some(Json::Text(base64)) = base64 else {
-                return Err(bad(
-                    "value: with base64 it has a string of it, and nothing else".into()
-                ));
-            };
-            let bytes = BASE64_STANDARD.decode(base64);
-            let bytes = bytes.map_err(|error| invalid(format!("value: {error}")))?;
-            Ok(Value { kind: kind.unwrap_or(ValueKind::Bytes), bytes: bytes.into() })
-        }
-        other => Err(wrong("value", &other, "a string, or an object with base64")),
-    }
+    let (is, bytes) = text_or_bytes("value", fields.needed("value")?)?;
+    Ok(Value { kind: kind.unwrap_or(is), bytes })
 }
 
 /// What came back, as it is sent, on one line.

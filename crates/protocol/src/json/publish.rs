@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sluice_model::{
     COST_MAX, Extras, Lane, Level, Message, PRIORITY_DEFAULT, Published, Refusal, Timestamp,
+    ValueKind,
 };
 
 use super::fields::{Fields, bad, invalid, wrong};
@@ -105,7 +106,8 @@ pub fn messages(body: &[u8], max: usize) -> Result<Messages, Refusal> {
     }
     let item = |(at, item)| {
         let mut fields = Fields::of(item, "a message", &ITEM_FIELDS)?;
-        let message = payload(&mut fields).and_then(|payload| with_payload(&mut fields, payload));
+        let payload = fields.needed("payload").and_then(|given| text_or_bytes("payload", given));
+        let message = payload.and_then(|(_, payload)| with_payload(&mut fields, payload));
         message.map_err(|refusal: Refusal| {
             let message = format!("messages[{at}]: {}", refusal.message).into();
             Refusal { message, ..refusal }
@@ -141,17 +143,21 @@ pub(crate) fn level(fields: &mut Fields) -> Result<Option<Level>, Refusal> {
     fields.word("level", &[Level::Memory, Level::Os, Level::Sync], Level::name)
 }
 
-/// Text, or bytes as `{"base64": "..."}`.
-fn payload(fields: &mut Fields) -> Result<Bytes, Refusal> {
-    match fields.needed("payload")? {
-        Json::Text(text) => Ok(text.into()),
+/// Text, or bytes as `{"base64": "..."}`; which of the two it is.
+pub(super) fn text_or_bytes(name: &str, value: Json) -> Result<(ValueKind, Bytes), Refusal> {
+    match value {
+        Json::Text(text) => Ok((ValueKind::Text, text.into())),
         object @ Json::Object(_) => {
-            let mut fields = Fields::of(object, "payload", &["base64"])?;
-            let text = fields.text("base64")?.ok_or_else(|| bad("payload has no base64".into()))?;
+            let fields = Fields::of(object, name, &["base64"]);
+            let mut fields =
+                fields.map_err(|refusal| bad(format!("{name}: {}", refusal.message)))?;
+            let text =
+                fields.text("base64")?.ok_or_else(|| bad(format!("{name} has no base64")))?;
             let bytes = BASE64_STANDARD.decode(text);
-            bytes.map(Bytes::from).map_err(|error| invalid(format!("payload: {error}")))
+            let bytes = bytes.map_err(|error| invalid(format!("{name}: {error}")))?;
+            Ok((ValueKind::Bytes, bytes.into()))
         }
-        other => Err(wrong("payload", &other, "a string or {\"base64\": ...}")),
+        other => Err(wrong(name, &other, "a string or {\"base64\": ...}")),
     }
 }
 

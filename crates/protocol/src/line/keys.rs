@@ -5,15 +5,13 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use sluice_model::{
-    KV_SCAN_MAX, Key, Keys, KvRequest, NameError, Refusal, Revision, Value, ValueKind,
-};
+use sluice_model::{Key, Keys, KvRequest, NameError, Refusal, Revision, Value, ValueKind};
 
 use super::ask::{Ask, Want};
 use super::bytes;
 use super::object::Object;
 use crate::json::fields::{Fields, bad, invalid, missing};
-use crate::json::{PAGE_DEFAULT, kv};
+use crate::json::kv;
 
 /// One key, or all below a prefix: one that ends with `^`, or if that is said.
 pub(super) fn named(name: &str, prefix: bool) -> Result<Keys, NameError> {
@@ -55,10 +53,7 @@ pub(super) fn increment(fields: &mut Fields) -> Result<Ask, Refusal> {
 
 pub(super) fn scan(fields: &mut Fields, want: Want) -> Result<Ask, Refusal> {
     let keys = keys(fields)?;
-    let after = fields.text("after")?.map(|after| Key::new(&after)).transpose();
-    let after = after.map_err(|error| invalid(format!("after: {error}")))?;
-    let limit = fields.whole("limit", 1..=KV_SCAN_MAX.into())?;
-    let limit = limit.and_then(|limit| limit.try_into().ok()).unwrap_or(PAGE_DEFAULT);
+    let (after, limit) = kv::page(fields)?;
     let values = want == Want::Entries;
     Ok(Ask::kv(KvRequest::Scan { keys, after, limit, values }, want))
 }
