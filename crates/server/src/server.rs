@@ -174,9 +174,9 @@ impl Server {
         Arc::clone(&self.shared.intake)
     }
 
-    /// Serves until `shutdown` is ready or a client that may asks for it, then drains: takes no new connection and no new work, lets
-    /// replies in flight leave, and closes what is left after `drain_timeout`. Stopping the broker
-    /// is the caller's next step.
+    /// Serves until `shutdown` is ready or a client that may asks for it, then drains: takes no new
+    /// connection and no new work, lets replies in flight leave, and closes what is left after
+    /// `drain_timeout`. Stopping the broker is the caller's next step.
     ///
     /// # Errors
     /// The broker failed.

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Those that are paused go on with the next frame of the client, which may have made room, or when
-//! their time has come. One that is fed has one receive that waits in the broker. Only a consumer that is idle, hungry
-//! or paused is ever asked for, so it never gets more than its credit.
+//! their time has come. One that is fed has one receive that waits in the broker. Only a consumer
+//! that is idle, hungry or paused is ever asked for, so it never gets more than its credit.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

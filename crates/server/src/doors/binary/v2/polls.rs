@@ -8,9 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use sluice_model::{
-    Answer, Code, Command, KvAnswer, KvRequest, Receive, Refusal, Request, Source, WatchId,
-};
+use sluice_model::{Answer, Code, Command, KvAnswer, KvRequest, Receive, Request, Source, WatchId};
 use sluice_protocol::json::{self, ChangesWanted, KeyChanges};
 
 use super::answers::Local;
@@ -90,20 +88,20 @@ impl Session {
     /// Changes came, or none in time.
     pub(super) fn polled(&mut self, tag: u64, answer: Answer, io: &mut Io<'_>) {
         let Some(Poll { id, watch, next }) = self.polls.waiting.remove(&tag) else { return };
-        let refused = match &answer {
-            Answer::Changes { events, .. } => {
-                self.result_text(id, &KeyChanges::new(events, next).to_text(), io.output);
-                None
+        let events = match &answer {
+            Answer::Changes { events, .. } => Ok(&**events),
+            Answer::Empty { .. } => Ok(&[][..]),
+            Answer::Refused(refusal) => Err(refusal),
+            _ => {
+                debug_assert!(false, "an answer to another kind of request");
+                Ok(&[][..])
             }
-            Answer::Refused(refusal) => Some(refusal.clone()),
-            Answer::Empty { .. } => {
-                self.result_text(id, &KeyChanges::new(&[], next).to_text(), io.output);
-                None
-            }
-            _ => Some(Refusal::new(Code::Internal, "the changes were answered by something else")),
         };
-        if let Some(refusal) = refused {
-            self.write_error(id, &refusal, io.output);
+        match events {
+            Ok(events) => {
+                self.result_text(id, &KeyChanges::new(events, next).to_text(), io.output);
+            }
+            Err(refusal) => self.write_error(id, refusal, io.output),
         }
         let unwatch = Command::Kv(Box::new(KvRequest::Unwatch { watch }));
         self.push(io.requests, 0, Kind::Own { silent: false }, unwatch);
