@@ -12,7 +12,7 @@ use sluice_bench::usage::descriptors_max;
 
 use crate::run::{again_in_release, is_slow, release_broker, target};
 
-/// What is asked: so much of the capacity is left, by the clock and by the broker's processor time.
+/// What is asked: so much of the capacity is left, by the clock.
 const GOODPUT_MIN: f64 = 0.9;
 /// Descriptors of the client that are no posts' sockets.
 const KEPT: u64 = 64;
