@@ -19,6 +19,7 @@ use tracing::debug;
 use super::common::{Entrance, Io, Limits, Tally, Wants};
 use super::door::Door;
 use super::v2;
+use crate::auth::KeyHash;
 use crate::doors::wire::{Fill, noting_wait, until};
 use crate::doors::{Ended, Link, Notices, Peer, Shared, Visitor, Wire};
 use crate::requests::DoorName;
@@ -120,14 +121,10 @@ impl Connection<'_> {
             let wants = self.decode();
             if let Wants::Authenticate(key) = wants {
                 self.flush()?;
-                let Self { visitor, shared, notices, ready_by, .. } = self;
-                let answer = match visitor.show(key, shared, notices, *ready_by).await {
-                    Ok(answer) => answer,
-                    Err(ended) => return Ok(ended),
-                };
-                let mut io = Io::new(&mut self.requests, &mut self.wire.output);
-                self.door.authenticated(answer, &mut io);
-                continue;
+                match self.authenticate(key).await {
+                    Some(ended) => return Ok(ended),
+                    None => continue,
+                }
             }
             if !self.requests.is_empty() {
                 if std::mem::replace(&mut led, true) {
@@ -176,6 +173,18 @@ impl Connection<'_> {
                 Event::Resume => self.resume(),
             }
         }
+    }
+
+    /// Finds out whose key this is, or why the connection ends before that is known.
+    async fn authenticate(&mut self, key: KeyHash) -> Option<Ended> {
+        let Self { visitor, shared, notices, ready_by, .. } = self;
+        let answer = match visitor.show(key, shared, notices, *ready_by).await {
+            Ok(answer) => answer,
+            Err(ended) => return Some(ended),
+        };
+        let mut io = Io::new(&mut self.requests, &mut self.wire.output);
+        self.door.authenticated(answer, &mut io);
+        None
     }
 
     fn decode(&mut self) -> Wants {
