@@ -142,6 +142,7 @@ pub fn answer(answer: &Answer) -> String {
         | Answer::Settled { .. }
         | Answer::Extended { .. }
         | Answer::Changes { .. }
+        | Answer::Limit(_)
         | Answer::Fenced => {
             debug_assert!(false, "an answer to no request about queues");
             refused(&Refusal::new(Code::Internal, "the answer is to another kind of request"))

@@ -228,12 +228,14 @@ proptest! {
         id: u64, report: bool, delay in millis(), note in text(), by_ms: u32,
         outcome in prop::sample::select(vec![
             Settlement::Ack, Settlement::Failed, Settlement::Released, Settlement::Rejected,
+            Settlement::Throttled,
         ]),
         ranges in prop::collection::vec((0u64..1 << 40, 0u64..1_000), 1..40),
         tokens in prop::collection::vec(lease(), 1..20),
     ) {
-        let delay = delay.filter(|_| matches!(outcome, Settlement::Failed | Settlement::Released));
-        let noted = matches!(outcome, Settlement::Failed | Settlement::Rejected);
+        let (ack, rejected) = (outcome == Settlement::Ack, outcome == Settlement::Rejected);
+        let delay = delay.filter(|_| !ack && !rejected);
+        let noted = !ack && outcome != Settlement::Released;
         let head = SettleHead { report, outcome, delay, note: if noted { &note } else { "" } };
         let ranges: Vec<TagRange> =
             ranges.into_iter().map(|(first, more)| TagRange { first, last: first + more }).collect();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use sluice_model::{LeaseId, Outcome};
+use sluice_model::{LeaseId, Outcome, Throttled};
 
 use super::fields::{FieldError, Fields, millis_u32, put_frame, put_str8, put_token, read};
 use super::{DecodeError, EncodeError, Fault, FrameType, TAGS_MAX, TOKEN_BYTES};
@@ -30,6 +30,8 @@ pub enum Settlement {
     Released,
     /// No attempt will ever succeed: to the dead set.
     Rejected,
+    /// The key that the note names, else the message's first, wants a pause of the delay.
+    Throttled,
 }
 
 /// What a SETTLE says of all its leases.
@@ -179,6 +181,7 @@ impl Settlement {
             Self::Failed => 1,
             Self::Released => 2,
             Self::Rejected => 3,
+            Self::Throttled => 4,
         }
     }
 
@@ -188,16 +191,17 @@ impl Settlement {
             1 => Ok(Self::Failed),
             2 => Ok(Self::Released),
             3 => Ok(Self::Rejected),
+            4 => Ok(Self::Throttled),
             _ => Err(("outcome", Fault::Unknown)),
         }
     }
 
     const fn takes_delay(self) -> bool {
-        matches!(self, Self::Failed | Self::Released)
+        matches!(self, Self::Failed | Self::Released | Self::Throttled)
     }
 
     const fn takes_note(self) -> bool {
-        matches!(self, Self::Failed | Self::Rejected)
+        matches!(self, Self::Failed | Self::Rejected | Self::Throttled)
     }
 }
 
@@ -214,6 +218,9 @@ impl<'a> SettleHead<'a> {
             Settlement::Failed => Some(Outcome::Failed { delay, note }),
             Settlement::Released => Some(Outcome::Released { delay }),
             Settlement::Rejected => Some(Outcome::Rejected { note }),
+            Settlement::Throttled => {
+                Some(Outcome::Throttled(Throttled { retry_after: delay, key: note }))
+            }
         }
     }
 
