@@ -321,7 +321,7 @@ fn what_means_nothing_is_refused_with_its_field() {
         (FrameType::Publish,   &[1, 0, 0, 0, 1, 0, 0],                "1 bytes follow its last field"),
         (FrameType::Subscribe, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "name has no meaning here"),
         (FrameType::Receive,   &[0, 0, 0],                            "max is out of range"),
-        (FrameType::Settle,    &[0, 4],                               "outcome has no meaning here"),
+        (FrameType::Settle,    &[0, 5],                               "outcome has no meaning here"),
         (FrameType::Settle,    &[2, 0],                               "flags has no meaning here"),
         (FrameType::Settle,    &[0, 0, 0, 0, 0, 1],                   "delay_ms has no meaning here"),
         (FrameType::Settle,    &[0, 0, 0, 0, 0, 0, 1, 65],            "note has no meaning here"),
