@@ -125,6 +125,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Redriven { messages, goes_on } => {
             text(&Redriven { messages: *messages, goes_on: *goes_on })
         }
+        Answer::Limit(answer) => super::limit::limit_answer(answer),
         Answer::Kv(answer) => super::kv::kv_answer(answer),
         Answer::Refused(refusal) => refused(refusal),
         Answer::Published(_)
@@ -142,7 +143,6 @@ pub fn answer(answer: &Answer) -> String {
         | Answer::Settled { .. }
         | Answer::Extended { .. }
         | Answer::Changes { .. }
-        | Answer::Limit(_)
         | Answer::Fenced => {
             debug_assert!(false, "an answer to no request about queues");
             refused(&Refusal::new(Code::Internal, "the answer is to another kind of request"))

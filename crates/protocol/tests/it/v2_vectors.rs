@@ -129,6 +129,9 @@ fn put_client(out: &mut BytesMut) {
     let (outcome, delay) = (Settlement::Failed, Some(Duration::from_secs(1)));
     let failed = SettleHead { report: true, outcome, delay, note: "e" };
     failed.put(out, 15, LeaseSet::Tokens(&[lease()])).unwrap();
+    let (outcome, delay) = (Settlement::Throttled, Some(Duration::from_secs(30)));
+    let throttled = SettleHead { report: false, outcome, delay, note: "k" };
+    throttled.put(out, 15, LeaseSet::Tags(&[TagRange::one(3)])).unwrap();
     put_extend(out, 16, false, 30_000, LeaseSet::Tags(&[TagRange::one(10)])).unwrap();
     ControlRef { verb: "queue.stats", json: r#"{"queue":"q"}"# }.put(out, 17).unwrap();
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use sluice_model::{LeaseId, Outcome, Throttled};
+use sluice_model::{KEY_BYTES_MAX, LeaseId, Outcome, Throttled};
 
 use super::fields::{FieldError, Fields, millis_u32, put_frame, put_str8, put_token, read};
 use super::{DecodeError, EncodeError, Fault, FrameType, TAGS_MAX, TOKEN_BYTES};
@@ -30,7 +30,7 @@ pub enum Settlement {
     Released,
     /// No attempt will ever succeed: to the dead set.
     Rejected,
-    /// The key that the note names, else the message's first, wants a pause of the delay.
+    /// Not tried: the key is paused for everybody for the delay, nothing is counted.
     Throttled,
 }
 
@@ -41,9 +41,10 @@ pub struct SettleHead<'a> {
     pub report: bool,
     /// How they end.
     pub outcome: Settlement,
-    /// For those that failed or were released.
+    /// For those that failed, were released or throttled.
     pub delay: Option<Duration>,
-    /// For those that failed or were rejected, kept as the last error; may be empty.
+    /// For those that failed or were rejected, kept as the last error; for those that were throttled
+    /// the key, else their first; may be empty.
     pub note: &'a str,
 }
 
@@ -238,6 +239,9 @@ impl<'a> SettleHead<'a> {
         let note = fields.str8("note")?;
         if !note.is_empty() && !outcome.takes_note() {
             return Err(("note", Fault::Unknown));
+        }
+        if outcome == Settlement::Throttled && note.len() > KEY_BYTES_MAX {
+            return Err(("note", Fault::Range));
         }
         let delay = given.then(|| Duration::from_millis(u64::from(delay_ms)));
         Ok(Self { report: flags & REPORT != 0, outcome, delay, note })
