@@ -544,6 +544,7 @@ impl Session {
             | Answer::Peeked(_)
             | Answer::Rescheduled { .. }
             | Answer::Redriven { .. }
+            | Answer::Limit(_)
             | Answer::Kv(_)
             | Answer::Changes { .. } => debug_assert!(false, "an answer to no request"),
         }

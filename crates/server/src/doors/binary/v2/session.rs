@@ -324,6 +324,10 @@ impl Session {
             ClientFrame::Credit(_) if self.draining => {}
             ClientFrame::Credit(credit) => self.credit(id, credit, io),
             _ if self.draining => self.shutting_down(id, io),
+            // Who is over a limit can still change it.
+            ClientFrame::Control(control) if control.verb.starts_with("limit.") => {
+                self.control(id, control, io);
+            }
             frame => match io.count(1) {
                 Ok(()) => self.work(id, frame, io),
                 Err(refusal) => self.answer(id, Local::Refused(refusal), io),
@@ -343,19 +347,13 @@ impl Session {
         }
     }
 
-    /// Anything that can be asked of queues and keys.
+    /// Anything that can be asked of queues, limits and keys.
     fn control(&mut self, id: u64, control: ControlRef<'_>, io: &mut Io<'_>) {
         let ControlRef { verb, json } = control;
         if verb == json::KV_CHANGES {
             return self.poll(id, json, io);
         }
-        let command = match verb.starts_with("kv.") {
-            true => json::kv_request(verb, &[], json.as_bytes())
-                .map(|request| Command::Kv(Box::new(request))),
-            false => json::request(verb, json.as_bytes())
-                .map(|request| Command::Queue(Box::new(request))),
-        };
-        match command {
+        match json::command(verb, &[], json.as_bytes()) {
             Ok(command) => self.push(io.requests, id, Kind::Control, command),
             Err(refusal) => self.answer(id, Local::Refused(refusal), io),
         }
