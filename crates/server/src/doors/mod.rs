@@ -71,7 +71,7 @@ impl Shared {
         broker.set_directory(keys.directory());
         Ok(Self {
             principals: CapBy::new(config.per_principal_max),
-            intake: Arc::new(Intake::new(&config.admission)?),
+            intake: Arc::new(Intake::new(&config.admission, broker.request_limits())?),
             config,
             broker,
             tls,

@@ -176,7 +176,7 @@ impl Connection<'_> {
         let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
         let mut house = House { shared: self.shared, visitor: &self.visitor, delay: None };
         let wants = self.session.receive(&mut self.wire.input, &mut io, &mut house);
-        self.delay = house.delay.or(self.delay);
+        self.delay = house.delay.or(self.delay.take());
         if self.session.is_ready() {
             self.ready_by = None;
         }
