@@ -4,13 +4,14 @@
 //! or an engine somewhere else. Nothing here names a type of the engine or of the log.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use sluice_model::{
     Client, Code, QueueKind, QueueName, Refusal, Reply, Request, SurveyPart, Timestamp,
 };
 
-use crate::{BackupStatus, BrokerError, Stats};
+use crate::{BackupStatus, BrokerError, RequestLimits, Stats};
 
 /// What a backend can and cannot do; doors refuse what it can't before they ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Counters and gauges as they stand. What it costs does not grow with what there is.
     fn stats(&self) -> Stats;
+
+    /// The limits of requests that it keeps; none if it keeps none. They are in force before their
+    /// setting is answered.
+    fn request_limits(&self) -> Option<Arc<RequestLimits>> {
+        None
+    }
 
     /// A part of the figures of all queues of one kind, those behind `after`, in the order of their
     /// names. Who asks again with the same `after` goes on where a part without any stopped. A part

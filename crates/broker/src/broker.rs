@@ -11,7 +11,7 @@ use crate::access::{Access, Directory, Guard};
 use crate::backend::{Backend, Capabilities};
 use crate::memory::Memory;
 use crate::session::Session;
-use crate::{BackupStatus, BrokerError, Stats};
+use crate::{BackupStatus, BrokerError, RequestLimits, Stats};
 
 /// The broker: a cheap handle on a [`Backend`].
 #[derive(Clone)]
@@ -59,6 +59,11 @@ impl Broker {
         self.access.authorize(principal, action, resource)
     }
 
+    /// Who may do what.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// What does the work.
     pub(crate) fn backend(&self) -> &dyn Backend {
         &*self.backend
@@ -84,6 +89,11 @@ impl Broker {
     pub fn stats(&self) -> Stats {
         let (forbidden, refused_memory) = (self.access.forbidden(), self.memory.refused());
         Stats { forbidden, refused_memory, ..self.backend.stats() }
+    }
+
+    /// The limits of requests, which the doors ask.
+    pub fn request_limits(&self) -> Arc<RequestLimits> {
+        self.backend.request_limits().unwrap_or_default()
     }
 
     /// A part of the figures of all queues of one kind, those behind `after`, in the order of their

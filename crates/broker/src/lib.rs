@@ -9,7 +9,9 @@ mod broker;
 mod error;
 pub mod local;
 mod memory;
+mod owned;
 mod provide;
+mod request_limits;
 mod session;
 mod stats;
 
@@ -19,6 +21,8 @@ pub use backup::{BackupDone, BackupState, BackupStatus};
 pub use broker::Broker;
 pub use error::BrokerError;
 pub use memory::{Memory, Pressure};
+pub use owned::LimitsOwned;
+pub use request_limits::RequestLimits;
 pub use session::Session;
 pub use sluice_wal::SyncTimes;
 pub use stats::{Recovery, Stats};

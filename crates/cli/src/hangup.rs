@@ -16,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::failure::Failure;
 use crate::keys;
 use crate::notify::Notifier;
+use crate::own_limits::OwnLimits;
 use crate::reload::Reload;
 
 /// What of the doors can be replaced.
@@ -24,6 +25,7 @@ pub(crate) struct Doors {
     pub(crate) ring: KeyRing,
     pub(crate) keys_path: Option<PathBuf>,
     pub(crate) certificates: Certificates,
+    pub(crate) own_limits: OwnLimits,
 }
 
 /// Hears SIGHUP.
@@ -69,9 +71,9 @@ impl Hangup {
 }
 
 fn run(reload: &mut Reload, doors: Option<&Doors>, notifier: &Notifier) {
-    let Some(doors) = doors else { return reload.run() };
+    let Some(doors) = doors else { return reload.run(None) };
     notifier.reloading();
-    reload.run();
+    reload.run(Some(&doors.own_limits));
     if let Err(error) = doors.reload_keys() {
         tracing::error!(%error, "the keys could not be reloaded, those before stay in force");
     }

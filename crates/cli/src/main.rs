@@ -14,6 +14,7 @@ mod live_limits;
 mod logging;
 mod machine;
 mod notify;
+mod own_limits;
 mod reload;
 mod settings;
 mod watchdog;

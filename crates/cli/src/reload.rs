@@ -1,10 +1,12 @@
 //! SIGHUP: the settings are read again, and what can change while the broker runs does.
 
+use sluice_broker::LimitsOwned;
 use sluice_server::{AdmissionConfig, ServerError};
 
 use crate::failure::Failure;
 use crate::live_limits::LiveLimits;
 use crate::logging::LogLevel;
+use crate::own_limits::OwnLimits;
 use crate::settings::{Loaded, Settings, Sources};
 
 /// What it takes to read settings again and to apply them.
@@ -30,7 +32,7 @@ impl Reload {
     }
 
     /// Reads and applies. Settings that are wrong change nothing.
-    pub(crate) fn run(&mut self) {
+    pub(crate) fn run(&mut self, own_limits: Option<&OwnLimits>) {
         let loaded = Loaded::read(&self.sources);
         if !loaded.problems.is_empty() {
             for problem in &loaded.problems {
@@ -53,6 +55,15 @@ impl Reload {
         }
         let (applied, waiting) = (difference.live.len(), difference.restart.len());
         tracing::info!(applied, waiting, "settings reloaded");
+        if let Some(own_limits) = own_limits {
+            match own_limits.apply(&loaded.settings.limits) {
+                Ok(LimitsOwned { set, deleted }) => {
+                    let limits = loaded.settings.limits.len();
+                    tracing::info!(limits, set, deleted, "limits of the file are in force");
+                }
+                Err(error) => tracing::error!(%error, "limits of the file are not all in force"),
+            }
+        }
     }
 
     /// Takes over what is declared as live in the table of keys.

@@ -12,8 +12,8 @@
 //! [`Keyed`] has all limits that refer to queues and to the keys of messages, with what is known of each
 //! live key and the lanes that wait for it. [`Ring`] is whose turn it is among groups.
 //!
-//! [`Clients`] keeps a bucket for each client in a table of fixed size, [`Entrance`] asks the limit of
-//! a client and that of all, and [`Room`] is the waiting room in front of the handlers.
+//! [`Clients`] keeps a bucket for each client in a table of fixed size, [`Entrance`] asks the limits of
+//! a client and those of all, and [`Room`] is the waiting room in front of the handlers.
 
 mod backoff;
 mod clients;
@@ -31,7 +31,7 @@ mod window;
 pub use backoff::{Backoff, BackoffError};
 pub use clients::{CLIENT_BYTES, Client, Clients, peer_group};
 pub use concurrency::{ConcurrencyLimit, Held, Holders};
-pub use entrance::{Ahead, Entrance, Pass};
+pub use entrance::{Ahead, Entrance, EntranceFigures, EntranceLimit, Pass};
 pub use fair::{Member, Ring};
 pub use keyed::{
     Ask, Ended, Feedback, Handle, KeyState, KeyView, Keyed, KeyedConfig, LimitNo, Owner, Pause,

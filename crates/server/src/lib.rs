@@ -28,8 +28,8 @@ mod server;
 mod tls;
 
 pub use admission::{
-    Admission, AdmissionConfig, Entering, Gate, GateLimits, Intake, ParkedPermit, Permit,
-    RateLimit, RateLimited,
+    Admission, AdmissionConfig, Entering, Gate, Intake, ParkedPermit, Permit, RateLimit,
+    RateLimited,
 };
 pub use auth::{ApiKey, KeyHash, KeyRing};
 pub use config::{Admin, Config, ConfigError};

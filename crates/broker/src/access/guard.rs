@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    Action, Answer, Command, Destination, Keys, KvAnswer, KvRequest, Principal, Publish, QueueName,
-    Receive, Reply, Request, Resource, Source, TopicPattern, WatchId,
+    Action, Answer, Command, Destination, Keys, KvAnswer, KvRequest, LimitRequest, Principal,
+    Publish, QueueName, Receive, Reply, Request, Resource, Source, TopicPattern, WatchId,
 };
 
 use super::needs::{needed, to_read};
@@ -85,10 +85,23 @@ impl Guard {
     pub(crate) fn check(&mut self, requests: &mut VecDeque<Request>) {
         // Nobody is asked; if that changes, every anonymous session is revoked.
         if self.standing == Standing::Unlimited && self.principal == Principal::Anonymous {
-            return;
+            return requests.iter_mut().for_each(|request| self.leave_owned(request));
         }
         for request in requests {
             self.check_one(request);
+        }
+    }
+
+    /// Refuses what would change a limit that is the configuration's.
+    fn leave_owned(&self, request: &mut Request) {
+        let Command::Limit(asked) = &request.command else { return };
+        let name = match &**asked {
+            LimitRequest::Put(limit) => limit.name(),
+            LimitRequest::Delete { name, .. } => name,
+            _ => return,
+        };
+        if let Some(refusal) = self.access.owned(name) {
+            request.command = Command::Refused(Box::new(refusal));
         }
     }
 
@@ -127,6 +140,7 @@ impl Guard {
                 };
                 self.asked.entry(request.tag).or_insert(asked);
             }
+            Command::Limit(_) => self.leave_owned(request),
             _ => {}
         }
     }

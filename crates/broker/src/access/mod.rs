@@ -12,9 +12,9 @@
 mod guard;
 mod needs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use sluice_model::{Action, Code, Grants, Principal, Refusal, Resource};
@@ -76,12 +76,33 @@ pub(crate) struct Access {
     /// Grows with every replacement, after it.
     version: AtomicU64,
     forbidden: AtomicU64,
+    /// The names of limits that only the configuration changes.
+    owned: Mutex<Arc<BTreeSet<Box<str>>>>,
+    /// There are such, for those who ask often.
+    owns: AtomicBool,
 }
 
 impl Access {
     pub(crate) fn replace(&self, directory: Directory) {
         *self.directory.lock() = Arc::new(directory);
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// From now on only the configuration changes limits of these names.
+    pub(crate) fn own_limits(&self, names: BTreeSet<Box<str>>) {
+        self.owns.store(!names.is_empty(), Ordering::Release);
+        *self.owned.lock() = Arc::new(names);
+    }
+
+    /// Why a request may not change limits of a name, if only the configuration may.
+    fn owned(&self, name: &str) -> Option<Refusal> {
+        let owns = self.owns.load(Ordering::Acquire) && self.owned.lock().contains(name);
+        owns.then(|| {
+            let text = format!(
+                "limit {name} is set by the broker's configuration: change it there and reload it"
+            );
+            Refusal::new(Code::Conflict, text)
+        })
     }
 
     pub(crate) fn authorize(

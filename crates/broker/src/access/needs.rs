@@ -81,9 +81,9 @@ pub(super) fn to_read(keys: &Keys) -> Resource<'_> {
 /// Limits are the broker's, whatever they match; pauses and weights are a queue's.
 fn of_limits(request: &LimitRequest) -> Need<'_> {
     let action = match request {
-        LimitRequest::List { .. } | LimitRequest::TopKeys { .. } | LimitRequest::Explain { .. } => {
-            Action::Observe
-        }
+        // It tells of messages, as a browse does.
+        LimitRequest::Explain { .. } => Action::Consume,
+        LimitRequest::List { .. } | LimitRequest::TopKeys { .. } => Action::Observe,
         LimitRequest::Put(_)
         | LimitRequest::Delete { .. }
         | LimitRequest::Pause { .. }

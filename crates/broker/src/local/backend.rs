@@ -27,7 +27,7 @@ use crate::local::lead::{self, Lead, Led};
 use crate::local::link::LocalLink;
 use crate::local::mailbox::Mailbox;
 use crate::local::recovery::{Entropy, LocalConfig, StartError, start_by};
-use crate::{BackupStatus, BrokerError, Stats};
+use crate::{BackupStatus, BrokerError, RequestLimits, Stats};
 
 /// How long the housekeeper rests when there is nothing to do, and between two steps: a step
 /// writes at most about 1 MiB, so this bounds what it takes of the disk.
@@ -59,6 +59,8 @@ pub(crate) struct Shared<D: Disk> {
 
 pub(crate) struct Core<D: Disk> {
     driver: Driver<D>,
+    /// The limits of requests, for the doors, and the version of limits that they are of.
+    request_limits: (Arc<RequestLimits>, Option<u64>),
     lead: Lead,
     /// While the housekeeper rests: how many bytes appended call for it.
     housekeeper_at: Option<u64>,
@@ -111,8 +113,9 @@ impl<D: Disk> LocalBackend<D> {
         let began = Instant::now();
         let started = start_by(disk, config, || wall.after(began.elapsed()), entropy)?;
         let reader = started.driver.reader();
-        let core = Core {
+        let mut core = Core {
             driver: started.driver,
+            request_limits: (Arc::default(), None),
             lead: Lead::default(),
             housekeeper_at: None,
             mailboxes: BTreeMap::new(),
@@ -124,6 +127,7 @@ impl<D: Disk> LocalBackend<D> {
             longest_survey: Duration::ZERO,
             longest_move: Duration::ZERO,
         };
+        core.publish_limits();
         let shared = Arc::new(Shared {
             core: Mutex::new(core),
             committer: Condvar::new(),
@@ -356,6 +360,16 @@ impl<D: Disk> lead::Core for Core<D> {
 }
 
 impl<D: Disk> Core<D> {
+    /// Tells the doors of limits of requests that have changed.
+    fn publish_limits(&mut self) {
+        let (published, seen) = &mut self.request_limits;
+        let version = self.driver.engine.limits_version();
+        if *seen != Some(version) {
+            *seen = Some(version);
+            published.replace(self.driver.engine.request_limits().cloned());
+        }
+    }
+
     /// Runs a turn and hands out what it released.
     fn turn(&mut self, now: Timestamp, input: Input<'_, D>) {
         let began = Instant::now();
@@ -367,6 +381,7 @@ impl<D: Disk> Core<D> {
                 waker.wake();
             }
         }
+        self.publish_limits();
         for (session, parcel) in self.driver.take_released() {
             if let Some(mailbox) = self.mailboxes.get(&session) {
                 mailbox.put(parcel);
@@ -440,6 +455,10 @@ impl<D: Disk> Backend for LocalBackend<D> {
 
     fn stats(&self) -> Stats {
         self.shared.core.lock().stats(self.shared.clock.now())
+    }
+
+    fn request_limits(&self) -> Option<Arc<RequestLimits>> {
+        Some(Arc::clone(&self.shared.core.lock().request_limits.0))
     }
 
     fn survey(&self, kind: QueueKind, after: Option<&QueueName>) -> SurveyPart {

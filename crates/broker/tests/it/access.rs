@@ -1,6 +1,6 @@
 //! What reaches a backend, by what its sessions' principals may do.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
@@ -8,8 +8,9 @@ use sluice_broker::{
     Backend, Broker, BrokerError, Capabilities, ClosedBy, Directory, Link, Session, Stats,
 };
 use sluice_model::{
-    Action, Answer, Client, Code, Command, Confirm, Destination, Grants, Message, Principal,
-    Publish, Qos, Reply, Request, Resource, Subscribe, SubscriptionId, Timestamp, Topic,
+    Action, Answer, Client, Code, Command, Confirm, Destination, Explained, Grants, Limit,
+    LimitMatch, LimitRequest, LimitScope, Message, Pausable, Principal, Publish, Qos, QueueName,
+    QueuePattern, Reply, Request, Resource, Subscribe, SubscriptionId, Timestamp, Topic,
     TopicPattern,
 };
 
@@ -241,4 +242,56 @@ fn a_change_of_grants_is_seen_by_sessions_that_live() {
     // It stays so: what was lost in between is not made good.
     broker.set_directory(directory(&[("one", &["all"])]));
     assert!(one.is_revoked() && two.is_revoked());
+}
+
+#[test]
+fn limits_need_admin_explain_needs_consume_and_those_of_the_configuration_are_its_own() {
+    let limits = |what: LimitRequest| Command::Limit(Box::new(what));
+    let queue = |name: &str| QueueName::new(name).unwrap();
+    let limit = |name: &str| {
+        let matches = LimitMatch { queue: QueuePattern::all(), key: None };
+        Limit::new(name, LimitScope::Queue, matches, "5/s".parse().unwrap()).unwrap()
+    };
+    let put = |name: &str| limits(LimitRequest::Put(Box::new(limit(name))));
+    let delete = |name: &str| limits(LimitRequest::Delete { name: name.into(), matches: None });
+    let explain =
+        |name: &str| limits(LimitRequest::Explain { queue: queue(name), what: Explained::Queue });
+    let pause = |name: &str| {
+        let what = Pausable::Queue(queue(name));
+        limits(LimitRequest::Pause { what, period: None, reason: None })
+    };
+    let list = limits(LimitRequest::List { name: None, after: None, limit: 9 });
+    let commands = [put("a"), delete("a"), explain("calls"), explain("x"), pause("calls"), list];
+    let cases: [(&str, &[&str], [bool; 6]); 5] = [
+        ("all", &["all"], [true; 6]),
+        ("admin", &["admin:>"], [true, true, false, false, true, false]),
+        ("of_queue", &["admin:calls"], [false, false, false, false, true, false]),
+        ("consumer", &["consume:calls"], [false, false, true, false, false, false]),
+        ("observer", &["observe:>"], [false, false, false, false, false, true]),
+    ];
+    let broker = Broker::new(Recorder::default());
+    for (id, grants, expected) in cases {
+        broker.set_directory(directory(&[(id, grants)]));
+        let answers = ask(&mut open(&broker, &key(id)), &commands);
+        let allowed: Vec<bool> = answers.iter().map(|answer| !is_forbidden(answer)).collect();
+        assert_eq!(allowed, expected, "{id}");
+    }
+    // The backend here answers nothing of use; the names are the configuration's all the same.
+    let (own, none) = ([limit("a")], BTreeSet::new());
+    let mut owning = std::pin::pin!(broker.own_limits(&own, &none));
+    match owning.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())) {
+        Poll::Ready(Err(refusal)) => assert_eq!(refusal.code, Code::Internal),
+        other => panic!("{other:?}"),
+    }
+    broker.set_directory(directory(&[("all", &["all"])]));
+    for principal in [key("all"), Principal::Anonymous] {
+        if principal == Principal::Anonymous {
+            broker.set_directory(Directory::Open);
+        }
+        let commands = [put("a"), delete("a"), put("b"), delete("b"), explain("calls")];
+        let answers = ask(&mut open(&broker, &principal), &commands);
+        let refused = |answer: &Answer| matches!(answer, Answer::Refused(refusal) if refusal.code == Code::Conflict);
+        let refused: Vec<bool> = answers.iter().map(refused).collect();
+        assert_eq!(refused, [true, true, false, false, false], "{principal:?}");
+    }
 }

@@ -18,6 +18,7 @@ use crate::hangup::{Doors, Hangup};
 use crate::key_store::FileKeys;
 use crate::live_limits::LiveLimits;
 use crate::notify::Notifier;
+use crate::own_limits::OwnLimits;
 use crate::reload::Reload;
 use crate::settings::{Loaded, Settings};
 use crate::{heap, keys, logging, watchdog};
@@ -68,7 +69,10 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let memory_max = settings.memory_budget();
     let broker = broker.with_memory(Memory::new(memory_max, heap::used));
     tracing::info!(memory_max, used = heap::used(), "memory budget");
-    let live = Live { hangup: &hangup, limits: &limits };
+    let own_limits = OwnLimits::new(broker.clone(), runtime.handle().clone(), &settings);
+    // Before anybody can ask for a message.
+    own_limits.apply(&settings.limits)?;
+    let live = Live { hangup: &hangup, limits: &limits, own_limits };
     let served = runtime.block_on(serve(&settings, broker.clone(), live, &notifier));
     tell_stats(&broker.stats());
     // Connections are gone by now; what they were told is made safe and the log closed.
@@ -165,6 +169,7 @@ fn keys_at_start(settings: &Settings) -> Result<Option<Vec<ApiKey>>, Failure> {
 struct Live<'a> {
     hangup: &'a Hangup,
     limits: &'a LiveLimits,
+    own_limits: OwnLimits,
 }
 
 async fn serve(
@@ -181,6 +186,7 @@ async fn serve(
         ring: server.key_ring(),
         keys_path: settings.keys_path(),
         certificates: server.certificates(),
+        own_limits: live.own_limits,
     });
     if let Some(period) = watchdog::period() {
         let notifier = Arc::clone(notifier);

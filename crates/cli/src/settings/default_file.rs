@@ -28,8 +28,30 @@ pub(crate) fn default_file() -> String {
             text += &format!("#{} = {value}\n", key.name);
         }
     }
-    text
+    text + LIMITS
 }
+
+/// What can stand behind all sections.
+const LIMITS: &str = "
+# Limits: how fast, and how many at once, messages are handed out (scopes queue and key), or
+# requests are taken (client and global). A name that stands here is the file's: SIGHUP reads it
+# again, and nobody else changes it. [[limits.NAME]] takes several of one name with different
+# matches. docs/protocol/limits.md says what the fields mean.
+#
+# [limits.stripe]
+# key = \"stripe:*\"          # each key that begins so has its own limit
+# queue = \">\"               # in all queues
+# rate = \"5/s\"
+# burst = 2
+# window = \"100/1m\"
+# concurrency = 4
+#
+# [limits.front]
+# scope = \"client\"
+# rate = \"100/s\"
+# burst = 20
+# max_wait_ms = 250          # what comes too fast waits so long at most, then it is refused
+";
 
 /// What else the key is called.
 fn names(key: &Key) -> String {
@@ -65,9 +87,9 @@ mod tests {
     use crate::settings::{file, key};
 
     fn assert_is_default(text: &str, given: bool) {
-        let (found, problems) = file::parse(Path::new("sluice.toml"), text);
-        assert!(problems.is_empty(), "{problems:?}");
-        let (settings, origins, problems) = merge([found, Vec::new(), Vec::new()]);
+        let found = file::parse(Path::new("sluice.toml"), text);
+        assert!(found.problems.is_empty(), "{found:?}");
+        let (settings, origins, problems) = merge([found.given, Vec::new(), Vec::new()]);
         assert!(problems.is_empty(), "{problems:?}");
         for key in key::all() {
             assert_eq!((key.get)(&settings), (key.get)(&Settings::default()), "{}", key.name);

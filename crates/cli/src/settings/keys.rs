@@ -331,6 +331,15 @@ sections! {
         deadlines_per_turn: Count => local.engine.deadlines_per_turn;
     }
 
+    [flow] "Flow control; the limits themselves stand in `[limits.NAME]`" {
+        /// Most limits, those of the file included
+        limits_max: Count => local.engine.limits_max;
+        /// Most keys of messages of which something is known; messages with further ones wait
+        live_keys_max: Count => local.engine.live_keys_max;
+        /// The longest pause of a key that a consumer can ask for
+        pause_max: Time => local.engine.pause_max;
+    }
+
     [kv] "Keys and values" {
         /// Most bytes of keys with their values, which are kept in memory; past it writes that add to
         /// them are refused. They count towards `memory_max` too

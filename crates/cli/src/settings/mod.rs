@@ -20,6 +20,7 @@ mod given;
 mod key;
 mod keys;
 mod kind;
+mod limits;
 mod merge;
 mod origin;
 mod problem;
@@ -41,7 +42,9 @@ use sluice_server::{Config as ServerConfig, HttpAddr};
 use sluice_wal::SyncPolicy;
 
 pub(crate) use self::default_file::default_file;
+use self::file::InFile;
 pub(crate) use self::flags::Flags;
+pub(crate) use self::limits::FileLimit;
 pub(crate) use self::merge::Origins;
 pub(crate) use self::problem::Problem;
 pub(crate) use self::show::{json, text};
@@ -69,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     pub(crate) enable_tokio_console: bool,
+    /// Those that the file sets, which nobody else may change.
+    pub(crate) limits: Vec<FileLimit>,
 }
 
 impl Default for Settings {
@@ -85,6 +90,7 @@ impl Default for Settings {
             log_level: "info".into(),
             log_format: LogFormat::default(),
             enable_tokio_console: false,
+            limits: Vec::new(),
         };
         settings.server.http.addr = HttpAddr::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
         settings.server.metrics.listens = true;
@@ -184,21 +190,19 @@ impl Loaded {
     /// Puts the layers together and looks at the whole.
     pub(crate) fn read(sources: &Sources) -> Self {
         let file = file::choose(sources.config.as_deref());
-        let (in_file, problems) = file.as_deref().map(file::read).unwrap_or_default();
-        let mut loaded = Self::put_together(in_file, problems, sources);
+        let in_file = file.as_deref().map(file::read).unwrap_or_default();
+        let mut loaded = Self::put_together(in_file, sources);
         loaded.file = file;
         loaded
     }
 
-    fn put_together(
-        in_file: Vec<given::Given>,
-        mut problems: Vec<Problem>,
-        sources: &Sources,
-    ) -> Self {
+    fn put_together(in_file: InFile, sources: &Sources) -> Self {
+        let InFile { given: in_file, limits, mut problems } = in_file;
         let found = environment::read(sources.environment.iter().cloned());
         problems.extend(found.problems);
         let layers = [in_file, found.given, sources.flags.given.clone()];
-        let (settings, origins, contradictions) = merge::merge(layers);
+        let (mut settings, origins, contradictions) = merge::merge(layers);
+        settings.limits = limits;
         problems.extend(contradictions);
         problems.extend(check::out_of_range(&settings, &origins));
         Self { settings, origins, file: None, warnings: found.warnings, problems }

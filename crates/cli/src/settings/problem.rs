@@ -9,6 +9,7 @@ use sluice_model::nearest;
 
 use super::key::{self, Key};
 use super::keys::SECTIONS;
+use super::limits;
 use super::origin::{Origin, Source};
 
 /// Something wrong, and the places that have to do with it.
@@ -123,8 +124,12 @@ fn redact_line(line: &str) -> String {
         let sections = SECTIONS.iter().map(|section| section.name);
         nearest(name, known.iter().map(String::as_str).chain(sections)).is_some()
     };
+    // Patterns of keys are not shown: whoever mistook the section may have a secret there.
+    let is_of_limit = || limits::FIELDS.contains(&name) && name != "key" && !holds_secret;
     let shown_to = match rest.chars().next() {
         Some('=' | ':') if key::find(name).is_some() && !holds_secret => line.len(),
+        Some('=' | ':') if is_of_limit() => line.len(),
+        Some(']') if line.trim_start().starts_with(['[', '"']) && is_limit(line) => line.len(),
         // Up to the sign. An item of a list may have one as well, and then it is no name.
         Some('=' | ':') if is_near() => line.len() - rest.len() + 1,
         Some(']') if is_near() => line.len(),
@@ -138,6 +143,14 @@ fn redact_line(line: &str) -> String {
         }
     }
     out
+}
+
+/// Whether it is the heading of a limit.
+fn is_limit(line: &str) -> bool {
+    let heading = line.trim().trim_matches(['[', ']']);
+    heading.split_once('.').is_some_and(|(section, name)| {
+        section == limits::SECTION && name.len() <= sluice_model::LIMIT_NAME_BYTES_MAX + 2
+    })
 }
 
 #[cfg(test)]

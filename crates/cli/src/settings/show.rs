@@ -1,13 +1,15 @@
 //! The settings as they are, with where they come from. Secrets are counted, never shown.
 
 use serde_json::{Value as Json, json};
+use sluice_client::Limit;
+use sluice_client::json::LimitShown;
 
-use super::Loaded;
 use super::key::{self, Key};
 use super::keys::SECTIONS;
 use super::kind::Kind;
 use super::origin::Origin;
 use super::value::Value;
+use super::{FileLimit, Loaded};
 
 /// Where comments on values begin.
 const COLUMN: usize = 40;
@@ -31,7 +33,22 @@ pub(crate) fn text(loaded: &Loaded, with_origin: bool) -> String {
             }
         }
     }
+    for FileLimit { limit, origin } in &loaded.settings.limits {
+        text += &format!("\n[[limits.{:?}]]", limit.name());
+        text += &if with_origin { format!(" # {origin}\n") } else { "\n".to_owned() };
+        for (name, value) in fields(limit) {
+            text += &format!("{name} = {value}\n");
+        }
+    }
     text
+}
+
+/// What a limit says, as JSON and TOML write it alike.
+fn fields(limit: &Limit) -> Vec<(String, Json)> {
+    match json!(LimitShown::from(limit)) {
+        Json::Object(fields) => fields.into_iter().filter(|(name, _)| name != "name").collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn origin(loaded: &Loaded, key: &Key) -> String {
@@ -60,7 +77,14 @@ pub(crate) fn json(loaded: &Loaded) -> Json {
         "file": loaded.file.as_ref().map(|path| path.display().to_string()),
         "warnings": loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "settings": settings.collect::<Vec<_>>(),
+        "limits": loaded.settings.limits.iter().map(limit_json).collect::<Vec<_>>(),
     })
+}
+
+fn limit_json(FileLimit { limit, origin }: &FileLimit) -> Json {
+    let mut shown = json!(LimitShown::from(limit));
+    shown["place"] = place(origin);
+    shown
 }
 
 fn as_json(kind: Kind, value: &Value) -> Json {

@@ -9,10 +9,10 @@ fn load(name: &str, text: &str) -> Loaded {
 }
 
 fn load_with(name: &str, text: &str, variables: &[(&str, &str)]) -> Loaded {
-    let (given, problems) = file::parse(std::path::Path::new(name), text);
+    let in_file = file::parse(std::path::Path::new(name), text);
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     let environment = variables.iter().map(owned).collect();
-    Loaded::put_together(given, problems, &Sources { environment, ..Sources::default() })
+    Loaded::put_together(in_file, &Sources { environment, ..Sources::default() })
 }
 
 fn good(name: &str, text: &str) -> Settings {
@@ -261,5 +261,98 @@ fn reports_show_no_keys_of_clients() {
             let report = reports(loaded);
             assert!(!report.contains("hunter2"), "{report}");
         }
+    }
+}
+
+const LIMITS_TOML: &str = r#"
+    client_rate = 3
+    [limits.stripe]
+    key = "stripe:*"
+    rate = "5/s"
+    burst = 2
+    [[limits.calls]]
+    queue = "calls.>"
+    window = { max = 100, length_ms = 60000 }
+    [[limits.calls]]
+    queue = "calls.urgent"
+    concurrency = 3
+    [limits."front.door"]
+    scope = "client"
+    rate = 2.5
+    max_wait_ms = 250
+"#;
+
+const LIMITS_YAML: &str = r#"
+client_rate: 3
+limits:
+  stripe:
+    key: "stripe:*"
+    rate: 5/s
+    burst: 2
+  calls:
+    - queue: calls.>
+      window: 100/1m
+    - queue: calls.urgent
+      concurrency: 3
+  front.door:
+    scope: client
+    rate: 2.5
+    max_wait_ms: 250
+"#;
+
+#[test]
+fn limits_stand_in_the_file_in_either_language() {
+    for (name, text) in [("f.toml", LIMITS_TOML), ("f.yaml", LIMITS_YAML)] {
+        let settings = good(name, text);
+        assert_eq!(settings.server.admission.client.rate, 3);
+        let mut told: Vec<_> = settings
+            .limits
+            .iter()
+            .map(|FileLimit { limit, .. }| {
+                format!("{} {} {}", limit.name(), limit.matches().queue, limit.terms())
+            })
+            .collect();
+        told.sort_unstable();
+        let expected = [
+            "calls calls.> window 100/m",
+            "calls calls.urgent concurrency 3",
+            "front.door > 2.5/s delay 250ms",
+            "stripe > 5/s burst 2",
+        ];
+        assert_eq!(told, expected, "{name}");
+    }
+    // What is shown gives the same again.
+    let loaded = load("f.toml", LIMITS_TOML);
+    let again = good("f.toml", &text(&loaded, true));
+    let limits = |settings: &Settings| {
+        settings.limits.iter().map(|limit| limit.limit.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(limits(&again), limits(&loaded.settings));
+    assert_eq!(json(&loaded)["limits"][0]["place"]["line"], 3);
+}
+
+#[test]
+#[rustfmt::skip]
+fn bad_limits_are_refused_with_the_reason_and_the_place() {
+    let cases = [
+        ("f.toml", "[limits.a]\nrate = \"5\"",                          "limits.a: rate \"5\" is not like 5/s",    "f.toml:2:1"),
+        ("f.toml", "[limits.a]\nrate = \"5/s\"\nbrust = 2",             "did you mean burst?",                     "f.toml:3:1"),
+        ("f.toml", "[limits.a]\nburst = 2",                            "none of rate, window and concurrency",    "f.toml:1:9"),
+        ("f.toml", "[limits.a]\nconcurrency = 1\nburst = 2",           "burst 2 is given without a rate",         "f.toml:3:1"),
+        ("f.toml", "[limits.a]\nconcurrency = 1\nscope = \"key\"",     "key is missing, scope is key",            "f.toml:3:1"),
+        ("f.toml", "[limits.A]\nconcurrency = 1",                      "is not 1 to 64 of a-z",                   "f.toml:1:9"),
+        ("f.toml", "[limits]\na = 3",                                  "limits.a is no table",                    "f.toml:2:1"),
+        ("f.toml", "[limits.a]\nwindow = { max = 3 }",                 "window.length_ms is missing",             "f.toml:2:1"),
+        ("f.toml", "[limit.a]\nrate = 1",                              "did you mean `limits`?",                  "f.toml:1:2"),
+        ("f.toml", "[[limits.a]]\nrate = 1\n[[limits.a]]\nrate = 2",   "queue > is there twice",                  "f.toml:4:1"),
+        ("f.toml", "[[limits.a]]\nqueue = \"a.*\"\nrate = 1\n[[limits.a]]\nqueue = \"a.>\"\nrate = 2", "as specific as queue a.*", "f.toml:5:1"),
+        ("f.yaml", "limits:\n  a:\n    rate: 5/x",                      "rate \"5/x\" is not like 5/s",            "f.yaml:3:5"),
+        ("f.yaml", "limits:\n  a:\n    - rate: 1\n    - rate: 0",       "rate \"0/s\" is 0",                       "f.yaml:4:7"),
+    ];
+    for (name, text, reason, place) in cases {
+        let report = reports(load(name, text));
+        let flat = report.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(reason), "{text}: no `{reason}` in {report}");
+        assert!(flat.contains(place), "{text}: no `{place}` in {report}");
     }
 }

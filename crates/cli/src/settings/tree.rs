@@ -25,6 +25,8 @@ pub(crate) struct Entry {
 pub(crate) enum Node {
     Value(Raw),
     Table(Vec<Entry>),
+    /// Tables in a row, of which there is at least one.
+    Tables(Vec<Vec<Entry>>),
 }
 
 /// Reads TOML. After a mistake it goes on, so that one run finds all of them.
@@ -47,6 +49,10 @@ fn toml_entries(table: &DeTable<'_>) -> Vec<Entry> {
         span: name.span(),
         node: match value.get_ref() {
             DeValue::Table(table) => Node::Table(toml_entries(table)),
+            DeValue::Array(items) if !items.is_empty() && items.iter().all(is_table) => {
+                let tables = items.iter().filter_map(|item| item.get_ref().as_table());
+                Node::Tables(tables.map(toml_entries).collect())
+            }
             value => Node::Value(toml_value(value)),
         },
     });
@@ -54,6 +60,10 @@ fn toml_entries(table: &DeTable<'_>) -> Vec<Entry> {
     // The table is ordered by name; people look for problems in the order of the file.
     entries.sort_by_key(|entry| entry.span.start);
     entries
+}
+
+fn is_table(item: &toml::Spanned<DeValue<'_>>) -> bool {
+    item.get_ref().is_table()
 }
 
 fn toml_value(value: &DeValue<'_>) -> Raw {
@@ -86,8 +96,8 @@ pub(crate) fn read_yaml(source: &Arc<Source>) -> (Vec<Entry>, Vec<Problem>) {
     // `off` is a log level: of words only true and false are taken for switches here.
     let options = serde_saphyr::options! { strict_booleans: true, reject_unsupported_tags: true };
     match serde_saphyr::from_str_with_options::<Yaml>(&source.text, options) {
-        Ok(Yaml::Table(entries)) => (entries.into_iter().map(yaml_entry).collect(), Vec::new()),
-        Ok(Yaml::Value(_)) => {
+        Ok(Yaml::Table(entries)) => (yaml_entries(entries), Vec::new()),
+        Ok(Yaml::Value(_) | Yaml::Tables(_)) => {
             (Vec::new(), vec![syntax(source, "the file is no table of settings", 0..0)])
         }
         Err(error) => {
@@ -101,13 +111,18 @@ pub(crate) fn read_yaml(source: &Arc<Source>) -> (Vec<Entry>, Vec<Problem>) {
     }
 }
 
+fn yaml_entries(entries: YamlTable) -> Vec<Entry> {
+    entries.into_iter().map(yaml_entry).collect()
+}
+
 fn yaml_entry((name, value): (Spanned<String>, Yaml)) -> Entry {
     Entry {
         span: span_of(&name.referenced),
         name: name.value,
         node: match value {
             Yaml::Value(raw) => Node::Value(raw),
-            Yaml::Table(entries) => Node::Table(entries.into_iter().map(yaml_entry).collect()),
+            Yaml::Table(entries) => Node::Table(yaml_entries(entries)),
+            Yaml::Tables(tables) => Node::Tables(tables.into_iter().map(yaml_entries).collect()),
         },
     }
 }
@@ -122,8 +137,12 @@ fn span_of(location: &serde_saphyr::Location) -> Range<usize> {
 /// What a YAML file may hold, as far as settings go.
 enum Yaml {
     Value(Raw),
-    Table(Vec<(Spanned<String>, Yaml)>),
+    Table(YamlTable),
+    /// In a row, at least one.
+    Tables(Vec<YamlTable>),
 }
+
+type YamlTable = Vec<(Spanned<String>, Yaml)>;
 
 impl<'de> Deserialize<'de> for Yaml {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -169,13 +188,18 @@ impl<'de> Visitor<'de> for YamlVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Yaml, A::Error> {
-        let mut items = Vec::new();
+        let (mut items, mut tables) = (Vec::new(), Vec::new());
         while let Some(item) = seq.next_element()? {
-            items.push(match item {
-                Yaml::Value(raw) => raw,
-                Yaml::Table(_) => Raw::Other("a table"),
-            });
+            match item {
+                Yaml::Value(raw) => items.push(raw),
+                Yaml::Table(table) => tables.push(table),
+                Yaml::Tables(_) => items.push(Raw::Other("a list of tables")),
+            }
         }
+        if items.is_empty() && !tables.is_empty() {
+            return Ok(Yaml::Tables(tables));
+        }
+        items.extend(tables.iter().map(|_| Raw::Other("a table")));
         Ok(Yaml::Value(Raw::List(items)))
     }
 

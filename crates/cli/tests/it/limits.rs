@@ -1,8 +1,11 @@
 //! Limits and pauses by the command line.
 
+use std::io::{BufRead, BufReader, Write};
+
 use serde_json::Value;
 use sluice_bench::process::Broker;
 
+use crate::reload::Followed;
 use crate::setup::{Outcome, Place};
 
 fn run(place: &Place, broker: &Broker, args: &[&str]) -> Outcome {
@@ -66,4 +69,81 @@ fn a_paused_queue_says_why_and_goes_on_when_it_is_resumed() {
         run(&["queue", "weigh", "calls", "eu", "3"]),
         "group eu of calls has the weight 3\n"
     );
+}
+
+/// The limits that there are, as they are listed.
+fn listed(place: &Place, server: &str) -> Vec<String> {
+    let list = place.run(["limit", "list", "--server", server]);
+    list.assert(0, &[]);
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    list.out.lines().skip(1).map(words).collect()
+}
+
+#[test]
+fn limits_of_the_file_are_its_own_at_the_start_and_at_sighup() {
+    let place = Place::new();
+    let stripe = "[limits.stripe]\nkey = \"stripe:*\"\nrate = \"5/s\"\n";
+    let old = "[[limits.old]]\nqueue = \"a\"\nconcurrency = 1\n[[limits.old]]\nqueue = \"b\"\nconcurrency = 2\n";
+    let mut broker = Followed::start(&place, &format!("{stripe}{old}"));
+    let server = broker.tcp_addr().to_string();
+    let run = |args: &[&str]| place.run([args, &["--server", &server]].concat());
+    let of_old = ["old queue a concurrency 1", "old queue b concurrency 2"];
+    let of_stripe = "stripe key > stripe:* 5/s";
+    assert_eq!(listed(&place, &server), [of_old[0], of_old[1], of_stripe]);
+    // What the file says, only the file changes; others are anybody's.
+    let hint = ["conflict", "configuration: change it there"];
+    run(&["limit", "set", "stripe", "--queue", "x", "--rate", "9/s"]).assert(1, &hint);
+    run(&["limit", "delete", "old"]).assert(1, &hint);
+    run(&["limit", "set", "mine", "--queue", "x", "--rate", "9/s"]).assert(0, &[]);
+    place.config("[limits.stripe]\nkey = \"stripe:*\"\nrate = \"7/s\"\n");
+    broker.hang_up();
+    let seen = broker.until("limits of the file are in force");
+    assert!(seen.contains("set=1") && seen.contains("deleted=2"), "{seen}");
+    assert_eq!(listed(&place, &server), ["mine queue x 9/s", "stripe key > stripe:* 7/s"]);
+    run(&["limit", "set", "old", "--queue", "a", "--rate", "1/s"]).assert(0, &[]);
+    place.config("[limits.stripe]\nkey = \"stripe:*\"\nrate = 0\n");
+    broker.hang_up();
+    let seen = broker.until("the settings were not reloaded");
+    assert!(seen.contains("sluice.toml:3:1: limits.stripe: rate"), "{seen}");
+    assert_eq!(listed(&place, &server).len(), 3);
+}
+
+#[test]
+fn a_limit_that_left_the_file_while_the_broker_was_down_is_gone() {
+    let place = Place::new();
+    let config = place.config("[limits.gone]\nrate = \"5/s\"\n");
+    let args = ["--config", config.to_str().unwrap()];
+    let broker = place.launch().arg(args[0]).arg(args[1]).start().unwrap();
+    ok(&place, &broker, &["limit", "set", "mine", "--rate", "9/s"]);
+    assert_eq!(ok(&place, &broker, &["limit", "list"]).lines().count(), 3);
+    broker.kill().unwrap();
+    place.config("[limits.new]\nrate = \"1/s\"\n");
+    let broker = place.launch().arg(args[0]).arg(args[1]).start().unwrap();
+    let list = ok(&place, &broker, &["limit", "list"]);
+    let names: Vec<_> = list.lines().skip(1).map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(names, ["mine", "new"]);
+    place.run(["config", "check", args[0], args[1]]).assert(0, &[]);
+}
+
+#[test]
+fn requests_are_limited_by_what_is_set_and_a_limit_can_be_changed_from_behind_it() {
+    let place = Place::new();
+    let broker = place.broker();
+    let run = |args: &[&str]| ok(&place, &broker, args);
+    run(&["queue", "declare", "mail"]);
+    run(&["limit", "set", "front", "--scope", "global", "--rate", "1/h"]);
+    let refused = |line: &str| {
+        let mut stream = std::net::TcpStream::connect(broker.tcp_addr()).unwrap();
+        stream.write_all(format!("{line}\n").as_bytes()).unwrap();
+        let mut heard = String::new();
+        BufReader::new(stream).read_line(&mut heard).unwrap();
+        heard.starts_with("ERR rate limited, retry after ")
+    };
+    assert!(!refused("PING") && refused("PING") && refused("ENQUEUE mail x"));
+    let json =
+        r#"{"action": "LIMIT", "name": "front", "scope": "global", "rate": "100/s", "burst": 9}"#;
+    assert!(!refused(json));
+    run(&["limit", "set", "front", "--scope", "global", "--rate", "1/h"]);
+    run(&["limit", "delete", "front"]);
+    assert!((0..9).all(|_| !refused("PING")));
 }

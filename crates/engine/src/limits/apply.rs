@@ -47,6 +47,7 @@ impl Engine {
     fn limit_was_put(&mut self, limit: &Limit, at: Timestamp) {
         let limits = &mut self.limits;
         limits.dirty = true;
+        limits.version += 1;
         let Some(terms) = terms_of(limit.terms()) else { return };
         let before = limits.set.get(limit.name(), limit.matches()).and_then(|(_, no)| no);
         let is_counted = !limit.scope().is_for_requests();
@@ -71,6 +72,7 @@ impl Engine {
     fn limits_were_deleted(&mut self, name: &str, matches: Option<&LimitMatch>, _at: Timestamp) {
         let limits = &mut self.limits;
         limits.dirty = true;
+        limits.version += 1;
         let is_meant = |limit: &Limit| {
             limit.name() == name && matches.is_none_or(|matches| limit.matches() == matches)
         };

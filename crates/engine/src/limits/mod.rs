@@ -6,6 +6,7 @@
 mod apply;
 mod explain;
 mod request;
+mod requests;
 
 pub(crate) use self::request::check_text;
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub(crate) struct Limits {
     pub(crate) set: LimitSet<Option<LimitNo>>,
     /// Which limit a number stands for.
     titles: BTreeMap<u32, (Box<str>, LimitMatch)>,
+    /// Counts what was set and taken away.
+    pub(crate) version: u64,
     /// Lanes that were woken and have not been looked at.
     pub(crate) woken: Vec<u32>,
     /// The last record about limits and pauses.
@@ -60,6 +63,7 @@ impl Limits {
             keyed: Keyed::new(keyed),
             set: LimitSet::default(),
             titles: BTreeMap::new(),
+            version: 0,
             woken: Vec::new(),
             last_sequence: 0,
             dirty: false,

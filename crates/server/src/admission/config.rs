@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sluice_flow::{LeakyLimit, Rate, RateError, RoomLimits, TokenLimit, Waiting};
+use sluice_flow::{EntranceLimit, LeakyLimit, Rate, RateError, RoomLimits, TokenLimit, Waiting};
+use sluice_model::{Limit, LimitMode, LimitScope};
 
-use super::GateLimits;
 use crate::config::ConfigError;
 
 /// A delay that is longer than this is longer than clients wait.
@@ -70,6 +70,29 @@ impl Default for AdmissionConfig {
 }
 
 impl AdmissionConfig {
+    /// A limit of the broker as it is asked at the entrance; none for one of deliveries.
+    pub(crate) fn entrance_limit(&self, limit: &Limit) -> Option<EntranceLimit> {
+        let (each_client, delayed_max) = match limit.scope() {
+            LimitScope::Client => (true, self.client.delayed_max),
+            LimitScope::Global => (false, self.global.delayed_max),
+            LimitScope::Queue | LimitScope::Key => return None,
+        };
+        let terms = limit.terms();
+        let rate = terms.rate?;
+        // What a limit of the broker may say was checked to be kept exactly.
+        let rate = Rate::fraction(rate.thousandths(), 1_000, rate.per_ms()).ok()?;
+        let tokens = TokenLimit::new(rate, terms.burst()).ok()?;
+        let waiting = match terms.mode {
+            LimitMode::Refuse => Waiting::NONE,
+            LimitMode::Delay(wait) => {
+                let wait_max = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+                Waiting { queue_max: delayed_max, wait_max }
+            }
+        };
+        let limit_of = LeakyLimit::new(tokens, waiting);
+        Some(EntranceLimit { name: limit.name().into(), each_client, limit: limit_of })
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
@@ -99,7 +122,7 @@ impl AdmissionConfig {
                 return Err(ConfigError::OutOfRange { name, value, range });
             }
         }
-        self.gate().map(|_| ())
+        self.limits().map(|_| ())
     }
 
     pub(crate) fn room(&self) -> RoomLimits {
@@ -107,7 +130,8 @@ impl AdmissionConfig {
         RoomLimits { workers, queue_size, parked_max }
     }
 
-    pub(crate) fn gate(&self) -> Result<GateLimits, ConfigError> {
+    /// The limits that stand here, under names that no limit of the broker can have.
+    pub(crate) fn limits(&self) -> Result<Vec<EntranceLimit>, ConfigError> {
         let limit = |limit: &RateLimit, rate, burst| {
             limit.limit().map_err(|reason| {
                 let of_burst =
@@ -118,7 +142,11 @@ impl AdmissionConfig {
         };
         let client = limit(&self.client, "client_rate", "client_burst")?;
         let global = limit(&self.global, "global_rate", "global_burst")?;
-        Ok(GateLimits { client, clients_max: self.clients_max, global })
+        let named = |name: &'static str, each_client| {
+            move |limit| EntranceLimit { name: name.into(), each_client, limit }
+        };
+        let clients = client.map(named("$client_rate", true));
+        Ok(clients.into_iter().chain(global.map(named("$global_rate", false))).collect())
     }
 }
 

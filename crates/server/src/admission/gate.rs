@@ -5,19 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use sluice_flow::{Client, Clients, Entrance, LeakyLimit, Limited, NEVER, Pass};
+use sluice_flow::{
+    Client, Clients, Entrance, EntranceFigures, EntranceLimit, Limited, NEVER, Pass,
+};
 use thiserror::Error;
-
-/// The limits that requests meet; off until set.
-#[derive(Clone, Debug, Default)]
-pub struct GateLimits {
-    /// That of each client: its key, without one its address.
-    pub client: Option<LeakyLimit>,
-    /// How many clients have a bucket of their own; further ones share one.
-    pub clients_max: u32,
-    /// That of all together.
-    pub global: Option<LeakyLimit>,
-}
 
 /// A limit refused the request: 429.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -36,34 +27,33 @@ pub struct Gate {
     is_limited: AtomicBool,
     /// What microseconds are counted from.
     start: Instant,
-    /// Of the table of clients.
+    /// How many clients have a bucket of their own in each table; further ones share one.
+    clients_max: u32,
+    /// Of the tables of clients.
     seed: (u64, u64),
 }
 
 impl Gate {
-    /// A gate with these limits, with its clock from `start`.
-    pub fn new(limits: GateLimits, start: Instant) -> Self {
+    /// A gate without limits, with its clock from `start`; each limit of clients that comes has a
+    /// table of `clients_max`.
+    pub fn open(clients_max: u32, start: Instant) -> Self {
         let seed = (RandomState::new().hash_one(0), RandomState::new().hash_one(1));
-        let clients = limits.client.map(|limit| Clients::new(limit, limits.clients_max, seed));
-        let entrance = Entrance::new(clients, limits.global);
-        let is_limited = AtomicBool::new(entrance.is_limited());
-        Self { entrance: Mutex::new(entrance), is_limited, start, seed }
+        let (entrance, is_limited) = (Mutex::default(), AtomicBool::new(false));
+        Self { entrance, is_limited, start, clients_max, seed }
     }
 
-    /// A gate that lets everything through.
-    pub fn open(start: Instant) -> Self {
-        Self::new(GateLimits::default(), start)
-    }
-
-    /// Puts other limits in force at `now`; those who are delayed keep their time. A table of clients
-    /// that is there keeps its size.
-    pub fn change(&self, limits: GateLimits, now: Instant) {
-        let GateLimits { client, clients_max, global } = limits;
-        let table = |limit| Clients::new(limit, clients_max, self.seed);
+    /// Puts other limits in force at `now`; those who are delayed keep their time.
+    pub fn change(&self, limits: Vec<EntranceLimit>, now: Instant) {
+        let table = |limit| Clients::new(limit, self.clients_max, self.seed);
         let mut entrance = self.entrance.lock();
-        let changed = entrance.change(client, global, table, self.micros(now));
+        let changed = entrance.change(limits, table, self.micros(now));
         self.is_limited.store(entrance.is_limited(), Relaxed);
         changed.expect("a limit was made only of a burst that comes back in time");
+    }
+
+    /// How often each limit refused a request, or made it wait.
+    pub fn figures(&self) -> Vec<EntranceFigures> {
+        self.entrance.lock().figures().cloned().collect()
     }
 
     /// Lets a request of `cost` items through, at once or, where limits delay, later.
@@ -92,7 +82,7 @@ impl Gate {
             let Some(ahead) = then else { break };
             let now = Instant::now();
             let micros = self.micros(now).max(until);
-            let pass = self.entrance.lock().ask_global(client, ahead, cost, micros);
+            let pass = self.entrance.lock().go_on(client, ahead, cost, micros);
             asked = pass.map_err(|limited| self.refusal(limited, now))?;
         }
         Ok(())

@@ -8,9 +8,15 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
 use std::time::{Duration, Instant};
 
-use sluice_flow::{Client, Pass, RoomFigures, RoomFull};
+use parking_lot::Mutex;
+use sluice_broker::RequestLimits;
+use sluice_flow::{Client, EntranceFigures, Pass, RoomFigures, RoomFull};
 use sluice_model::{Code, Principal, Refusal};
 
 use super::{Admission, AdmissionConfig, Gate, Permit, RateLimited};
@@ -21,16 +27,30 @@ use crate::counters::Counters;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Limits and places of one server.
+///
+/// The limits are those of its configuration and those of the broker that are of requests; the
+/// latter are followed: they are in force for whoever asks after they were set.
 #[derive(Debug)]
 pub struct Intake {
     admission: Admission,
     gate: Gate,
+    config: Mutex<AdmissionConfig>,
+    of_broker: Arc<RequestLimits>,
+    /// Which version of the broker's limits is in force.
+    followed: AtomicU64,
 }
 
 impl Intake {
-    pub(crate) fn new(config: &AdmissionConfig) -> Result<Self, ConfigError> {
-        let gate = Gate::new(config.gate()?, Instant::now());
-        Ok(Self { admission: Admission::new(config.room()), gate })
+    pub(crate) fn new(
+        config: &AdmissionConfig,
+        of_broker: Arc<RequestLimits>,
+    ) -> Result<Self, ConfigError> {
+        let gate = Gate::open(config.clients_max, Instant::now());
+        let admission = Admission::new(config.room());
+        let followed = AtomicU64::new(0);
+        let this = Self { admission, gate, config: Mutex::new(*config), of_broker, followed };
+        this.change(config)?;
+        Ok(this)
     }
 
     /// Puts other limits in force. Who has a place, waits for one or is delayed keeps what it has;
@@ -40,8 +60,37 @@ impl Intake {
     /// A setting is out of range. Nothing has changed then.
     pub fn change(&self, config: &AdmissionConfig) -> Result<(), ConfigError> {
         config.validate()?;
-        self.gate.change(config.gate()?, Instant::now());
+        let mut known = self.config.lock();
+        *known = *config;
+        self.put_in_force(&known)?;
         self.admission.change(config.room());
+        Ok(())
+    }
+
+    /// The limits in force, and how often each refused a request or made it wait.
+    pub fn limit_figures(&self) -> Vec<EntranceFigures> {
+        self.follow();
+        self.gate.figures()
+    }
+
+    /// Puts the broker's limits in force as they are by now.
+    fn follow(&self) {
+        if self.followed.load(Acquire) == self.of_broker.version() {
+            return;
+        }
+        let config = self.config.lock();
+        // It was checked when it was handed in.
+        let followed = self.put_in_force(&config);
+        debug_assert!(followed.is_ok(), "a config was not checked");
+    }
+
+    /// With the lock on the configuration, so that no older limits follow newer ones.
+    fn put_in_force(&self, config: &AdmissionConfig) -> Result<(), ConfigError> {
+        let (version, of_broker) = self.of_broker.now();
+        let of_broker = of_broker.iter().filter_map(|limit| config.entrance_limit(limit));
+        let limits = config.limits()?.into_iter().chain(of_broker).collect();
+        self.gate.change(limits, Instant::now());
+        self.followed.store(version, Release);
         Ok(())
     }
 
@@ -62,6 +111,7 @@ impl Intake {
 
     /// Whether requests meet a limit at all.
     pub(crate) fn is_limited(&self) -> bool {
+        self.follow();
         self.gate.is_limited()
     }
 
@@ -72,6 +122,7 @@ impl Intake {
         items: u32,
         counters: &Counters,
     ) -> Result<(), Refusal> {
+        self.follow();
         let passed = self.gate.pass_at_once(client, items, Instant::now());
         passed.map_err(|limited| rate_limited(limited, counters))
     }
@@ -83,6 +134,7 @@ impl Intake {
         now: Instant,
         counters: &Counters,
     ) -> Result<Pass, Refusal> {
+        self.follow();
         self.gate.ask(client, 1, now).map_err(|limited| rate_limited(limited, counters))
     }
 

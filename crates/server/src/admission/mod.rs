@@ -21,7 +21,7 @@
 //! # use sluice_server::{Admission, Gate};
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! let gate = Gate::open(Instant::now());
+//! let gate = Gate::open(10_000, Instant::now());
 //! let admission = Admission::new(RoomLimits::default());
 //!
 //! let client = Client::address("192.0.2.1".parse().unwrap());
@@ -59,7 +59,7 @@ use sluice_flow::{Entry, Handed, Parked, Place, Room, RoomFigures, RoomFull, Roo
 use tokio::sync::oneshot;
 
 pub use self::config::{AdmissionConfig, RateLimit};
-pub use self::gate::{Gate, GateLimits, RateLimited};
+pub use self::gate::{Gate, RateLimited};
 pub use self::intake::Intake;
 pub(crate) use self::intake::{client_of, full};
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use sluice_flow::{Client, LeakyLimit, Pass, Rate, TokenLimit, Waiting};
+use sluice_flow::{Client, EntranceLimit, LeakyLimit, Pass, Rate, TokenLimit, Waiting};
 use tokio::task::{JoinSet, yield_now};
 
 use super::*;
@@ -193,11 +193,19 @@ fn limit(rate: u64, burst: u32, queue_max: u32) -> LeakyLimit {
     LeakyLimit::new(limit, Waiting { queue_max, wait_max: 10_000_000 })
 }
 
+/// A gate with a limit of clients, and one of all.
+fn gate(client: LeakyLimit, global: Option<LeakyLimit>, start: Instant) -> Gate {
+    let named = |each_client| move |limit| EntranceLimit { name: "a".into(), each_client, limit };
+    let gate = Gate::open(10, start);
+    let limits = [named(true)(client)].into_iter().chain(global.map(named(false)));
+    gate.change(limits.collect(), start);
+    gate
+}
+
 #[test]
 fn clients_over_their_limit_are_told_when_to_come_again() {
     let start = Instant::now();
-    let limits = GateLimits { client: Some(limit(4, 2, 0)), clients_max: 10, global: None };
-    let gate = Gate::new(limits, start);
+    let gate = gate(limit(4, 2, 0), None, start);
     for (address, second) in [("192.0.2.1", 0), ("192.0.2.2", 1)] {
         let (client, now) =
             (address.parse().map(Client::address), start + Duration::from_secs(second));
@@ -208,14 +216,13 @@ fn clients_over_their_limit_are_told_when_to_come_again() {
         assert_eq!(gate.ask(&client, 1, now + retry_after), Ok(Pass::Go));
     }
     let client = Client::principal("key".into());
-    assert_eq!(Gate::open(start).ask(&client, u32::MAX, start), Ok(Pass::Go));
+    assert_eq!(Gate::open(10, start).ask(&client, u32::MAX, start), Ok(Pass::Go));
 }
 
 #[tokio::test]
 async fn a_limit_that_delays_lets_requests_through_in_turn() {
     let start = Instant::now();
-    let (client, global) = (Some(limit(100, 1, 5)), Some(limit(50, 1, 5)));
-    let gate = Gate::new(GateLimits { client, clients_max: 10, global }, start);
+    let gate = gate(limit(100, 1, 5), Some(limit(50, 1, 5)), start);
     let client = Client::address("192.0.2.1".parse().unwrap());
     for _ in 0..4 {
         assert_eq!(gate.pass(&client, 1).await, Ok(()));

@@ -80,7 +80,7 @@ impl Shared {
         broker.set_directory(keys.directory());
         Ok(Self {
             principals: CapBy::new(config.per_principal_max),
-            intake: Arc::new(Intake::new(&config.admission)?),
+            intake: Arc::new(Intake::new(&config.admission, broker.request_limits())?),
             limits: Arc::new(binary::Limits::of(&config)),
             config,
             broker,

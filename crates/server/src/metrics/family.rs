@@ -134,6 +134,11 @@ families! {
 
     /// Requests by door and what came of them
     Requests = Counter "sluice_requests" None ["door", "outcome"];
+    /// Requests that a limit of clients or of all refused; of more than 100 limits the others are
+    /// shown as one, `$other`
+    LimitRefused = Counter "sluice_limit_requests_refused" None ["limit", "scope"];
+    /// Requests that such a limit made wait
+    LimitDelayed = Counter "sluice_limit_requests_delayed" None ["limit", "scope"];
     /// Connections that are open
     Connections = Gauge "sluice_connections" None ["door"];
     /// Connections that were opened

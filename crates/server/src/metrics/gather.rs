@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sluice_broker::{BackupState, Stats};
+use sluice_flow::EntranceFigures;
 use sluice_model::{DeadReason, StateCounts};
 use tokio::runtime::Handle;
 
@@ -29,6 +30,7 @@ pub(super) fn all(shared: &Shared, queues: Shown) -> Samples {
     by_queue(&queues, &mut out);
     messages(&stats, &mut out);
     doors(shared, &counters, &stats, &mut out);
+    request_limits(shared, &mut out);
     log(&stats, &mut out);
     recovery(&stats, &mut out);
     checkpoints(&stats, &mut out);
@@ -123,6 +125,29 @@ fn messages(stats: &Stats, out: &mut Samples) {
         (Family::Sessions, stats.sessions),
     ];
     numbers(out, &plain);
+}
+
+/// Limits of requests that are shown one by one.
+const LIMITS_MAX: usize = 100;
+
+fn request_limits(shared: &Shared, out: &mut Samples) {
+    let figures = shared.intake.limit_figures();
+    let (shown, folded) = figures.split_at(figures.len().min(LIMITS_MAX));
+    for each_client in [true, false] {
+        let scope = ("scope", if each_client { "client" } else { "global" });
+        let of_scope = |figures: &&EntranceFigures| figures.each_client == each_client;
+        for EntranceFigures { name, refused, delayed, .. } in shown.iter().filter(of_scope) {
+            out.labelled(Family::LimitRefused, &[("limit", name), scope], *refused);
+            out.labelled(Family::LimitDelayed, &[("limit", name), scope], *delayed);
+        }
+        let others: Vec<_> = folded.iter().filter(of_scope).collect();
+        if !others.is_empty() {
+            let sum = |of: fn(&EntranceFigures) -> u64| others.iter().map(|one| of(one)).sum();
+            let labels = [("limit", OTHERS), scope];
+            out.labelled(Family::LimitRefused, &labels, sum(|one| one.refused));
+            out.labelled(Family::LimitDelayed, &labels, sum(|one| one.delayed));
+        }
+    }
 }
 
 fn doors(shared: &Shared, counters: &CountersSnapshot, stats: &Stats, out: &mut Samples) {

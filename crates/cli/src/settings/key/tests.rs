@@ -73,12 +73,12 @@ fn every_field_of_the_configs_is_settable() {
         untouched.retain(|field, value| changed.get(field) == Some(value));
     }
     // A clock is accepted for one start, by a flag; keys come from the key file; what a record may
-    // hold follows from what segments and messages may; the admin door, snapshots and the keys that
+    // hold follows from what segments and messages may; limits have a table of their own; the admin door, snapshots and the keys that
     // can be made from where the data is.
     let left: Vec<_> = untouched.into_keys().collect();
     let derived = [".local.engine.stored_max", ".local.wal.record_max"];
     let of_http = [".server.http.key_store", ".server.http.snapshots"];
     let of_server = [".server.admin", of_http[0], of_http[1], ".server.keys"];
-    assert_eq!(left, [&[".local.accept_clock"][..], &derived, &of_server].concat());
+    assert_eq!(left, [&[".limits", ".local.accept_clock"][..], &derived, &of_server].concat());
     assert!(default.len() > 50, "{default:?}");
 }

@@ -163,7 +163,7 @@ impl Connection {
         let mut house = House { shared: &self.shared, visitor: &self.visitor, delay: None };
         let Desk { input, output, requests, .. } = self.wire.desk();
         let wants = self.session.receive(input, &mut Io { requests, output }, &mut house);
-        self.delay = house.delay.or(self.delay);
+        self.delay = house.delay.or(self.delay.take());
         if self.session.is_ready() {
             self.ready_by = None;
         }

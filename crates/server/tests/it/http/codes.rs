@@ -112,19 +112,3 @@ async fn a_lease_that_another_has_now_is_lost() {
     assert_eq!(client.post("/v1/ack", good).await.ok()["results"][0]["ok"], true);
     place.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn throttled_is_refused_by_its_name_until_there_are_limits_of_keys() {
-    let place = Place::new().await;
-    let mut client = place.client().await;
-    client.ask("PUT", "/v1/queues/mail", b"").await.ok();
-    let body = json!({"messages": [{"payload": "x"}]});
-    client.post("/v1/queues/mail/messages", body).await.ok();
-    let taken = take(&mut client, "/v1/queues/mail/receive", json!({})).await;
-    let nack = json!({"tokens": [taken[0]["token"]], "outcome": "throttled"});
-    client.post("/v1/nack", nack).await.refuses(422, "invalid", "throttled");
-    // Nothing has become of the lease.
-    let good = json!({"tokens": [taken[0]["token"]]});
-    assert_eq!(client.post("/v1/ack", good).await.ok()["results"][0]["ok"], true);
-    place.stop().await;
-}

@@ -107,6 +107,27 @@ async fn what_happens_is_counted_where_it_belongs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_of_requests_are_counted_each_by_itself() {
+    let place = Place::new().await;
+    let mut client = place.client().await;
+    for (name, scope, rate) in [("front", "client", "1/h"), ("all", "global", "1000/s")] {
+        let limit = json!({"scope": scope, "rate": rate}).to_string();
+        client.ask("PUT", &format!("/v1/limits/{name}"), limit.as_bytes()).await.ok();
+    }
+    client.get("/v1/queues").await.ok();
+    for _ in 0..2 {
+        let heard = client.get("/v1/queues").await;
+        heard.refuses(429, "rate_limited", "too many requests");
+        assert!(heard.header("retry-after").unwrap().parse::<u64>().unwrap() > 3_000);
+    }
+    let page = page(&place).await;
+    let refused = |limit| page.value(&format!("sluice_limit_requests_refused_total{{{limit}}}"));
+    assert_eq!(refused("limit=\"front\",scope=\"client\""), 2.0);
+    assert_eq!(refused("limit=\"all\",scope=\"global\""), 0.0);
+    place.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_and_subscriptions_go_and_what_was_counted_stays() {
     let place = Place::new().await;
     let mut client = Client::greeted(place.server.addr).await;

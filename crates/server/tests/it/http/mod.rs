@@ -7,6 +7,7 @@ mod codes;
 mod drain;
 mod hostile;
 mod kv;
+mod limits;
 mod metrics;
 pub(crate) mod openmetrics;
 mod queues;
