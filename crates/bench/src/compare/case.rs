@@ -45,6 +45,15 @@ pub enum Case {
         /// What a confirm means.
         level: Level,
     },
+    /// E: keys with values of 128 B are set or read, over 50 connections.
+    Keys {
+        /// Which of both.
+        work: KeyWork,
+        /// Requests in flight on each connection.
+        pipeline: usize,
+        /// What the answer to a write means.
+        level: Level,
+    },
     /// G: connections that do nothing.
     Idle,
     /// H: a start after SIGKILL with messages that wait.
@@ -65,8 +74,17 @@ pub enum Files {
     Growing,
 }
 
+/// What is done to keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyWork {
+    /// They get a value.
+    Set,
+    /// Their value is read.
+    Get,
+}
+
 /// Letters of the workloads. F, processor time, is in all of them.
-pub const WORKLOADS: [char; 8] = ['A', 'B', 'C', 'D', 'F', 'G', 'H', 'I'];
+pub const WORKLOADS: [char; 9] = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I'];
 
 /// How much of each there is.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +105,7 @@ impl Case {
             Self::Confirm { .. } | Self::Pace { .. } => 'B',
             Self::Queue { .. } => 'C',
             Self::Cycle { .. } => 'D',
+            Self::Keys { .. } => 'E',
             Self::Idle => 'G',
             Self::Restart => 'H',
             Self::Http { .. } => 'I',
@@ -100,17 +119,20 @@ impl Case {
             | Self::Pace { level, .. }
             | Self::Queue { level, .. }
             | Self::Cycle { level }
+            | Self::Keys { level, .. }
             | Self::Http { level } => Some(level),
             Self::Restart => Some(Level::Os),
             Self::Pass { .. } | Self::Idle => None,
         }
     }
 
-    /// The same for peers, whose files always grow.
+    /// The same for peers that have queues, whose files always grow.
     pub const fn peer_level(self) -> Option<Level> {
         match self {
-            // None of them takes messages over HTTP.
-            Self::Confirm { files: Files::Growing, .. } | Self::Http { .. } => None,
+            // None of them takes messages over HTTP, and keys are no queue.
+            Self::Confirm { files: Files::Growing, .. }
+            | Self::Http { .. }
+            | Self::Keys { .. } => None,
             _ => self.queue_level(),
         }
     }
@@ -118,9 +140,11 @@ impl Case {
     /// What it is about.
     pub const fn main_figure(self) -> Figure {
         match self {
-            Self::Pass { .. } | Self::Confirm { .. } | Self::Queue { .. } | Self::Http { .. } => {
-                Figure::Rate
-            }
+            Self::Pass { .. }
+            | Self::Confirm { .. }
+            | Self::Queue { .. }
+            | Self::Keys { .. }
+            | Self::Http { .. } => Figure::Rate,
             Self::Pace { .. } => Figure::P99,
             Self::Cycle { .. } => Figure::P50,
             Self::Idle => Figure::ConnectionBytes,
@@ -151,6 +175,10 @@ impl fmt::Display for Case {
             Self::Pace { rate, level } => write!(f, "confirm {}, {rate}/s due", level.name()),
             Self::Queue { take, level } => write!(f, "queue {}, take {take}", level.name()),
             Self::Cycle { level } => write!(f, "cycle {}", level.name()),
+            Self::Keys { work, pipeline, level } => {
+                let work = if work == KeyWork::Set { "SET" } else { "GET" };
+                write!(f, "{work} {}, pipeline {pipeline}", level.name())
+            }
             Self::Idle => f.write_str("idle connections"),
             Self::Restart => f.write_str("restart"),
             Self::Http { level } => write!(f, "HTTP enqueue {}", level.name()),
@@ -168,6 +196,7 @@ pub fn cases(workloads: &[char]) -> Vec<Case> {
         level,
         files: Files::Prepared,
     };
+    let keys = |work, pipeline, level| Case::Keys { work, pipeline, level };
     let growing =
         Case::Confirm { connections: 1, in_flight: 256, level: Sync, files: Files::Growing };
     let all = [
@@ -188,6 +217,9 @@ pub fn cases(workloads: &[char]) -> Vec<Case> {
         Case::Queue { take: 1, level: Os },
         Case::Cycle { level: Os },
         Case::Cycle { level: Sync },
+        keys(KeyWork::Set, 16, Os),
+        keys(KeyWork::Get, 16, Os),
+        keys(KeyWork::Set, 1, Sync),
         Case::Idle,
         Case::Restart,
         Case::Http { level: Os },

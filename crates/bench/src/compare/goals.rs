@@ -1,6 +1,6 @@
 //! The targets that Sluice has set itself, and whether figures meet them.
 
-use super::case::{Case, Files};
+use super::case::{Case, Files, KeyWork};
 use super::figures::Figure;
 use super::run::Report;
 use super::spread::Spread;
@@ -62,6 +62,10 @@ const fn queue(take: usize, level: Level) -> Case {
     Case::Queue { take, level }
 }
 
+const fn keys(work: KeyWork, pipeline: usize, level: Level) -> Case {
+    Case::Keys { work, pipeline, level }
+}
+
 const fn goal(case: Case, figure: Figure, against: Against, bound: Bound) -> Goal {
     Goal { case, figure, against, bound }
 }
@@ -71,10 +75,11 @@ const GROWING: Case =
 const JETSTREAM: Against = Against::Peer("JetStream");
 const NATS: Against = Against::Peer("NATS");
 const STREAM: Against = Against::Peer("Redis stream");
+const REDIS: Against = Against::Peer("Redis");
 
 /// All of them.
 #[rustfmt::skip]
-pub const GOALS: [Goal; 27] = {
+pub const GOALS: [Goal; 30] = {
     use Against::{Best, Itself, Limit, Peer, PeerAt};
     use Bound::{AtLeast, AtMost};
     use Figure::{ConnectionBytes, Cpu, MessageBytes, P50, P99, Rate, Start, Takes};
@@ -103,6 +108,9 @@ pub const GOALS: [Goal; 27] = {
         goal(queue(1, Os), Takes, Best, AtLeast(1.2)),
         goal(Case::Cycle { level: Os }, P50, Best, AtMost(1.05)),
         goal(Case::Cycle { level: Sync }, P50, Peer("Redis list"), AtMost(0.85)),
+        goal(keys(KeyWork::Set, 16, Os), Rate, REDIS, AtLeast(1.5)),
+        goal(keys(KeyWork::Get, 16, Os), Rate, REDIS, AtLeast(1.3)),
+        goal(keys(KeyWork::Set, 1, Sync), Rate, REDIS, AtLeast(1.8)),
         goal(Case::Idle, ConnectionBytes, Itself, AtMost(1024.0)),
         goal(Case::Restart, Start, Itself, AtMost(100.0)),
         goal(Case::Http { level: Os }, Rate, Limit, AtLeast(0.80)),

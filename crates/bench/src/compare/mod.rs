@@ -8,7 +8,7 @@ mod run;
 mod spread;
 pub mod table;
 
-pub use case::{Case, Files, Scale, WORKLOADS, cases};
+pub use case::{Case, Files, KeyWork, Scale, WORKLOADS, cases};
 pub use figures::{Figure, Figures, LATENCIES};
 pub use goals::{Against, Bound, GOALS, Goal, Judged, judge};
 pub use plan::Plan;

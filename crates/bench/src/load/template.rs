@@ -50,6 +50,11 @@ impl Template {
         Self { frame, payload, numbers: Vec::new(), content: message.content }
     }
 
+    /// A frame that holds no message.
+    pub fn bare(frame: Vec<u8>) -> Self {
+        Self { frame, payload: 0..0, numbers: Vec::new(), content: false }
+    }
+
     /// The frame ends with `tail` bytes behind the message.
     pub fn with_tail(frame: Vec<u8>, tail: usize, message: Message) -> Self {
         let at = frame.len() - tail - message.bytes.max(NUMBER);
@@ -80,7 +85,7 @@ impl Template {
         let payload = &mut frame[self.payload.clone()];
         if self.content {
             content::fill(number, payload);
-        } else {
+        } else if !payload.is_empty() {
             payload[..NUMBER].copy_from_slice(&number.to_le_bytes());
         }
         for (at, form) in &self.numbers {

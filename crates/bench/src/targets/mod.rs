@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use sluice_protocol::binary::v2::EncodeError;
 use thiserror::Error;
 
-use crate::compare::Case;
+use crate::compare::{Case, KeyWork};
 use crate::load::pass::{Publisher, Subscriber};
 use crate::load::{Consumer, Exchange, LoadError, Message};
 use crate::process::StartError;
@@ -174,6 +174,19 @@ pub trait Service {
         Err(TargetError::Unsupported)
     }
 
+    /// How a key is set or read, and so many connections that are ready for it.
+    ///
+    /// # Errors
+    /// It can't, or a connection failed.
+    fn keys(
+        &mut self,
+        _: Message,
+        _: KeyWork,
+        _: usize,
+    ) -> Result<(Vec<TcpStream>, Exchange), TargetError> {
+        Err(TargetError::Unsupported)
+    }
+
     /// A connection that is ready and does nothing.
     ///
     /// # Errors
@@ -216,6 +229,7 @@ pub fn all(program: PathBuf) -> Vec<Box<dyn Target>> {
         Box::new(Sluice { program }),
         Box::new(nats::Nats),
         Box::new(jetstream::JetStream),
+        Box::new(redis::Keys),
         Box::new(redis::PubSub),
         Box::new(redis::List),
         Box::new(redis::Stream),

@@ -1,6 +1,7 @@
-//! Redis as three things: publish and subscribe, a list as a queue, and a stream with a consumer
-//! group. Its append-only file is synced before the answer, or once a second.
+//! Redis as four things: publish and subscribe, a list as a queue, a stream with a consumer
+//! group, and keys with values. Its append-only file is synced before the answer, or once a second.
 
+mod keys;
 mod list;
 mod stream;
 
@@ -16,6 +17,7 @@ use crate::load::{Batch, Exchange, Framed, Front, Message, Template};
 use crate::wire::resp::{self, Token};
 use crate::wire::{Conn, unexpected};
 
+pub(super) use keys::Keys;
 pub(super) use list::List;
 pub(super) use stream::Stream;
 

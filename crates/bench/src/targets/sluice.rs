@@ -1,4 +1,4 @@
-//! Sluice, through version 2 of its binary protocol, and through its HTTP door.
+//! Sluice, through version 2 of its binary protocol, its HTTP door, and for keys its line door.
 //!
 //! A publisher puts what it may send into as few frames as it takes, as any client of version 2
 //! does: many messages share a head, and many publishes a confirm.
@@ -6,6 +6,7 @@
 mod consumer;
 mod flow;
 mod http;
+mod keys;
 mod place;
 pub(crate) mod rounds;
 pub(super) mod wire;
@@ -90,6 +91,7 @@ impl Target for Sluice {
         let settings = Self::config(case).trim().replace('\n', "; ");
         let door = match case {
             Case::Http { .. } => "POST /enqueue",
+            Case::Keys { .. } => "text of the line protocol",
             _ => "binary protocol version 2",
         };
         Some(format!("sluice serve [sluice.toml: {settings}]; {door}"))
@@ -100,6 +102,9 @@ impl Target for Sluice {
         let broker = launch.start()?;
         if let Case::Http { .. } = case {
             return Ok(Box::new(http::Posting::new(broker)?));
+        }
+        if let Case::Keys { .. } = case {
+            return Ok(Box::new(keys::Keyed(broker)));
         }
         if let Case::Confirm { files: Files::Prepared, .. } = case {
             prepare(&broker)?;

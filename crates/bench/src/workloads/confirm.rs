@@ -1,7 +1,10 @@
 //! B: confirmed publishes.
 
+use std::net::TcpStream;
+
 use super::{Cpu, Done, Job, add_latencies};
 use crate::compare::{Figure, Figures};
+use crate::load::Exchange;
 use crate::load::confirm::{self, Limits};
 use crate::load::paced::{self, Pace};
 use crate::targets::{Service, TargetError};
@@ -14,6 +17,17 @@ pub(super) fn closed(
     in_flight: usize,
 ) -> Result<Done, TargetError> {
     let (streams, exchange) = service.putters(job.message, connections)?;
+    count(job, service, streams, &exchange, in_flight)
+}
+
+/// The same with connections that are there.
+pub(super) fn count(
+    job: Job,
+    service: &dyn Service,
+    streams: Vec<TcpStream>,
+    exchange: &Exchange,
+    in_flight: usize,
+) -> Result<Done, TargetError> {
     let limits = Limits {
         in_flight,
         warm_up: job.warm_up(),
@@ -21,7 +35,7 @@ pub(super) fn closed(
         requests_max: service.room(exchange.request_bytes()),
     };
     let cpu = Cpu::start(service)?;
-    let seen = confirm::drive(streams, &exchange, limits)?;
+    let seen = confirm::drive(streams, exchange, limits)?;
     let mut figures = Figures::from([(Figure::Rate, seen.rate())]);
     add_latencies(&seen.latencies, &mut figures);
     cpu.end(seen.sent, &mut figures)?;

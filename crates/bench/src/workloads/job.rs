@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::compare::{Case, Plan};
+use crate::compare::{Case, KeyWork, Plan};
 use crate::load::Message;
 
 /// One run.
@@ -50,6 +50,15 @@ pub enum Work {
         /// Connections.
         connections: usize,
     },
+    /// Keys are set or read.
+    Keys {
+        /// Which of both.
+        work: KeyWork,
+        /// Connections.
+        connections: usize,
+        /// Requests in flight on each.
+        pipeline: usize,
+    },
     /// A start after SIGKILL.
     Restart {
         /// Messages that wait.
@@ -90,6 +99,9 @@ const CONTENT_PART: u32 = 8;
 /// Connections over HTTP, as `wrk -c 100`.
 const HTTP_CONNECTIONS: usize = 100;
 
+/// Connections of those who set and read keys, as `redis-benchmark` has them.
+const KEY_CONNECTIONS: usize = 50;
+
 impl Job {
     /// That of a case.
     pub fn of(plan: &Plan, case: Case, content: bool) -> Self {
@@ -108,6 +120,9 @@ impl Job {
             Case::Cycle { .. } => Work::Cycle,
             Case::Idle => Work::Idle { connections: scale.connections },
             Case::Http { .. } => Work::Http { connections: HTTP_CONNECTIONS },
+            Case::Keys { work, pipeline, .. } => {
+                Work::Keys { work, connections: KEY_CONNECTIONS, pipeline }
+            }
             Case::Restart => Work::Restart { messages: scale.waiting },
         };
         let message = Message { bytes: case.message_bytes(), content };

@@ -5,6 +5,7 @@ mod cycle;
 mod http;
 mod idle;
 mod job;
+mod keys;
 mod pass;
 mod queue;
 mod restart;
@@ -44,6 +45,9 @@ pub fn run(job: Job, service: &mut dyn Service) -> Result<Done, TargetError> {
         Work::Cycle => cycle::run(job, service),
         Work::Idle { connections } => idle::run(service, connections),
         Work::Http { connections } => http::run(job, service, connections),
+        Work::Keys { work, connections, pipeline } => {
+            keys::run(job, service, work, connections, pipeline)
+        }
         Work::Restart { messages } => restart::run(job, service, messages),
     }
 }

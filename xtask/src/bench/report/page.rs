@@ -131,6 +131,10 @@ fn what(case: Case) -> &'static str {
              ack travels with the next take, so a cycle is two round trips for everybody; a Redis \
              list has no acks."
         }
+        Case::Keys { .. } => {
+            "10 000 keys with values of 128 B are set or read over 50 connections, each with so many \
+             requests in flight; every value that is read is one of its key."
+        }
         Case::Idle => "Connections that are let in and then do nothing; resident memory of each.",
         Case::Restart => {
             "Messages of 128 B wait; SIGKILL; from the start of the process until the first one is \
