@@ -100,18 +100,13 @@ const OUTCOMES: usize = Outcome::ALL.len();
 
 /// Requests that were refused, by the outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Refused([u64; OUTCOMES]);
+pub(crate) struct Refused([u32; OUTCOMES]);
 
 impl Refused {
     /// One was.
     pub(crate) fn note(&mut self, outcome: Outcome) {
-        self.note_many(outcome, 1);
-    }
-
-    /// So many were.
-    pub(crate) fn note_many(&mut self, outcome: Outcome, count: u64) {
         if let Some(counted) = self.0.get_mut(outcome as usize) {
-            *counted += count;
+            *counted += 1;
         }
     }
 }
@@ -141,7 +136,7 @@ impl Requests {
         let Some(of_door) = self.of(door) else { return };
         of_door.requests.add(requests);
         for (counter, count) in of_door.refused.iter().zip(refused.0) {
-            counter.add(count);
+            counter.add(count.into());
         }
     }
 

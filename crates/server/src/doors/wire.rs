@@ -142,13 +142,9 @@ impl Wire {
         Ok(progress)
     }
 
-    /// Ends the connection, so that the client gets what was sent last if it may not have read it.
-    pub(crate) async fn end(self, unread: bool) {
-        match unread {
-            // On the heap: no connection is to keep room for it from its beginning.
-            true => Box::pin(self.socket.linger()).await,
-            false => self.close(),
-        }
+    /// Ends the connection so that the client gets what was sent last.
+    pub(crate) async fn linger(self) {
+        self.socket.linger().await;
     }
 
     /// Ends the connection at once.

@@ -51,15 +51,15 @@ pub(crate) enum Wants {
     Nothing,
 }
 
-/// What a session has counted since it was last asked.
+/// What a session has counted since it was last asked, which is each time bytes have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    pub(crate) frames: u64,
-    pub(crate) refusals: u64,
+    pub(crate) frames: u32,
+    pub(crate) refusals: u32,
     /// Frames that were refused.
     pub(crate) refused: Refused,
-    pub(crate) decode_errors: u64,
-    pub(crate) early_frames: u64,
+    pub(crate) decode_errors: u32,
+    pub(crate) early_frames: u32,
 }
 
 /// Where a session puts what it makes of bytes.

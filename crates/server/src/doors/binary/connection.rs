@@ -75,7 +75,11 @@ pub(crate) fn serve(arrived: Arrived) -> Serving {
         connection.link.by = ended.by();
         let Connection { wire, link, .. } = connection;
         drop(link);
-        wire.end(ended.answers_may_be_unread()).await;
+        match ended.answers_may_be_unread() {
+            // On the heap: no connection is to keep room for it from its beginning.
+            true => Box::pin(wire.linger()).await,
+            false => wire.close(),
+        }
         ended
     })
 }
@@ -313,11 +317,23 @@ impl Connection {
     fn count(&mut self) {
         let Tally { frames, refusals, refused, decode_errors, early_frames } =
             self.door.take_tally();
-        self.shared.requests.add(DoorName::Binary, frames, refused);
+        self.shared.requests.add(DoorName::Binary, frames.into(), refused);
         let counters = &self.shared.counters;
-        counters.frames.add(frames);
-        counters.refusals.add(refusals);
-        counters.decode_errors.add(decode_errors);
-        counters.rejected_early_frame.add(early_frames);
+        counters.frames.add(frames.into());
+        counters.refusals.add(refusals.into());
+        counters.decode_errors.add(decode_errors.into());
+        counters.rejected_early_frame.add(early_frames.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doors::binary::v2;
+
+    #[test]
+    fn what_an_idle_connection_holds_stays_small() {
+        assert!(size_of::<Connection>() <= 256, "{}", size_of::<Connection>());
+        assert!(size_of::<v2::Session>() <= 256, "{}", size_of::<v2::Session>());
     }
 }

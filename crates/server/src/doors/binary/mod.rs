@@ -3,6 +3,7 @@
 mod common;
 mod connection;
 mod door;
+mod late;
 mod topics;
 mod v1;
 mod v2;

@@ -80,7 +80,11 @@ pub(crate) fn serve(arrived: Arrived) -> Serving {
         connection.link.by = ended.by();
         let Connection { wire, link, .. } = connection;
         drop(link);
-        wire.end(ended.answers_may_be_unread()).await;
+        match ended.answers_may_be_unread() {
+            // On the heap: no connection is to keep room for it from its beginning.
+            true => Box::pin(wire.linger()).await,
+            false => wire.close(),
+        }
         ended
     })
 }

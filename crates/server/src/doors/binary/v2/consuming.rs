@@ -10,6 +10,7 @@ use sluice_protocol::binary::v2::{self, CREDIT_MAX, ConsumeRef, Credit, ReceiveR
 
 use super::answers::Local;
 use super::consumers::{Appetite, CONSUMERS_MAX, Consumer};
+use super::parts::Receiving;
 use super::pending::{Kind, PUSH_TAGS};
 use super::session::Session;
 use crate::doors::binary::common::Io;
@@ -50,7 +51,7 @@ impl Session {
         if self.is_full() {
             return self.too_many_consumers(id, io);
         }
-        self.opening.push_back(Opening {
+        self.receiving.opening.push_back(Opening {
             from: None,
             qos: frame.qos,
             push: frame.push,
@@ -78,21 +79,21 @@ impl Session {
             number: None,
         };
         // What comes first says whether there is such a queue, and whether the key may consume it.
-        let room = self.window.room(self.now);
+        let room = self.receiving.window.room(self.limits.in_flight_max, self.now);
         let consumer = consumer(id, &opening);
         let max = consumer.max(room);
         if max == 0 {
-            let number = self.consumers.add(consumer);
+            let number = self.receiving.consumers.add(consumer);
             return self.answer(id, Local::Consuming(number), io);
         }
         let (from, lease) = (Source::Queue(queue), opening.lease);
         let receive = Receive { from, max, lease, wait: None, bound: true, gaps: true };
-        self.opening.push_back(opening);
+        self.receiving.opening.push_back(opening);
         self.push(io.requests, id, Kind::Consume, Command::Receive(receive));
     }
 
     fn is_full(&self) -> bool {
-        self.consumers.len() + self.opening.len() >= CONSUMERS_MAX
+        self.receiving.consumers.len() + self.receiving.opening.len() >= CONSUMERS_MAX
     }
 
     fn too_many_consumers(&mut self, id: u64, io: &mut Io<'_>) {
@@ -101,7 +102,7 @@ impl Session {
     }
 
     pub(super) fn cancel(&mut self, id: u64, number: u64, io: &mut Io<'_>) {
-        let Some(consumer) = self.consumers.living(number) else {
+        let Some(consumer) = self.receiving.consumers.living(number) else {
             return self.refuse(id, Code::NotFound, NO_CONSUMER, io);
         };
         let fed = consumer.appetite == Appetite::Fed;
@@ -118,15 +119,15 @@ impl Session {
             }
         };
         if !fed {
-            self.consumers.remove(number);
-        } else if let Some(consumer) = self.consumers.get_mut(number) {
+            self.receiving.consumers.remove(number);
+        } else if let Some(consumer) = self.receiving.consumers.get_mut(number) {
             consumer.ends = true;
         }
         self.push(io.requests, id, Kind::Cancel, command);
     }
 
     pub(super) fn credit(&mut self, id: u64, credit: Credit, io: &mut Io<'_>) {
-        if !self.consumers.credit(credit.consumer, credit.messages) {
+        if !self.receiving.consumers.credit(credit.consumer, credit.messages) {
             self.refuse(id, Code::NotFound, NO_CONSUMER, io);
         }
     }
@@ -137,7 +138,11 @@ impl Session {
             Err(refusal) => return self.answer(id, Local::Refused(refusal), io),
         };
         let leased = qos == Qos::AtLeastOnce && !frame.unbound;
-        let room = if leased { self.window.room(self.now) } else { usize::MAX };
+        let room = if leased {
+            self.receiving.window.room(self.limits.in_flight_max, self.now)
+        } else {
+            usize::MAX
+        };
         if room == 0 {
             let text = "the connection holds as many deliveries as it may";
             return self.refuse(id, Code::RateLimited, text, io);
@@ -150,14 +155,15 @@ impl Session {
             let kind = Kind::Receive { tokens, consumer };
             return self.push(io.requests, id, kind, Command::Receive(receive));
         }
-        if self.waits.len() >= WAITS_MAX {
+        if self.receiving.waits.len() >= WAITS_MAX {
             let text = format!("at most {WAITS_MAX} receives of a connection wait");
             return self.refuse(id, Code::RateLimited, text, io);
         }
-        self.last_wait += 1;
-        self.waits.insert(self.last_wait, Wait { id, tokens, consumer });
+        let Receiving { waits, last_wait, .. } = &mut *self.receiving;
+        *last_wait += 1;
+        waits.insert(*last_wait, Wait { id, tokens, consumer });
         let command = Command::Receive(receive);
-        io.requests.push_back(Request { tag: self.last_wait, command });
+        io.requests.push_back(Request { tag: *last_wait, command });
     }
 
     /// Where a RECEIVE takes messages from, how, and through which consumer, 0 for none.
@@ -168,7 +174,7 @@ impl Session {
                     .map_err(|error| Refusal::new(Code::Invalid, error.to_string()))?;
                 Ok((Source::Queue(queue), Qos::AtLeastOnce, 0))
             }
-            v2::Source::Consumer(number) => match self.consumers.living(number) {
+            v2::Source::Consumer(number) => match self.receiving.consumers.living(number) {
                 None => Err(Refusal::new(Code::NotFound, NO_CONSUMER)),
                 Some(consumer) if consumer.push => {
                     Err(Refusal::new(Code::Invalid, "the consumer is pushed to"))
@@ -180,22 +186,23 @@ impl Session {
 
     /// Makes the consumer that was asked for by the frame `id`, and says which number it has.
     pub(super) fn opened(&mut self, id: u64, opening: &Opening) -> u64 {
-        self.consumers.add(consumer(id, opening))
+        self.receiving.consumers.add(consumer(id, opening))
     }
 
     /// Asks the broker for what may be pushed to the client, as far as the client takes what was
     /// pushed before; whether anything was asked.
     pub(crate) fn ask(&mut self, io: &mut Io<'_>) -> bool {
+        let Some(Receiving { consumers, window, .. }) = self.receiving.made() else { return false };
         let before = io.requests.len();
-        while self.consumers.is_hungry()
+        while consumers.is_hungry()
             && !self.draining
             && io.output.unsent() < self.limits.out_max / 2
         {
-            let room = self.window.room(self.now);
-            let Some((number, consumer)) = self.consumers.next_hungry() else { break };
+            let room = window.room(self.limits.in_flight_max, self.now);
+            let Some((number, consumer)) = consumers.next_hungry() else { break };
             let max = consumer.max(room);
             if max == 0 {
-                self.consumers.pause(number, self.window.ends_after());
+                consumers.pause(number, window.ends_after());
                 continue;
             }
             let (from, lease) = (consumer.from.clone(), consumer.lease);

@@ -88,7 +88,8 @@ impl Session {
         let (topic, sender) = (first.carried.topic.clone(), first.carried.sender.clone());
         let head = DeliverHead { pushed: to.pushed, topic: &topic, sender: &sender };
         let (length_max, tag) = (self.length_max, self.tag_for(to));
-        let (window, confirms) = (&mut self.window, &mut self.confirms);
+        let in_flight_max = self.limits.in_flight_max;
+        let (window, confirms) = (&mut self.receiving.window, &mut self.confirms);
         let left = io.output.write(|out| {
             if !to.pushed {
                 confirms.put(out);
@@ -106,7 +107,7 @@ impl Session {
                     return Some((delivery, count));
                 }
                 if let Some(lease) = delivery.lease.filter(|_| !to.tokens) {
-                    window.push(lease, delivery.deadline);
+                    window.push(in_flight_max, lease, delivery.deadline);
                 }
                 written.messages += 1;
                 written.more = delivery.more;
@@ -162,7 +163,7 @@ impl Session {
             return self.undeliverable(delivery.lease, io);
         }
         if let Some(lease) = delivery.lease.filter(|_| !to.tokens) {
-            self.window.push(lease, delivery.deadline);
+            self.receiving.window.push(self.limits.in_flight_max, lease, delivery.deadline);
         }
         written.messages += 1;
         written.promised = delivery.more;
@@ -171,7 +172,7 @@ impl Session {
 
     /// The tag of the next delivery; one with a token has none.
     fn tag_for(&self, to: Target) -> u64 {
-        if to.tokens { 0 } else { self.window.next_tag() }
+        if to.tokens { 0 } else { self.receiving.window.next_tag() }
     }
 
     /// The client takes no frame as long as the message: the attempt has failed.

@@ -11,6 +11,7 @@ mod consumers;
 mod consuming;
 mod deliveries;
 mod opening;
+mod parts;
 mod pending;
 mod polls;
 mod publishes;

@@ -56,12 +56,14 @@ impl Session {
             self.authenticated = true;
             return self.answer(id, Local::Ok, io);
         }
-        self.state = State::Asking(id, KeyHash::of(key));
+        self.asking = Some(Box::new((id, KeyHash::of(key))));
+        self.state = State::Asking;
     }
 
     /// Answers [`Wants::Authenticate`].
     pub(crate) fn authenticated(&mut self, answer: Result<(), Refusal>, io: &mut Io<'_>) {
-        let State::Asking(id, _) = self.state else { return };
+        let Some((id, _)) = self.asking.take().map(|asking| *asking) else { return };
+        debug_assert_eq!(self.state, State::Asking);
         match answer {
             Ok(()) => {
                 self.state = State::Ready;

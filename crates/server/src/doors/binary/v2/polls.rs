@@ -56,18 +56,19 @@ impl Session {
             Ok(wanted) => wanted,
             Err(refusal) => return self.answer(id, Local::Refused(refusal), io),
         };
-        if self.polls.begun.len() + self.polls.waiting.len() >= POLLS_MAX {
+        if self.receiving.polls.begun.len() + self.receiving.polls.waiting.len() >= POLLS_MAX {
             let text = format!("at most {POLLS_MAX} requests for changes of a connection wait");
             return self.refuse(id, Code::RateLimited, text, io);
         }
         let request = KvRequest::Watch { keys: wanted.keys.clone(), from: wanted.from };
-        self.polls.begun.push_back(wanted);
+        self.receiving.polls.begun.push_back(wanted);
         self.push(io.requests, id, Kind::Poll, Command::Kv(Box::new(request)));
     }
 
     /// The watch is there, or refused.
     pub(super) fn begin_poll(&mut self, id: u64, answer: Answer, io: &mut Io<'_>) {
-        let Some(ChangesWanted { from, max, wait, .. }) = self.polls.begun.pop_front() else {
+        let Some(ChangesWanted { from, max, wait, .. }) = self.receiving.polls.begun.pop_front()
+        else {
             return;
         };
         let answer = match answer {
@@ -77,9 +78,9 @@ impl Session {
         };
         let KvAnswer::Watching { watch, revision } = answer else { return };
         let next = from.map_or(0, |from| from.0).max(revision.0 + 1);
-        self.polls.last += 1;
-        let tag = POLL_TAGS + self.polls.last;
-        self.polls.waiting.insert(tag, Poll { id, watch, next });
+        self.receiving.polls.last += 1;
+        let tag = POLL_TAGS + self.receiving.polls.last;
+        self.receiving.polls.waiting.insert(tag, Poll { id, watch, next });
         let wait = wait.filter(|_| !self.draining);
         let receive = Receive { max, wait, ..Receive::one(Source::Watch(watch)) };
         io.requests.push_back(Request { tag, command: Command::Receive(receive) });
@@ -87,7 +88,9 @@ impl Session {
 
     /// Changes came, or none in time.
     pub(super) fn polled(&mut self, tag: u64, answer: Answer, io: &mut Io<'_>) {
-        let Some(Poll { id, watch, next }) = self.polls.waiting.remove(&tag) else { return };
+        let Some(Poll { id, watch, next }) = self.receiving.polls.waiting.remove(&tag) else {
+            return;
+        };
         let events = match &answer {
             Answer::Changes { events, .. } => Ok(&**events),
             Answer::Empty { .. } => Ok(&[][..]),

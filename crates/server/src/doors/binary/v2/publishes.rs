@@ -79,7 +79,7 @@ impl Session {
     fn destination(&mut self, head: &PublishHead<'_>) -> Result<Destination, NameError> {
         let name = head.destination;
         if !head.to_queue {
-            return self.topics.named(name).map(Destination::Topic);
+            return self.publishing.topics.named(name).map(Destination::Topic);
         }
         if let Some(last) = self.last_queue.as_ref().filter(|last| last.as_str() == name) {
             return Ok(Destination::Queue(last.clone()));
@@ -107,7 +107,7 @@ impl Session {
                 self.write_error(id, refusal, output);
             }
             _ => {
-                self.tally.refusals += all.iter().filter(|one| one.is_err()).count() as u64;
+                self.tally.refusals += all.iter().filter(|one| one.is_err()).count() as u32;
                 let length_max = self.length_max;
                 let all = all.iter().map(|one| one.as_ref().copied());
                 self.write(output, |out| put_receipts(out, id, all, length_max));

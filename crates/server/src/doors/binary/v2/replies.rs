@@ -39,7 +39,7 @@ impl Session {
     fn reply_one(&mut self, reply: Reply, rest: &mut Rest<'_>, io: &mut Io<'_>) -> usize {
         let Reply { tag, answer } = reply;
         if tag >= WAIT_TAGS {
-            let Some(wait) = self.waits.get(&tag).copied() else { return 0 };
+            let Some(wait) = self.receiving.waits.get(&tag).copied() else { return 0 };
             let to = Target {
                 tag,
                 id: wait.id,
@@ -49,7 +49,7 @@ impl Session {
             };
             let written = self.hand_over(to, answer, rest, io);
             if !written.more {
-                self.waits.remove(&tag);
+                self.receiving.waits.remove(&tag);
             }
             return written.weight;
         }
@@ -110,7 +110,7 @@ impl Session {
             (Kind::Part { receipt, last }, answer) => {
                 self.part(answer);
                 if last {
-                    let parts = std::mem::take(&mut self.parts);
+                    let parts = std::mem::take(&mut self.publishing.parts);
                     self.published(id, receipt, &parts, output);
                 }
             }
@@ -149,7 +149,7 @@ impl Session {
     }
 
     fn part(&mut self, answer: Answer) {
-        self.parts.push(match answer {
+        self.publishing.parts.push(match answer {
             Answer::Published(published) => Ok(published),
             Answer::Refused(refusal) => Err(refusal),
             _ => Err(Refusal::new(Code::Internal, "the message was answered by something else")),
@@ -172,7 +172,7 @@ impl Session {
     }
 
     fn subscribed(&mut self, id: u64, answer: Answer, output: &mut Output) {
-        let Some(mut opening) = self.opening.pop_front() else { return };
+        let Some(mut opening) = self.receiving.opening.pop_front() else { return };
         match answer {
             Answer::Subscribed { subscription } => {
                 opening.from = Some(Source::Subscription(subscription));
@@ -193,7 +193,9 @@ impl Session {
         rest: &mut Rest<'_>,
         io: &mut Io<'_>,
     ) -> Written {
-        let Some(mut opening) = self.opening.pop_front() else { return Written::default() };
+        let Some(mut opening) = self.receiving.opening.pop_front() else {
+            return Written::default();
+        };
         if let Answer::Refused(refusal) = &answer
             && opening.number.is_none()
             && refusal.code != Code::RateLimited
@@ -204,7 +206,7 @@ impl Session {
         let number = opening.number.unwrap_or_else(|| {
             let number = self.opened(id, &opening);
             // The receive that opened it is its first.
-            if let Some(consumer) = self.consumers.get_mut(number) {
+            if let Some(consumer) = self.receiving.consumers.get_mut(number) {
                 consumer.appetite = Appetite::Fed;
             }
             self.write(io.output, |out| put_consuming(out, id, number));
@@ -213,10 +215,10 @@ impl Session {
         let goes_on = answer.goes_on();
         let weight = self.push_on(tag, number, answer, rest, io);
         // What follows may have been written with it.
-        let more = goes_on && self.consumers.is_fed(number);
+        let more = goes_on && self.receiving.consumers.is_fed(number);
         if more {
             opening.number = Some(number);
-            self.opening.push_front(opening);
+            self.receiving.opening.push_front(opening);
         }
         Written { weight, more, ..Written::default() }
     }
@@ -236,23 +238,23 @@ impl Session {
         }
         let to = Target { tag, id: number, pushed: true, tokens: false, consumer: number };
         let written = self.hand_over(to, answer, rest, io);
-        self.consumers.pushed(number, written.messages);
+        self.receiving.consumers.pushed(number, written.messages);
         if !written.more {
-            self.consumers.answered(number);
+            self.receiving.consumers.answered(number);
         }
         written.weight
     }
 
     fn push_refused(&mut self, number: u64, refusal: &Refusal, output: &mut Output) {
-        let Some(consumer) = self.consumers.get_mut(number) else { return };
+        let Some(consumer) = self.receiving.consumers.get_mut(number) else { return };
         let id = consumer.id;
         if consumer.ends {
-            self.consumers.answered(number);
+            self.receiving.consumers.answered(number);
         } else if refusal.code == Code::RateLimited {
             let pause = refusal.retry_after.unwrap_or(PAUSE);
-            self.consumers.pause(number, self.now.after(pause));
+            self.receiving.consumers.pause(number, self.now.after(pause));
         } else {
-            self.consumers.remove(number);
+            self.receiving.consumers.remove(number);
             self.write_error(id, refusal, output);
         }
     }

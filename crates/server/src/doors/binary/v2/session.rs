@@ -11,11 +11,11 @@
 //! reply that is due, so it goes behind a fence. Receives that wait, for a RECEIVE or to push, have
 //! tags of their own: their answers come when they come.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
-use sluice_model::{Code, Command, Published, QueueName, Refusal, Request, Timestamp};
+use sluice_model::{Code, Command, QueueName, Request, Timestamp};
 use sluice_protocol::binary::frame::{
     FrameDecodeError, HEADER_BYTES, Header, LENGTH_MAX, peek_header_of,
 };
@@ -26,15 +26,11 @@ use sluice_protocol::json;
 
 use super::answers::Local;
 use super::confirms::Confirms;
-use super::consumers::Consumers;
-use super::consuming::{Opening, Wait};
-use super::pending::{Kind, PUSH_TAGS, Pending, WAIT_TAGS};
-use super::polls::Polls;
-use super::settling::Settle;
-use super::window::Window;
+use super::parts::{Locals, Publishing, Receiving};
+use super::pending::{Kind, PUSH_TAGS, Pending};
 use crate::auth::KeyHash;
 use crate::doors::binary::common::{EARLY_LENGTH_MAX, Io, Limits, Tally, Wants};
-use crate::doors::binary::topics::Topics;
+use crate::doors::binary::late::Late;
 
 /// So many requests that are silent when they succeed are followed by a fence, which tells that
 /// they have, so that what they stand for can be forgotten. A SETTLE counts for each lease.
@@ -49,8 +45,8 @@ pub(super) const GOING: &str = "the broker drains";
 pub(super) enum State {
     Connected,
     Greeted,
-    /// An AUTH with this id waits to hear whether its key is right.
-    Asking(u64, KeyHash),
+    /// An AUTH waits to hear whether its key is right.
+    Asking,
     Ready,
     Over,
 }
@@ -59,6 +55,8 @@ pub(super) enum State {
 pub(crate) struct Session {
     pub(super) limits: Arc<Limits>,
     pub(super) state: State,
+    /// The id of that AUTH, and its key.
+    pub(super) asking: Option<Box<(u64, KeyHash)>>,
     /// No keys are configured: everyone is let in.
     pub(super) open: bool,
     /// An AUTH was accepted.
@@ -70,20 +68,11 @@ pub(crate) struct Session {
     pub(super) length_max: usize,
     pub(super) now: Timestamp,
     pub(super) pending: Pending,
-    pub(super) local: VecDeque<Local>,
-    pub(super) opening: VecDeque<Opening>,
-    pub(super) settles: VecDeque<Settle>,
     silent: usize,
-    /// RECEIVEs that wait, by their tags.
-    pub(super) waits: BTreeMap<u64, Wait>,
-    pub(super) last_wait: u64,
-    pub(super) polls: Polls,
-    pub(super) consumers: Consumers,
-    pub(super) window: Window,
     pub(super) confirms: Confirms,
-    /// What became of the first messages of the PUBLISH that is being answered.
-    pub(super) parts: Vec<Result<Published, Refusal>>,
-    pub(super) topics: Topics,
+    pub(super) local: Late<Locals>,
+    pub(super) publishing: Late<Publishing>,
+    pub(super) receiving: Late<Receiving>,
     pub(super) last_queue: Option<QueueName>,
     pub(super) tally: Tally,
 }
@@ -93,6 +82,7 @@ impl Session {
     pub(crate) fn new(limits: Arc<Limits>, open: bool, tally: Tally) -> Self {
         Self {
             state: State::Connected,
+            asking: None,
             open,
             authenticated: false,
             draining: false,
@@ -100,18 +90,11 @@ impl Session {
             length_max: LENGTH_MAX,
             now: Timestamp::EPOCH,
             pending: Pending::default(),
-            local: VecDeque::new(),
-            opening: VecDeque::new(),
-            settles: VecDeque::new(),
             silent: 0,
-            waits: BTreeMap::new(),
-            last_wait: WAIT_TAGS,
-            polls: Polls::default(),
-            consumers: Consumers::default(),
-            window: Window::new(limits.in_flight_max),
             confirms: Confirms::default(),
-            parts: Vec::new(),
-            topics: Topics::default(),
+            local: Late::default(),
+            publishing: Late::default(),
+            receiving: Late::default(),
             last_queue: None,
             tally,
             limits,
@@ -130,28 +113,32 @@ impl Session {
 
     /// Whether every request has been answered, as far as is known.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.pending.is_empty() && self.waits.is_empty() && self.polls.is_empty()
+        self.pending.is_empty()
+            && self.receiving.waits.is_empty()
+            && self.receiving.polls.is_empty()
     }
 
     /// Whether the client holds deliveries that it may settle.
     pub(crate) fn holds(&self) -> bool {
-        self.window.held() > 0
+        self.receiving.window.held() > 0
     }
 
     /// Whether the broker owes it answers to receives that wait.
     pub(crate) fn awaits(&self) -> bool {
-        !self.waits.is_empty() || !self.polls.is_empty() || self.consumers.fed().next().is_some()
+        !self.receiving.waits.is_empty()
+            || !self.receiving.polls.is_empty()
+            || self.receiving.consumers.fed().next().is_some()
     }
 
     /// When consumers that are paused are to be asked for again, though the client says nothing.
     pub(crate) fn resume_at(&self) -> Option<Timestamp> {
-        self.consumers.resume_at().filter(|_| !self.draining)
+        self.receiving.consumers.resume_at().filter(|_| !self.draining)
     }
 
     /// Asks for those whose time has come.
     pub(crate) fn resume(&mut self, io: &mut Io<'_>) {
         if self.resume_at().is_some_and(|at| at <= self.now) {
-            self.consumers.resume();
+            self.receiving.consumers.resume();
             self.ask(io);
         }
     }
@@ -189,9 +176,9 @@ impl Session {
 
     /// Ends the receives that wait.
     fn withdraw_all(&mut self, requests: &mut VecDeque<Request>) {
-        let waits = self.waits.keys().copied();
-        let pushes = self.consumers.fed().map(|number| PUSH_TAGS + number);
-        let polls = self.polls.tags();
+        let waits = self.receiving.waits.keys().copied();
+        let pushes = self.receiving.consumers.fed().map(|number| PUSH_TAGS + number);
+        let polls = self.receiving.polls.tags();
         for receive in waits.chain(pushes).chain(polls).collect::<Vec<_>>() {
             self.withdraw(requests, receive);
         }
@@ -206,12 +193,14 @@ impl Session {
     pub(crate) fn receive(&mut self, input: &mut BytesMut, io: &mut Io<'_>) -> Wants {
         let before = self.tally.frames;
         let wants = loop {
+            if let Some(asking) = &self.asking {
+                break Wants::Authenticate(asking.1);
+            }
             match self.state {
                 State::Over => {
                     input.clear();
                     break Wants::Nothing;
                 }
-                State::Asking(_, key) => break Wants::Authenticate(key),
                 _ if io.output.unsent() >= self.limits.out_max => break Wants::Room,
                 _ => {}
             }
@@ -222,8 +211,10 @@ impl Session {
                 break Wants::Bytes;
             }
         };
-        if self.tally.frames != before {
-            self.consumers.resume();
+        if self.tally.frames != before
+            && let Some(receiving) = self.receiving.made()
+        {
+            receiving.consumers.resume();
         }
         self.ask(io);
         wants

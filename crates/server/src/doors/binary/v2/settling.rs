@@ -78,7 +78,7 @@ impl Session {
             Settlement::Ack | Settlement::Nack(_) => None,
         };
         let (mut leases, mut runs): (Vec<LeaseId>, _) = (named.tokens().collect(), Vec::new());
-        let given_out = 1..self.window.next_tag();
+        let given_out = 1..self.receiving.window.next_tag();
         for range in named.ranges() {
             if !given_out.contains(&range.first) || !given_out.contains(&range.last) {
                 self.give_back(&runs, extended.is_some());
@@ -88,7 +88,7 @@ impl Session {
                 );
                 return self.refuse(id, Code::NotFound, text, io);
             }
-            self.window.take((range.first, range.last), extended, &mut leases, &mut runs);
+            self.receiving.window.take((range.first, range.last), extended, &mut leases, &mut runs);
         }
         if leases.is_empty() {
             if report {
@@ -108,7 +108,7 @@ impl Session {
                 Names::Tags(split_front(&mut runs, these.len()))
             };
             let (extends, last, before) = (extended.is_some(), part == parts, Told::default());
-            self.settles.push_back(Settle { names, extends, report, last, before });
+            self.receiving.settles.push_back(Settle { names, extends, report, last, before });
             let confirm = if silent { Confirm::Refusal } else { Confirm::Always };
             let many = SettleMany { leases: these, how: how.clone(), confirm };
             let kind = Kind::Settle { silent };
@@ -125,22 +125,22 @@ impl Session {
     /// Those that were taken to be settled are held as before.
     fn give_back(&mut self, runs: &[Run], extends: bool) {
         if !extends {
-            runs.iter().flat_map(tags).for_each(|tag| self.window.unsettled(tag));
+            runs.iter().flat_map(tags).for_each(|tag| self.receiving.window.unsettled(tag));
         }
     }
 
     /// The next request that settles was silent: it succeeded.
     pub(super) fn settled_silently(&mut self) {
         if let Some(Settle { names: Names::Tags(runs), extends: false, .. }) =
-            self.settles.pop_front()
+            self.receiving.settles.pop_front()
         {
-            runs.iter().for_each(|run| self.window.settled(*run));
+            runs.iter().for_each(|run| self.receiving.window.settled(*run));
         }
     }
 
     /// The next request that settles was answered.
     pub(super) fn settled(&mut self, id: u64, answer: Answer, output: &mut Output) {
-        let Some(settle) = self.settles.pop_front() else { return };
+        let Some(settle) = self.receiving.settles.pop_front() else { return };
         let Settle { names, extends, report, last, before: mut told } = settle;
         match answer {
             Answer::SettledMany { refused, deadline } => {
@@ -161,16 +161,16 @@ impl Session {
         if let Names::Tags(runs) = &names
             && !extends
         {
-            runs.iter().for_each(|run| self.window.settled(*run));
+            runs.iter().for_each(|run| self.receiving.window.settled(*run));
         }
         if !last {
-            if let Some(next) = self.settles.front_mut() {
+            if let Some(next) = self.receiving.settles.front_mut() {
                 next.before = told;
             }
         } else if let Some(refusal) = told.failed {
             self.write_error(id, &refusal, output);
         } else if report || !told.refused.is_empty() {
-            self.tally.refusals += told.refused.len() as u64;
+            self.tally.refusals += told.refused.len() as u32;
             let (tokens, length_max) = (matches!(names, Names::Tokens(_)), self.length_max);
             let Told { refused, deadline, .. } = told;
             self.write(output, |out| put_settled(out, id, tokens, deadline, &refused, length_max));
@@ -190,8 +190,8 @@ impl Session {
             let Name::Tag(tag) = name else { continue };
             let is_lost = matches!(refusal.code, Code::LeaseLost | Code::NotFound | Code::Gone);
             match (extends, is_lost) {
-                (true, true) => self.window.lost(tag),
-                (false, false) => self.window.unsettled(tag),
+                (true, true) => self.receiving.window.lost(tag),
+                (false, false) => self.receiving.window.unsettled(tag),
                 _ => {}
             }
         }

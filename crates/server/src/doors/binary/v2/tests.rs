@@ -276,7 +276,7 @@ fn a_consumer_is_asked_for_as_often_as_it_has_credit() {
     pair.reply(two.map(|answer| (PUSH_TAGS + 1, answer)));
     pair.hears(&[(1, "DELIVER 3+1"), (1, "DELIVER 4+1")]);
     assert_eq!(pair.asked(), [], "it has no credit left");
-    assert_eq!(pair.session.window.held(), 4);
+    assert_eq!(pair.session.receiving.window.held(), 4);
 }
 
 #[test]

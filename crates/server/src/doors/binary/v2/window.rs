@@ -41,7 +41,6 @@ pub(super) struct Run {
 /// The deliveries of one connection.
 #[derive(Debug)]
 pub(super) struct Window {
-    max: usize,
     /// The tag of the first place.
     first: u64,
     places: VecDeque<Place>,
@@ -52,11 +51,9 @@ pub(super) struct Window {
     ends_from: Timestamp,
 }
 
-impl Window {
-    /// At most `max` are to be held; who asks for more is to keep to [`Window::room`].
-    pub(super) fn new(max: usize) -> Self {
+impl Default for Window {
+    fn default() -> Self {
         Self {
-            max,
             first: 1,
             places: VecDeque::new(),
             old: BTreeMap::new(),
@@ -64,7 +61,9 @@ impl Window {
             ends_from: Timestamp::from_millis(u64::MAX),
         }
     }
+}
 
+impl Window {
     /// The tag that the next delivery gets.
     pub(super) fn next_tag(&self) -> u64 {
         self.first + self.places.len() as u64
@@ -75,12 +74,13 @@ impl Window {
         self.held
     }
 
-    /// How many more may be held, when those whose time has run out are forgotten.
-    pub(super) fn room(&mut self, now: Timestamp) -> usize {
-        if self.held >= self.max && self.ends_from <= now {
+    /// How many more may be held where at most `max` may, when those whose time has run out are
+    /// forgotten. Who asks for more is to keep to it.
+    pub(super) fn room(&mut self, max: usize, now: Timestamp) -> usize {
+        if self.held >= max && self.ends_from <= now {
             self.forget_ended(now);
         }
-        self.max.saturating_sub(self.held)
+        max.saturating_sub(self.held)
     }
 
     /// A time by which none of those that are held now may have ended, and from which one may have.
@@ -88,10 +88,10 @@ impl Window {
         self.ends_from.after(Duration::from_millis(1))
     }
 
-    /// Adds a delivery, whose tag is [`Window::next_tag`].
+    /// Adds a delivery, whose tag is [`Window::next_tag`], to those of which at most `max` are held.
     #[inline]
-    pub(super) fn push(&mut self, lease: LeaseId, deadline: Timestamp) {
-        if self.places.len() >= self.max.saturating_mul(PLACES_PER_HELD) {
+    pub(super) fn push(&mut self, max: usize, lease: LeaseId, deadline: Timestamp) {
+        if self.places.len() >= max.saturating_mul(PLACES_PER_HELD) {
             self.move_held();
         }
         self.places.push_back(Place { lease, deadline, state: State::Held });
@@ -233,10 +233,10 @@ mod tests {
     }
 
     fn filled(max: usize, count: u64) -> Window {
-        let mut window = Window::new(max);
+        let mut window = Window::default();
         for tag in 1..=count {
             assert_eq!(window.next_tag(), tag);
-            window.push(lease(tag), Timestamp::from_millis(tag));
+            window.push(max, lease(tag), Timestamp::from_millis(tag));
         }
         window
     }
@@ -277,7 +277,7 @@ mod tests {
     fn one_that_is_never_settled_does_not_make_the_window_grow() {
         let mut window = filled(10, 1);
         for tag in 2..1_000 {
-            window.push(lease(tag), NOW);
+            window.push(10, lease(tag), NOW);
             assert_eq!(taken(&mut window, tag, tag), [tag]);
             window.settled(Run { first: tag, count: 1 });
             assert!(window.places.len() <= 20 && window.old.len() <= 1, "{tag}");
@@ -290,10 +290,10 @@ mod tests {
     #[test]
     fn when_it_is_full_those_whose_time_has_run_out_are_forgotten() {
         let mut window = filled(4, 4);
-        assert_eq!(window.room(Timestamp::from_millis(1)), 0);
-        assert_eq!(window.room(Timestamp::from_millis(3)), 2);
+        assert_eq!(window.room(4, Timestamp::from_millis(1)), 0);
+        assert_eq!(window.room(4, Timestamp::from_millis(3)), 2);
         assert_eq!(taken(&mut window, 1, 4), [3, 4]);
-        assert_eq!(window.room(NOW), 4);
+        assert_eq!(window.room(4, NOW), 4);
     }
 
     #[test]
