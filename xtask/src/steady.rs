@@ -85,7 +85,9 @@ fn print(figures: &Figures) {
     println!("  waits for clearing  {clearing_waits:>9}");
     println!("longest turn          {:>9.2} ms", millis(figures.longest_turn));
     println!("  above 2 ms          {long_turns:>9}");
-    println!("longest hold by image {:>9.2} ms, 2 allowed", millis(figures.longest_image));
-    println!("             by moves {:>9.2} ms", millis(figures.longest_move));
-    println!("times are of the clock: where cores are short, they hold waits for one");
+    let [image, image_cpu] = figures.longest_image.map(millis);
+    let [moves, moves_cpu] = figures.longest_move.map(millis);
+    println!("longest hold by image {image:>9.2} ms, {image_cpu:.2} of the processor's, 2 allowed");
+    println!("             by moves {moves:>9.2} ms, {moves_cpu:.2} of the processor's");
+    println!("other times are of the clock: where cores are short, they hold waits for one");
 }

@@ -132,10 +132,14 @@ pub struct Stats {
     pub long_turns: u64,
     /// The longest time that the engine was held for an image.
     pub longest_image: Duration,
+    /// The same by the processor time of who held it.
+    pub longest_image_cpu: Duration,
     /// The longest time that it was held for a part of a survey of queues.
     pub longest_survey: Duration,
     /// The longest time that it was held for moving bodies.
     pub longest_move: Duration,
+    /// The same by the processor time of who held it.
+    pub longest_move_cpu: Duration,
 }
 
 /// What a start found in the log, and how long that took.

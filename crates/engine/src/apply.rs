@@ -13,7 +13,7 @@ use crate::dedupe;
 use crate::engine::{Engine, cancel_deadlines};
 use crate::journal::{BodyRef, Sequence};
 use crate::queue::slots::{Extra, More, Slot};
-use crate::queue::{Identity, Queue, Returned};
+use crate::queue::{Defined, Identity, Queue, Returned};
 use crate::random::LeaseKey;
 use crate::record::{DedupeMark, DedupeScope, Record, Removal, Target};
 use crate::topic::{Listener, Owner};
@@ -215,6 +215,7 @@ impl Engine {
         if let Some(queue) = self.queues.get_mut(&no) {
             self.changes.note(queue);
             queue.settings = settings.clone();
+            queue.defined = queue.defined.map(|_| Defined::Before);
             queue.rules = rules;
             queue.dirty = true;
         }
@@ -326,7 +327,7 @@ impl Engine {
             }
         }
         // At once, or an image taken while its messages are being forgotten would bring it back.
-        self.removed_pieces.extend(crate::image::queue_key(&queue));
+        self.removed_pieces.extend(crate::image::queue_keys(&queue));
         self.ended.push_back(queue);
     }
 

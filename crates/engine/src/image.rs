@@ -1,6 +1,6 @@
 //! Images: the state at one moment in pieces, of which only changed ones are written anew.
 //!
-//! A piece is one key and its bytes. Eleven kinds of piece hold everything:
+//! A piece is one key and its bytes. These kinds of piece hold everything:
 //!
 //! | kind | key | holds |
 //! |---|---|---|
@@ -9,17 +9,19 @@
 //! | places | 2, queue, chunk | where the bodies of 256 messages lie |
 //! | states | 3, queue, chunk | which of them are there, and what some have beside |
 //! | dedupe | 4, scope, chunk | 1024 dedupe ids of a topic or queue |
-//! | small queue | 5, queue | a queue with its messages, if they are few |
 //! | store | 6 | the numbers of the store of keys and values |
 //! | values | 7, first change | up to 256 changes of keys, with their values |
 //! | kept | 8, first change | which of them are kept |
 //! | limits | 9 | all limits, with the numbers that keys refer to |
 //! | limited keys | 10, n | starts inside windows, feedback and pauses of up to 256 keys |
+//! | definition | 11, queue | who a small queue is, what was chosen for it |
+//! | small queue | 12, queue | counters of a queue, and its messages, if they are few |
 //!
 //! Places change when messages come or bodies move, states with every delivery; apart, a queue
 //! that is consumed writes 32 bytes for 256 messages and not 9 KiB. A queue with a few messages in
-//! one chunk is one piece (`queue/slots.rs` decides it), and has none of the kinds 1 to 3. Older
-//! programs don't know that kind and refuse the image.
+//! one chunk is one piece (`queue/slots.rs` decides it) beside its definition, which is written once, and has none of the kinds 1 to 3.
+//! Images of older programs have both in one, of kind 5. Older programs don't know these kinds and
+//! refuse the image.
 
 mod keys;
 mod limits;
@@ -39,7 +41,7 @@ use crate::engine::Engine;
 use crate::journal::BodyRef;
 use crate::queue::order::Place;
 use crate::queue::slots::{CHUNK, Chunk, Extra, Lease, More, Slot, Slots, Taken};
-use crate::queue::{Counters, Identity, Queue};
+use crate::queue::{Counters, Defined, Identity, Queue};
 use crate::random::LeaseKey;
 use crate::record::{
     DedupeScope, RecordError, byte, generation, lane, optional_str, paced, paused, put_generation,
@@ -58,6 +60,7 @@ const QUEUE: u8 = 1;
 const PLACES: u8 = 2;
 const STATES: u8 = 3;
 const DEDUPE: u8 = 4;
+/// A small queue with its definition, as older programs wrote it.
 const SMALL: u8 = 5;
 /// The numbers of the store of keys and values.
 const STORE: u8 = 6;
@@ -65,6 +68,8 @@ const KEY_VALUES: u8 = 7;
 const KEY_STATES: u8 = 8;
 const LIMITS: u8 = 9;
 const LIMIT_KEYS: u8 = 10;
+const DEFINITION: u8 = 11;
+const NUMBERS: u8 = 12;
 
 fn key(kind: u8, queue: QueueNo, chunk: u64) -> Key {
     let mut key = [0; 16];
@@ -139,12 +144,14 @@ pub(crate) fn dedupe_key(scope: u32, number: u64) -> Key {
 pub(crate) fn take_queue(queue: &mut Queue, pieces: &mut Vec<Piece>) {
     let no = queue.no();
     queue.dirty = false;
-    let (kind, mut bytes) = match queue.slots.is_small() {
-        true => (SMALL, small::encode_queue(queue)),
+    let is_small = queue.slots.is_small();
+    let (kind, mut bytes) = match is_small {
+        true => (NUMBERS, small::encode_numbers(queue)),
         false => (QUEUE, encode_queue(queue)),
     };
     let before = queue.imaged.replace(kind).filter(|before| *before != kind);
     pieces.extend(before.map(|before| removed_piece(key(before, no, 0))));
+    pieces.extend(take_definition(queue, is_small));
     let Taken { changed, removed, within } = queue.slots.take_dirty();
     if let Some((number, chunk)) = within {
         small::encode_messages(number, chunk, &mut bytes);
@@ -164,9 +171,23 @@ pub(crate) fn take_queue(queue: &mut Queue, pieces: &mut Vec<Piece>) {
     }
 }
 
-/// The key of a queue itself in the last image, if it is there.
-pub(crate) fn queue_key(queue: &Queue) -> Option<Key> {
-    queue.imaged.map(|kind| key(kind, queue.no(), 0))
+/// The definition of a queue, if it has to be written or, where the queue's own piece holds it, to go.
+fn take_definition(queue: &mut Queue, apart: bool) -> Option<Piece> {
+    let key = key(DEFINITION, queue.no(), 0);
+    if !apart {
+        return queue.defined.take().map(|_| removed_piece(key));
+    }
+    let before = queue.defined.replace(Defined::Well);
+    let written = before != Some(Defined::Well);
+    let bytes = || PieceContent::Bytes(small::encode_definition(queue));
+    written.then(|| Piece { key, content: bytes() })
+}
+
+/// The keys of a queue itself in the last image, if it is there.
+pub(crate) fn queue_keys(queue: &Queue) -> impl Iterator<Item = Key> {
+    let kinds = queue.imaged.into_iter().chain(queue.defined.map(|_| DEFINITION));
+    let no = queue.no();
+    kinds.map(move |kind| key(kind, no, 0))
 }
 
 /// The keys under which an image may hold messages of a queue that is gone.
@@ -627,6 +648,18 @@ impl Loader {
             },
             LIMITS => self.numbers = self.engine.decode_limits(bytes)?,
             LIMIT_KEYS => self.engine.decode_limit_keys(&self.numbers, chunk, bytes)?,
+            DEFINITION => {
+                let mut queue = small::decode_definition(&self.engine, no, bytes)?;
+                queue.defined = Some(Defined::Well);
+                self.queues.insert(no, queue);
+            }
+            NUMBERS => match self.queues.get_mut(&no) {
+                Some(queue) => {
+                    small::decode_numbers(queue, bytes)?;
+                    queue.imaged = Some(kind);
+                }
+                None => self.orphans.push(*key),
+            },
             byte => return Err(RecordError::Unknown { what: "piece", byte }),
         }
         Ok(())

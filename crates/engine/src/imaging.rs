@@ -101,7 +101,7 @@ impl Changes {
     fn take(&self, queue: &mut Queue, into: &mut Vec<Piece>) {
         if queue.imaged_by < self.whole {
             queue.slots.dirty_all();
-            queue.imaged = None;
+            (queue.imaged, queue.defined) = (None, None);
         }
         queue.imaged_by = self.image;
         queue.listed_for = 0;

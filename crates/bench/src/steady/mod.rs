@@ -90,10 +90,11 @@ pub struct Figures {
     pub longest_turn: Duration,
     /// Turns of more than 2 ms.
     pub long_turns: u64,
-    /// The longest time that an image held the engine; at most 2 ms of its own.
-    pub longest_image: Duration,
-    /// The longest time that moving bodies held it.
-    pub longest_move: Duration,
+    /// The longest time that an image held the engine, by the clock and by processor time; at most 2
+    /// ms of that.
+    pub longest_image: [Duration; 2],
+    /// The longest time that moving bodies held it, by both.
+    pub longest_move: [Duration; 2],
 }
 
 impl Figures {

@@ -82,6 +82,7 @@ pub(super) fn last_words(log: &str, figures: Figures) -> Result<Figures, SteadyE
         let value = value.and_then(|value| u64::from_str(value).ok());
         value.ok_or(SteadyError::Other("a figure of the broker's is missing"))
     };
+    let micros = |name: &str| field(name).map(Duration::from_micros);
     Ok(Figures {
         log_bytes: field("log_bytes")?,
         image_bytes: field("image_bytes")?,
@@ -89,10 +90,10 @@ pub(super) fn last_words(log: &str, figures: Figures) -> Result<Figures, SteadyE
         replay_bytes_max: field("replay_bytes_max")?,
         replay_waits: field("replay_waits")?,
         clearing_waits: field("clearing_waits")?,
-        longest_turn: Duration::from_micros(field("longest_turn_us")?),
+        longest_turn: micros("longest_turn_us")?,
         long_turns: field("long_turns")?,
-        longest_image: Duration::from_micros(field("longest_image_us")?),
-        longest_move: Duration::from_micros(field("longest_move_us")?),
+        longest_image: [micros("longest_image_us")?, micros("longest_image_cpu_us")?],
+        longest_move: [micros("longest_move_us")?, micros("longest_move_cpu_us")?],
         ..figures
     })
 }
@@ -105,10 +106,12 @@ mod tests {
     fn the_last_words_are_read_by_name() {
         let log = "t INFO sluice: log closed log_bytes=9 image_bytes=1 moved_bytes=2 \
             file_bytes=3 replay_bytes_max=4 replay_waits=5 clearing_waits=6 longest_turn_us=6000 long_turns=7 \
-            longest_image_us=8 longest_move_us=9\n";
+            longest_image_us=8 longest_image_cpu_us=5 longest_move_us=9 longest_move_cpu_us=2\n";
         let figures = last_words(log, Figures::default()).ok().filter(|figures| {
             (figures.log_bytes, figures.long_turns) == (9, 7)
                 && figures.longest_turn == Duration::from_millis(6)
+                && figures.longest_image == [8, 5].map(Duration::from_micros)
+                && figures.longest_move == [9, 2].map(Duration::from_micros)
         });
         assert!(figures.is_some());
         assert!(last_words("nothing", Figures::default()).is_err());

@@ -22,6 +22,7 @@ use sluice_wal::{BodyRef, Disk, ReadError, Reader, RecoveryReport, Sequence, Wal
 use crate::backend::{Backend, Capabilities, Link};
 use crate::local::backup::BackupDesk;
 use crate::local::driver::{Driver, Input};
+use crate::local::held::{Held, Hold};
 use crate::local::housekeeping::{Access, Housekeeper, NextStep};
 use crate::local::lead::{self, Lead, Led};
 use crate::local::link::LocalLink;
@@ -69,9 +70,9 @@ pub(crate) struct Core<D: Disk> {
     failure_wakers: Vec<Waker>,
     longest_turn: Duration,
     long_turns: u64,
-    longest_image: Duration,
+    longest_image: Held,
     longest_survey: Duration,
-    longest_move: Duration,
+    longest_move: Held,
 }
 
 /// Wall time that runs with the monotonic clock and so never goes back.
@@ -123,9 +124,9 @@ impl<D: Disk> LocalBackend<D> {
             failure_wakers: Vec::new(),
             longest_turn: Duration::ZERO,
             long_turns: 0,
-            longest_image: Duration::ZERO,
+            longest_image: Held::default(),
             longest_survey: Duration::ZERO,
-            longest_move: Duration::ZERO,
+            longest_move: Held::default(),
         };
         core.publish_limits();
         let shared = Arc::new(Shared {
@@ -255,7 +256,7 @@ impl<D: Disk> Shared<D> {
 
     fn run_housekeeper(&self, mut housekeeper: Housekeeper<D>) {
         let _guard = AbortOnUnwind;
-        let mut access = SharedAccess { shared: self, longest: Duration::ZERO };
+        let mut access = SharedAccess { shared: self, longest: Held::default() };
         let (mut told, mut appended_before) = (0, 0);
         while !self.core.lock().lead.is_stopping() {
             let began = Instant::now();
@@ -279,7 +280,7 @@ impl<D: Disk> Shared<D> {
                 true => &mut core.longest_image,
                 false => &mut core.longest_move,
             };
-            *longest = held.max(*longest);
+            *longest = held.longest(*longest);
             if rest >= REST && core.driver.dropped() > told {
                 let all = core.driver.dropped();
                 let dropped = all - std::mem::replace(&mut told, all);
@@ -407,9 +408,11 @@ impl<D: Disk> Core<D> {
             checkpoint_age: self.driver.checkpoint_age(now),
             longest_turn: self.longest_turn,
             long_turns: self.long_turns,
-            longest_image: self.longest_image,
+            longest_image: self.longest_image.clock,
+            longest_image_cpu: self.longest_image.cpu,
             longest_survey: self.longest_survey,
-            longest_move: self.longest_move,
+            longest_move: self.longest_move.clock,
+            longest_move_cpu: self.longest_move.cpu,
             ..self.driver.stats()
         }
     }
@@ -418,16 +421,16 @@ impl<D: Disk> Core<D> {
 struct SharedAccess<'a, D: Disk> {
     shared: &'a Shared<D>,
     /// The longest time that it held the core.
-    longest: Duration,
+    longest: Held,
 }
 
 impl<D: Disk> Access<D> for SharedAccess<'_, D> {
     fn with<R>(&mut self, work: impl FnOnce(&mut Driver<D>, Timestamp) -> R) -> R {
         let mut core = self.shared.core.lock();
-        let began = Instant::now();
+        let hold = Hold::begin();
         let result = work(&mut core.driver, self.shared.clock.now());
         core.wake();
-        self.longest = self.longest.max(began.elapsed());
+        self.longest = self.longest.longest(hold.end());
         // Moved bodies and asked-for syncs have to be committed by somebody.
         self.shared.lead(core, |_| false);
         result
@@ -530,7 +533,9 @@ fn tell_bounds(stats: &Stats) {
     let Stats { replay_bytes_max, replay_waits, clearing_waits, long_turns, .. } = stats;
     let longest_turn_us = stats.longest_turn.as_micros() as u64;
     let longest_image_us = stats.longest_image.as_micros() as u64;
+    let longest_image_cpu_us = stats.longest_image_cpu.as_micros() as u64;
     let longest_move_us = stats.longest_move.as_micros() as u64;
+    let longest_move_cpu_us = stats.longest_move_cpu.as_micros() as u64;
     tracing::info!(
         log_bytes,
         image_bytes,
@@ -543,7 +548,9 @@ fn tell_bounds(stats: &Stats) {
         longest_turn_us,
         long_turns,
         longest_image_us,
+        longest_image_cpu_us,
         longest_move_us,
+        longest_move_cpu_us,
         "log closed"
     );
 }

@@ -201,7 +201,9 @@ impl<D: Disk> Housekeeper<D> {
     fn plan(&self) -> Plan {
         let (image, manifest) = self.checkpoints.whole_bytes();
         let image = image + image / 4 + self.upkeep.replay_max / 2;
-        let manifest = 2 * manifest + (4 << 10);
+        // A chunk of the image takes 40 bytes of records at least, and a bit of the manifest's that
+        // its pack's place makes a few of.
+        let manifest = 2 * manifest + (4 << 10) + self.upkeep.replay_max / 256;
         Plan {
             image_bytes: image.next_power_of_two(),
             manifest_bytes: manifest.next_power_of_two(),
@@ -444,14 +446,14 @@ impl<D: Disk> Housekeeper<D> {
             }
             (driver.begin_image(), driver.log.appended_bytes(), now)
         });
-        let mut writer = self.checkpoints.begin(position)?;
+        let writer = match lost_image {
+            true => self.checkpoints.begin_anew(position)?,
+            false => self.checkpoints.begin(position)?,
+        };
         if writer.is_reserved() {
             // Nobody waits until that is written to be told that there is no room.
             access.with(|driver, now| driver.met_full(now));
             self.low = true;
-        }
-        if lost_image {
-            writer.clear();
         }
         self.lost_image = false;
         (self.imaged_bytes, self.imaged_at) = (appended, now);

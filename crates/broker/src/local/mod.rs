@@ -4,6 +4,7 @@ mod backend;
 mod backup;
 mod clearing;
 mod driver;
+mod held;
 mod housekeeping;
 mod journal;
 mod lead;

@@ -1,4 +1,5 @@
-//! The piece of a small queue: itself and its messages, in as few bytes as they allow.
+//! The pieces of a small queue: its definition, and its counters with its messages, in as few bytes
+//! as they allow.
 //!
 //! With a hundred thousand queues that change between two images this is most of what an image
 //! writes. Numbers are as long as they are large (LEB128), and only what is there is said.
@@ -17,7 +18,7 @@ use crate::queue::{Counters, Identity, Queue};
 use crate::record::{RecordError, paced, put_paced, put_settings, put_str, settings, str};
 use crate::topic::Owner;
 
-/// Bits of the first byte, beside those of any queue: what follows where it is not empty.
+/// Bits of the first bytes, beside those of any queue: what follows where it is not empty.
 const PATTERN: u8 = 4;
 const SETTINGS: u8 = 8;
 const REDRIVES: u8 = 16;
@@ -29,17 +30,18 @@ const EXTRA: u8 = 1 << 6;
 /// Bytes of most small queues.
 const USUAL: usize = 96;
 
-pub(super) fn encode_queue(queue: &Queue) -> Vec<u8> {
+const fn flag(is: bool, flag: u8) -> u8 {
+    if is { flag } else { 0 }
+}
+
+/// Who a queue is, and what was chosen for it.
+pub(super) fn encode_definition(queue: &Queue) -> Vec<u8> {
     let mut out = Vec::with_capacity(USUAL);
     let identity = &queue.identity;
-    let flag = |is: bool, flag: u8| if is { flag } else { 0 };
     out.put_u8(
         flag(identity.unnamed, UNNAMED)
-            | flag(queue.degraded, DEGRADED)
             | flag(identity.pattern.is_some(), PATTERN)
-            | flag(!queue.settings.is_empty(), SETTINGS)
-            | flag(!queue.redrives.is_empty(), REDRIVES)
-            | flag(is_by_hand(queue), BY_HAND),
+            | flag(!queue.settings.is_empty(), SETTINGS),
     );
     put_number(&mut out, identity.made_at.as_millis());
     put_str(&mut out, identity.name.as_str());
@@ -50,9 +52,21 @@ pub(super) fn encode_queue(queue: &Queue) -> Vec<u8> {
     if !queue.settings.is_empty() {
         put_settings(&mut out, &queue.settings);
     }
-    if !queue.redrives.is_empty() {
-        put_number(&mut out, queue.redrives.len() as u64);
-        for (number, redrive) in &queue.redrives {
+    out
+}
+
+/// What changes with a queue's messages; they follow.
+pub(super) fn encode_numbers(queue: &Queue) -> Vec<u8> {
+    let mut out = Vec::with_capacity(USUAL);
+    let redrives = &queue.redrives;
+    out.put_u8(
+        flag(queue.degraded, DEGRADED)
+            | flag(!redrives.is_empty(), REDRIVES)
+            | flag(is_by_hand(queue), BY_HAND),
+    );
+    if !redrives.is_empty() {
+        put_number(&mut out, redrives.len() as u64);
+        for (number, redrive) in redrives {
             out.put_u32_le(*number);
             put_paced(&mut out, redrive);
         }
@@ -75,13 +89,41 @@ pub(super) fn encode_queue(queue: &Queue) -> Vec<u8> {
     out
 }
 
+/// A queue without messages, of which only its definition is known.
+pub(super) fn decode_definition(
+    engine: &Engine,
+    no: QueueNo,
+    mut from: &[u8],
+) -> Result<Queue, RecordError> {
+    let flags = from.try_get_u8()?;
+    let queue = definition(engine, no, flags, &mut from)?;
+    if from.is_empty() { Ok(queue) } else { Err(RecordError::Long(from.len())) }
+}
+
+/// The rest of a queue of which the definition is known.
+pub(super) fn decode_numbers(queue: &mut Queue, mut from: &[u8]) -> Result<(), RecordError> {
+    let flags = from.try_get_u8()?;
+    numbers(queue, flags, &mut from)
+}
+
+/// A queue as older programs wrote it: both in one, under the flags of both.
 pub(super) fn decode_queue(
     engine: &Engine,
     no: QueueNo,
     mut from: &[u8],
 ) -> Result<Queue, RecordError> {
-    let input = &mut from;
-    let flags = input.try_get_u8()?;
+    let flags = from.try_get_u8()?;
+    let mut queue = definition(engine, no, flags, &mut from)?;
+    numbers(&mut queue, flags, &mut from)?;
+    Ok(queue)
+}
+
+fn definition(
+    engine: &Engine,
+    no: QueueNo,
+    flags: u8,
+    input: &mut &[u8],
+) -> Result<Queue, RecordError> {
     let made_at = Timestamp::from_millis(number(input)?);
     let name = QueueName::new(str(input)?).map_err(|_| RecordError::Utf8)?;
     let owner = Owner::from_record(str(input)?);
@@ -92,7 +134,10 @@ pub(super) fn decode_queue(
     let unnamed = flags & UNNAMED != 0;
     let identity = Identity { no, name, pattern, unnamed, owner, made_at };
     let settings = if flags & SETTINGS == 0 { Default::default() } else { settings(input)? };
-    let mut queue = made_of(engine, identity, settings);
+    Ok(made_of(engine, identity, settings))
+}
+
+fn numbers(queue: &mut Queue, flags: u8, input: &mut &[u8]) -> Result<(), RecordError> {
     queue.degraded = flags & DEGRADED != 0;
     let redrives = if flags & REDRIVES == 0 { 0 } else { number(input)? };
     for _ in 0..redrives {
@@ -111,13 +156,13 @@ pub(super) fn decode_queue(
         dropped: number(input)?,
     };
     if flags & BY_HAND != 0 {
-        by_hand(&mut queue, input)?;
+        by_hand(queue, input)?;
     }
     if !input.is_empty() {
         let (number, chunk) = decode_messages(input)?;
         queue.slots.restore(number, chunk, false);
     }
-    Ok(queue)
+    Ok(())
 }
 
 /// Appends the messages of a small chunk: its number, then for each its place in the chunk, where

@@ -18,7 +18,7 @@ use sluice_model::State;
 pub(crate) use counts::{Counters, Counts};
 pub(crate) use droppable::Droppable;
 pub(crate) use parked::{Parked, Waiting};
-pub(crate) use queue::{Identity, Queue, Returned};
+pub(crate) use queue::{Defined, Identity, Queue, Returned};
 pub(crate) use runs::Runs;
 pub(crate) use settled::Settled;
 

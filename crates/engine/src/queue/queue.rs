@@ -40,6 +40,14 @@ pub(crate) struct Identity {
     pub(crate) made_at: Timestamp,
 }
 
+/// Whether what an image says of a queue's identity and settings is so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Defined {
+    Well,
+    /// Its settings were changed since.
+    Before,
+}
+
 /// A lease that ended without an ack, as its record tells it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Returned<'a> {
@@ -104,6 +112,8 @@ pub(crate) struct Queue {
     pub(crate) imaged_by: u64,
     /// The kind of its own piece in the last image, if it is there.
     pub(crate) imaged: Option<u8>,
+    /// The last image has a piece of what it is, and whether that still is so.
+    pub(crate) defined: Option<Defined>,
     /// It changed since it was taken into an image.
     pub(crate) dirty: bool,
     delayed: BTreeSet<(Timestamp, u64)>,
@@ -153,6 +163,7 @@ impl Queue {
             listed_for: 0,
             imaged_by: 0,
             imaged: None,
+            defined: None,
             dirty: true,
             delayed: BTreeSet::new(),
             held: RunSet::default(),

@@ -210,7 +210,7 @@ fn sliced_and_whole_are_alike(before: impl Fn(&mut Rig)) {
 }
 
 #[test]
-fn a_queue_with_few_messages_is_one_piece_and_one_that_grows_and_shrinks_loses_none() {
+fn a_queue_with_few_messages_has_no_other_pieces_and_one_that_grows_and_shrinks_loses_none() {
     let mut rig = Rig::new(config());
     let mut expected: Vec<String> = Vec::new();
     let mut pieces = Vec::new();
@@ -230,16 +230,78 @@ fn a_queue_with_few_messages_is_one_piece_and_one_that_grows_and_shrinks_loses_n
         pieces.push(rig.image.pieces.len());
         // A program that knows no messages in a queue's piece must not take it for one.
         let kinds: Vec<u8> = rig.image.pieces.keys().map(|key| key[0]).collect();
-        assert_eq!(kinds.contains(&5), !kinds.contains(&1), "{kinds:?}");
-        assert_eq!(kinds.contains(&5), rig.image.pieces.len() == 2, "{kinds:?}");
+        assert!(!kinds.contains(&5), "{kinds:?}");
+        assert_eq!(kinds.contains(&10), !kinds.contains(&1), "{kinds:?}");
+        assert_eq!(kinds.contains(&9), kinds.contains(&10), "{kinds:?}");
+        assert_eq!(kinds.contains(&10), rig.image.pieces.len() == 3, "{kinds:?}");
         rig.close(client, EndedBy::Client, &[]);
         rig.restart(rig.tape.last(), true, true);
         rig.fire();
     }
-    // One for all queues, one for the queue, two a chunk.
-    assert_eq!(pieces, [2, 2, 4, 8, 6, 4, 2, 2, 2]);
+    // One for all queues, two for a small queue, or one for it and two a chunk.
+    assert_eq!(pieces, [3, 3, 4, 8, 6, 4, 3, 3, 3]);
     let (client, all) = rig.consumer();
     assert_eq!(rig.payloads(client, all), expected);
+}
+
+#[test]
+fn a_small_queue_is_defined_once_and_again_when_its_settings_change() {
+    let mut rig = Rig::new(config());
+    let client = rig.open(peer(1));
+    rig.declare(client, "orders", &[("max_messages", "9")]);
+    let kinds = |rig: &mut Rig| {
+        let taken = rig.engine.take_image();
+        rig.image.put(&taken);
+        rig.image.covers = rig.tape.last();
+        let kinds: Vec<u8> = taken.iter().map(|piece| piece.key()[0]).collect();
+        kinds.into_iter().filter(|kind| *kind != 0).collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&mut rig), [9, 10]);
+    assert!(rig.put(client, "orders", "a", Extras::default()).is_ok());
+    assert_eq!(kinds(&mut rig), [10]);
+    rig.declare(client, "orders", &[("max_messages", "7")]);
+    assert_eq!(kinds(&mut rig), [9, 10]);
+    rig.engine.forget_image();
+    rig.image.pieces.clear();
+    assert_eq!(kinds(&mut rig), [9, 10], "nothing of what was lost is relied on");
+    rig.restart(rig.tape.last(), true, true);
+    let client = rig.open(peer(1));
+    assert!(rig.put(client, "orders", "b", Extras::default()).is_ok());
+    assert_eq!(kinds(&mut rig), [10], "what was read is there");
+}
+
+#[test]
+fn small_queues_of_older_programs_are_read() {
+    let mut rig = Rig::new(config());
+    let (client, _) = rig.consumer();
+    rig.publish(client, "t", "a");
+    rig.declare(client, "orders", &[("max_messages", "9")]);
+    rig.take_image();
+    let of = |kind: u8, rig: &Rig| -> Vec<_> {
+        let pieces = rig.image.pieces.iter().filter(|(key, _)| key[0] == kind);
+        pieces.map(|(key, bytes)| (*key, bytes.clone())).collect()
+    };
+    // They had both in one, under the flags of both.
+    for ((defined, definition), (numbered, numbers)) in of(9, &rig).into_iter().zip(of(10, &rig)) {
+        let mut whole = definition;
+        whole[0] |= numbers[0];
+        whole.extend_from_slice(&numbers[1..]);
+        rig.image.pieces.remove(&defined);
+        rig.image.pieces.remove(&numbered);
+        let mut key = defined;
+        key[0] = 5;
+        rig.image.pieces.insert(key, whole);
+    }
+    assert_eq!((of(5, &rig).len(), rig.image.pieces.len()), (2, 3));
+    rig.restart(rig.tape.last(), true, true);
+    let (client, all) = rig.consumer();
+    assert_eq!(rig.payloads(client, all), ["a"]);
+    rig.declare(client, "orders", &[("max_messages", "7")]);
+    rig.take_image();
+    assert!(of(5, &rig).is_empty(), "both were written anew");
+    rig.restart(rig.tape.last(), true, true);
+    rig.take_image();
+    assert_eq!((of(9, &rig).len(), of(10, &rig).len()), (2, 2));
 }
 
 #[test]
@@ -295,7 +357,7 @@ fn an_image_lets_go_of_what_is_gone() {
             assert_eq!(rig.ack(client, got.lease()), Ok(false));
         }
         rig.take_image();
-        assert_eq!(rig.image.pieces.len(), 2, "the global piece and the queue's");
+        assert_eq!(rig.image.pieces.len(), 3, "the global piece and the queue's two");
     }
     rig.restart(rig.tape.last(), true, true);
     let (client, all) = rig.consumer();
@@ -319,6 +381,6 @@ fn chunks_that_held_messages_from_memory_leave_nothing_in_the_image() {
     assert_eq!((got.payload.as_str(), got.lease().seq.0), ("b", 1_100));
     assert_eq!(rig.ack(client, got.lease()), Ok(false));
     rig.take_image();
-    assert_eq!(rig.image.pieces.len(), 2);
+    assert_eq!(rig.image.pieces.len(), 3);
     assert_eq!(rig.engine.queued(), 0);
 }

@@ -1,12 +1,12 @@
 //! A generation that is kept readable while others follow it, and its copy elsewhere.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::{
-    Checkpoints, ChunkKey, Chunks, FOLDER, Manifest, Place, each_chunk, image_header, image_path,
-    manifest_path, read_place,
-};
+use super::chunks::{Chunks, Pack, Place};
+use super::manifest::Manifest;
+use super::read::{Open, each_chunk, read_place};
+use super::{Checkpoints, ChunkKey, FOLDER, image_header, image_path, manifest_path};
 use crate::disk::Disk;
 use crate::error::WalError;
 use crate::format::Position;
@@ -45,7 +45,7 @@ impl<D: Disk> Held<D> {
 
     /// Bytes of its chunks.
     pub(crate) fn bytes(&self) -> u64 {
-        self.manifest.chunks.bytes
+        self.manifest.chunks.bytes()
     }
 
     pub(crate) fn log_id(&self) -> u64 {
@@ -53,10 +53,13 @@ impl<D: Disk> Held<D> {
     }
 
     pub(crate) fn copy(self) -> ImageCopy<D> {
-        let left = self.manifest.chunks.places.iter().map(|(key, place)| (*key, *place)).collect();
+        let Chunks { alone, packs, .. } = &self.manifest.chunks;
+        let packs = packs.iter().map(|(number, pack)| Copied::Pack(*number, *pack));
+        let alone = alone.iter().map(|(key, place)| Copied::Alone(*key, *place));
+        let left = packs.chain(alone).collect();
         let chunks = Chunks::default();
         let manifest = Manifest { chunks, ..(*self.manifest).clone() };
-        ImageCopy { held: self, open: BTreeMap::new(), left, manifest, at: 0 }
+        ImageCopy { held: self, open: Open::new(), left, manifest, at: 0 }
     }
 }
 
@@ -64,11 +67,27 @@ impl<D: Disk> Held<D> {
 #[derive(Debug)]
 pub(crate) struct ImageCopy<D: Disk> {
     held: Held<D>,
-    open: BTreeMap<u32, Arc<D::File>>,
-    left: VecDeque<(ChunkKey, Place)>,
+    open: Open<D::File>,
+    left: VecDeque<Copied>,
     manifest: Manifest,
     /// Bytes given so far.
     at: u64,
+}
+
+/// What is still to be copied. A pack is copied as it is, with what is not needed of it.
+#[derive(Debug)]
+enum Copied {
+    Alone(ChunkKey, Place),
+    Pack(u32, Pack),
+}
+
+impl Copied {
+    fn place(&self) -> Place {
+        match self {
+            Self::Alone(_, place) => *place,
+            Self::Pack(_, pack) => pack.place,
+        }
+    }
 }
 
 impl<D: Disk> ImageCopy<D> {
@@ -87,12 +106,19 @@ impl<D: Disk> ImageCopy<D> {
             into.extend_from_slice(&image_header());
         }
         while into.len() - begun < len
-            && let Some((key, place)) = self.left.pop_front()
+            && let Some(next) = self.left.pop_front()
         {
-            let bytes = read_place(&self.held.disk, &mut self.open, &place)?;
+            let bytes = read_place(&self.held.disk, &mut self.open, &next.place())?;
             let image = self.manifest.generation;
             let offset = self.at + (into.len() - begun) as u64;
-            self.manifest.chunks.insert(key, Place { image, offset, ..place });
+            let place = Place { image, offset, ..next.place() };
+            let chunks = &mut self.manifest.chunks;
+            match next {
+                Copied::Alone(key, _) => chunks.insert_alone(key, place),
+                Copied::Pack(number, Pack { lives, .. }) => {
+                    chunks.insert_pack(number, Pack { place, lives }, place.len.into());
+                }
+            }
             into.extend_from_slice(&bytes);
         }
         self.at += (into.len() - begun) as u64;

@@ -289,11 +289,11 @@ impl Owner {
         if self.log.synced().0 < len {
             return Ok(());
         }
-        let mut writer = self.checkpoints.begin(position)?;
         let from = if self.lost_image { 0 } else { self.images.last().map_or(0, |last| last.0) };
-        if from == 0 {
-            writer.clear();
-        }
+        let mut writer = match from {
+            0 => self.checkpoints.begin_anew(position)?,
+            _ => self.checkpoints.begin(position)?,
+        };
         for number in from / CHUNK..len.div_ceil(CHUNK) {
             writer.put(chunk_key(number), &self.state.chunk(number))?;
         }

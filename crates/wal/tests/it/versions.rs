@@ -59,7 +59,7 @@ fn a_file_of_a_later_version_is_refused_and_nothing_is_touched() {
     // Manifests have a version of their own, which a program that knows 1 refuses.
     let kinds = [
         ("00000001.seg", 1),
-        ("checkpoints/00000001.manifest", 2),
+        ("checkpoints/00000001.manifest", 3),
         ("checkpoints/00000001.image", 1),
         ("lock", 1),
     ];
