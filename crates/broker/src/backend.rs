@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use sluice_model::{
-    Client, Code, QueueKind, QueueName, Refusal, Reply, Request, SurveyPart, Timestamp,
+    Client, Code, LimitWaits, QueueKind, QueueName, Refusal, Reply, Request, SurveyPart, Timestamp,
 };
 
 use crate::{BackupStatus, BrokerError, RequestLimits, Stats};
@@ -37,6 +37,11 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Counters and gauges as they stand. What it costs does not grow with what there is.
     fn stats(&self) -> Stats;
+
+    /// What waits for the limits of the first `max` names, by name, and for all others together.
+    fn limit_waits(&self, _max: usize) -> (Vec<LimitWaits>, LimitWaits) {
+        Default::default()
+    }
 
     /// The limits of requests that it keeps; none if it keeps none. They are in force before their
     /// setting is answered.

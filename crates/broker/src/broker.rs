@@ -4,7 +4,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use sluice_model::{
-    Action, Client, Principal, QueueKind, QueueName, Refusal, Resource, SurveyPart, Timestamp,
+    Action, Client, LimitWaits, Principal, QueueKind, QueueName, Refusal, Resource, SurveyPart,
+    Timestamp,
 };
 
 use crate::access::{Access, Directory, Guard};
@@ -89,6 +90,12 @@ impl Broker {
     pub fn stats(&self) -> Stats {
         let (forbidden, refused_memory) = (self.access.forbidden(), self.memory.refused());
         Stats { forbidden, refused_memory, ..self.backend.stats() }
+    }
+
+    /// What waits for the limits of the first `max` names, by name, and for all others together.
+    /// Whoever calls this has made sure that the caller may observe the broker.
+    pub fn limit_waits(&self, max: usize) -> (Vec<LimitWaits>, LimitWaits) {
+        self.backend.limit_waits(max)
     }
 
     /// The limits of requests, which the doors ask.

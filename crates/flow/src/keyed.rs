@@ -38,7 +38,7 @@ mod wheel;
 pub use self::ask::{Ask, Handle, Reason, Refused};
 pub use self::feedback::Feedback;
 use self::limits::Limits;
-pub use self::limits::{LimitNo, Owner, Terms};
+pub use self::limits::{LimitFigures, LimitNo, Owner, Terms};
 pub use self::state::{KeyState, KeyView};
 pub use self::table::Pause;
 use self::table::Table;

@@ -34,8 +34,8 @@ pub use concurrency::{ConcurrencyLimit, Held, Holders};
 pub use entrance::{Ahead, Entrance, EntranceFigures, EntranceLimit, Pass};
 pub use fair::{Member, Ring};
 pub use keyed::{
-    Ask, Ended, Feedback, Handle, KeyState, KeyView, Keyed, KeyedConfig, LimitNo, Owner, Pause,
-    Reason, Refused, Terms, Waiter,
+    Ask, Ended, Feedback, Handle, KeyState, KeyView, Keyed, KeyedConfig, LimitFigures, LimitNo,
+    Owner, Pause, Reason, Refused, Terms, Waiter,
 };
 pub use leaky::{Departure, LeakyLimit, Waiting};
 pub use random::Random;

@@ -46,7 +46,7 @@ pub use limit::{
     WINDOW_STARTS_MAX, WindowTerm,
 };
 pub use limit_request::{
-    KeyFigures, LimitAnswer, LimitRequest, Pausable, Paused, Throttled, WEIGHT_MAX,
+    KeyFigures, LimitAnswer, LimitRequest, LimitWaits, Pausable, Paused, Throttled, WEIGHT_MAX,
 };
 pub use message::{
     COST_MAX, DELAY_MAX, Extras, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, KEYS_MAX, Lane,

@@ -184,6 +184,17 @@ pub struct KeyFigures {
     pub paused: Option<Paused>,
 }
 
+/// What waits for the limits of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitWaits {
+    /// The name.
+    pub name: Box<str>,
+    /// Lanes that wait now.
+    pub lanes: u64,
+    /// How long lanes have waited, all together.
+    pub waited: Duration,
+}
+
 /// A consumer was told to slow down: the key is paused, the message goes back, nothing is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Throttled {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sluice_model::{
-    Client, LeaseId, QueueKind, QueueName, Refusal, SessionId, SurveyPart, Timestamp,
+    Client, LeaseId, LimitWaits, QueueKind, QueueName, Refusal, SessionId, SurveyPart, Timestamp,
 };
 use sluice_wal::{BodyRef, Disk, ReadError, Reader, RecoveryReport, Sequence, WalError};
 
@@ -458,6 +458,11 @@ impl<D: Disk> Backend for LocalBackend<D> {
 
     fn stats(&self) -> Stats {
         self.shared.core.lock().stats(self.shared.clock.now())
+    }
+
+    fn limit_waits(&self, max: usize) -> (Vec<LimitWaits>, LimitWaits) {
+        let core = self.shared.core.lock();
+        core.driver.engine.limit_waits(self.shared.clock.now(), max)
     }
 
     fn request_limits(&self) -> Option<Arc<RequestLimits>> {

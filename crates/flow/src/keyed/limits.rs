@@ -92,7 +92,49 @@ pub(super) struct Limit {
     pending: Vec<Carried>,
     /// Keys that are counted under it.
     pub(super) keys: u32,
+    pub(super) parked: Parked,
     pub(super) is_removed: bool,
+}
+
+/// Lanes that wait for keys of a limit, and how long lanes have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parked {
+    lanes: u32,
+    /// Up to `since`, in microseconds.
+    waited: u64,
+    since: u64,
+}
+
+/// How it stands with a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitFigures {
+    /// Lanes that wait for its keys.
+    pub lanes: u32,
+    /// How long lanes have waited for them, all together, in microseconds.
+    pub waited: u64,
+    /// Keys of which something is known.
+    pub keys: u32,
+}
+
+impl Parked {
+    /// So many lanes wait from now on.
+    fn count(&mut self, now: u64, lanes: impl FnOnce(u32) -> u32) {
+        self.waited = self.waited_until(now);
+        (self.lanes, self.since) = (lanes(self.lanes), self.since.max(now));
+    }
+
+    fn waited_until(&self, now: u64) -> u64 {
+        let more = u64::from(self.lanes).saturating_mul(now.saturating_sub(self.since));
+        self.waited.saturating_add(more)
+    }
+
+    pub(super) fn one_more(&mut self, now: u64) {
+        self.count(now, |lanes| lanes + 1);
+    }
+
+    pub(super) fn one_less(&mut self, now: u64) {
+        self.count(now, |lanes| lanes.saturating_sub(1));
+    }
 }
 
 /// What a key has, to be judged.
@@ -157,6 +199,11 @@ impl Limit {
     /// When the bucket is as good as a fresh one.
     pub(super) fn full_at(&self, bucket: Bucket) -> u64 {
         self.tokens.as_ref().map_or(0, |tokens| tokens.idle_at(bucket))
+    }
+
+    pub(super) fn figures(&self, now: u64) -> LimitFigures {
+        let Parked { lanes, .. } = self.parked;
+        LimitFigures { lanes, waited: self.parked.waited_until(now), keys: self.keys }
     }
 
     pub(super) fn available(&self, bucket: Bucket, now: u64) -> Option<u32> {
@@ -268,6 +315,22 @@ impl Limits {
     /// Whether keys must follow before the next change.
     pub(super) fn is_behind(&self, no: LimitNo) -> bool {
         self.get(Owner::limit(no)).pending.len() >= CHANGES_MAX
+    }
+
+    /// How it stands with all limits together, and with keys under none.
+    pub(super) fn figures(&self, now: u64) -> LimitFigures {
+        let all = self.all.iter().flatten().chain([&self.none]).map(|limit| limit.figures(now));
+        all.fold(LimitFigures::default(), |sum, one| LimitFigures {
+            lanes: sum.lanes + one.lanes,
+            waited: sum.waited.saturating_add(one.waited),
+            keys: sum.keys + one.keys,
+        })
+    }
+
+    /// Lanes that wait for keys of any limit, or of none.
+    pub(super) fn parked_lanes(&self) -> usize {
+        let all = self.all.iter().flatten().chain([&self.none]);
+        all.map(|limit| limit.parked.lanes as usize).sum()
     }
 
     /// All keys have followed.

@@ -2,9 +2,20 @@
 
 use super::Keyed;
 use super::ask::{Ask, Reason, Refused};
+use super::limits::{LimitFigures, LimitNo, Owner};
 use super::waiters::{Place, ROOM, Waiter};
 
 impl Keyed {
+    /// How it stands with a limit at `now`.
+    pub fn figures(&self, no: LimitNo, now: u64) -> LimitFigures {
+        self.limits.get(Owner::limit(no)).figures(now.max(self.latest))
+    }
+
+    /// How it stands with all of them, and with keys that are under none.
+    pub fn all_figures(&self, now: u64) -> LimitFigures {
+        self.limits.figures(now.max(self.latest))
+    }
+
     /// The lane waits no more: its queue is paused or has no consumer, or it is empty. What it was
     /// woken for goes to the next one.
     pub fn leave(&mut self, waiter: &mut Waiter, now: u64, woken: &mut Vec<u32>) {
@@ -48,6 +59,7 @@ impl Keyed {
                 let old = self.waiters.insert(key, waiter, cost);
                 if key != ROOM {
                     self.table.rare_or_new(key).waiting += 1;
+                    self.limits.get_mut(self.table.key(key).owner).parked.one_more(now);
                 }
                 if let Some(old) = old {
                     self.give_up(old, now, woken);
@@ -118,6 +130,7 @@ impl Keyed {
         if let Some(rare) = self.table.rare_mut(place.key) {
             rare.waiting -= 1;
         }
+        self.limits.get_mut(self.table.key(place.key).owner).parked.one_less(now);
         self.rouse(place.key, now, woken);
         self.settle(place.key, now, woken);
     }

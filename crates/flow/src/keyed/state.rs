@@ -139,6 +139,8 @@ impl Keyed {
             }
         }
         assert_eq!(waiting, self.waiters.len(), "nobody waits for a key that is not there");
+        let counted = self.limits.parked_lanes() + self.waiters.count(ROOM);
+        assert_eq!(counted, waiting, "lanes are counted under their limits");
         assert_eq!(timers, self.waiters.timers(), "no timer of a key that has none");
         let first = self.waiters.first(ROOM).filter(|_| self.room_woken == 0);
         assert!(first.is_none_or(|(_, first)| first.cost > self.room()), "there is room");

@@ -549,6 +549,26 @@ fn a_limit_that_is_removed_lets_its_lanes_go_and_its_number_is_free_again() {
 }
 
 #[test]
+fn how_long_lanes_wait_for_a_limit_is_counted_under_it() {
+    let mut world = one_limit(Terms { concurrency: Some(0), ..Terms::default() }, &[5, 5]);
+    publish(&mut world, &[0]);
+    world.turn(0);
+    world.pass(2 * SECOND);
+    publish(&mut world, &[1]);
+    world.turn(0);
+    world.pass(5 * SECOND);
+    let figures = world.keyed.figures(world.numbers[0], world.now);
+    assert_eq!((figures.lanes, figures.waited, figures.keys), (2, 7 * SECOND, 1));
+    let open = Terms { concurrency: Some(9), ..Terms::default() };
+    world.terms[0] = open.clone();
+    world.keyed.change(world.numbers[0], &open, world.now, &mut world.woken).unwrap();
+    world.pass(6 * SECOND);
+    world.pass(9 * SECOND);
+    let figures = world.keyed.figures(world.numbers[0], world.now);
+    assert!(figures.lanes == 0 && figures.waited <= 9 * SECOND, "{figures:?}");
+}
+
+#[test]
 fn the_terms_that_the_model_lets_by_can_all_be_kept() {
     for text in
         ["4000000/s burst 4000000", "3999.999/ms", "0.001/30000s", "1/366d", "0.007/11m burst 3"]

@@ -47,7 +47,7 @@ pub use limit::{
     limit_answer, limit_request, limit_written,
 };
 pub use message::{Browsed, Message, PAYLOAD_SHOWN_MAX, Peeked};
-pub use publish::{MESSAGE_FIELDS, Messages, Taken, TakenAll, message, messages, taken};
+pub use publish::{MESSAGE_FIELDS, Messages, Taken, TakenAll, add_keys, message, messages, taken};
 pub(crate) use publish::{level, with_payload};
 pub use queue::{Counts, Queue, Queues, Stats};
 pub use receive::{Delivered, Payload, RECEIVE_FIELDS, Received, Wanted, receive};

@@ -138,6 +138,19 @@ pub fn message(
     Ok((message, level))
 }
 
+/// Gives a message further keys.
+///
+/// # Errors
+/// `invalid`: there are too many of them, or one is none.
+pub fn add_keys(message: &mut Message, keys: &[&str]) -> Result<(), Refusal> {
+    if keys.is_empty() {
+        return Ok(());
+    }
+    let extras = message.extras.get_or_insert_default();
+    extras.lane.keys.extend(keys.iter().map(|key| Box::from(*key)));
+    extras.validate().map_err(|error| invalid(error.to_string()))
+}
+
 /// The least level that a publisher accepts.
 pub(crate) fn level(fields: &mut Fields) -> Result<Option<Level>, Refusal> {
     fields.word("level", &[Level::Memory, Level::Os, Level::Sync], Level::name)

@@ -134,6 +134,11 @@ families! {
 
     /// Requests by door and what came of them
     Requests = Counter "sluice_requests" None ["door", "outcome"];
+    /// Lanes (messages of one priority, group and set of keys) that wait for a limit; those beyond 100
+    /// names, and for pauses without a limit, are shown as `$other`
+    LimitLanes = Gauge "sluice_limit_lanes_parked" None ["limit"];
+    /// How long lanes have waited for a limit, all together
+    LimitThrottled = Counter "sluice_limit_throttled" Seconds ["limit"];
     /// Requests that a limit of clients or of all refused; of more than 100 limits the others are
     /// shown as one, `$other`
     LimitRefused = Counter "sluice_limit_requests_refused" None ["limit", "scope"];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_broker::{BackupState, Stats};
 use sluice_flow::EntranceFigures;
-use sluice_model::{DeadReason, StateCounts};
+use sluice_model::{DeadReason, LimitWaits, StateCounts};
 use tokio::runtime::Handle;
 
 use super::family::Family;
@@ -30,6 +30,7 @@ pub(super) fn all(shared: &Shared, queues: Shown) -> Samples {
     by_queue(&queues, &mut out);
     messages(&stats, &mut out);
     doors(shared, &counters, &stats, &mut out);
+    limits_of_deliveries(shared, &mut out);
     request_limits(shared, &mut out);
     log(&stats, &mut out);
     recovery(&stats, &mut out);
@@ -127,8 +128,17 @@ fn messages(stats: &Stats, out: &mut Samples) {
     numbers(out, &plain);
 }
 
-/// Limits of requests that are shown one by one.
+/// Limits that are shown one by one.
 const LIMITS_MAX: usize = 100;
+
+fn limits_of_deliveries(shared: &Shared, out: &mut Samples) {
+    let (by_name, others) = shared.broker.limit_waits(LIMITS_MAX);
+    let others = LimitWaits { name: OTHERS.into(), ..others };
+    for LimitWaits { name, lanes, waited } in by_name.iter().chain([&others]) {
+        out.labelled(Family::LimitLanes, &[("limit", name)], *lanes);
+        out.time(Family::LimitThrottled, &[("limit", name)], *waited);
+    }
+}
 
 fn request_limits(shared: &Shared, out: &mut Samples) {
     let figures = shared.intake.limit_figures();

@@ -98,7 +98,7 @@ async fn a_raw_body_is_a_message_and_headers_say_the_rest() {
     let place = Place::new().await;
     let mut client = place.client().await;
     client.ask("PUT", "/v1/queues/mail", b"").await.ok();
-    let headers = "Sluice-Priority: 9\r\nSluice-Keys: a, b\r\nSluice-Group: eu\r\nSluice-Cost: 3\r\n\
+    let headers = "Sluice-Priority: 9\r\nSluice-Keys: a, b\r\nSluice-Key: c,d\r\nSluice-Group: eu\r\nSluice-Cost: 3\r\n\
         Sluice-Ttl-Ms: 60000\r\nSluice-Delay-Ms: 30000\r\nSluice-Dedupe-Id: 7\r\nSluice-Level: os\r\n\
         Sluice-Header-Tenant: 12\r\nContent-Type: image/png\r\n";
     let path = "/v1/queues/mail/messages/raw";
@@ -112,7 +112,7 @@ async fn a_raw_body_is_a_message_and_headers_say_the_rest() {
     client.ask_with("POST", path, headers, b"other").await.refuses(409, "conflict", "");
     let message = client.get(&format!("/v1/queues/mail/messages/{id}")).await.ok();
     assert_eq!((&message["state"], &message["priority"]), (&json!("delayed"), &json!(9)));
-    assert_eq!((&message["keys"], &message["cost"]), (&json!(["a", "b"]), &json!(3)));
+    assert_eq!((&message["keys"], &message["cost"]), (&json!(["a", "b", "c,d"]), &json!(3)));
     let kept = json!([["tenant", "12"], ["content-type", "image/png"]]);
     let mut headers: Vec<_> = message["headers"].as_array().unwrap().clone();
     headers.sort_by_key(|header| header[0] != "tenant");

@@ -125,7 +125,7 @@ async fn raw(
     body: Incoming,
 ) -> Outcome<Response> {
     let payload = caller.read(body, caller.shared.config.max_message_bytes).await?;
-    let (mut given, mut own) = (Vec::new(), Vec::new());
+    let (mut given, mut own, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     for (name, value) in headers {
         let text = || {
             let text = std::str::from_utf8(value.as_bytes()).ok();
@@ -134,6 +134,8 @@ async fn raw(
         if let Some(field) = name.as_str().strip_prefix(PREFIX) {
             match field.strip_prefix(HEADER) {
                 Some(header) => own.push((header.to_owned(), text()?.to_owned())),
+                // One that may have commas in it.
+                None if field == "key" => keys.push(text()?),
                 None => given.push((Cow::from(field.replace('-', "_")), text()?)),
             }
         } else if *name == CONTENT_TYPE {
@@ -141,7 +143,8 @@ async fn raw(
         }
     }
     let given: Vec<(&str, &str)> = given.iter().map(|(name, text)| (&**name, *text)).collect();
-    let (message, level) = json::message(&given, own, payload)?;
+    let (mut message, level) = json::message(&given, own, payload)?;
+    json::add_keys(&mut message, &keys)?;
     one(caller, to, message, level).await
 }
 

@@ -216,6 +216,9 @@ pub(super) struct MessageHeaders {
     /// What limits refer to, between commas.
     #[param(rename = "Sluice-Keys")]
     keys: Option<String>,
+    /// One of them, which may have commas in it; the header may come more than once.
+    #[param(rename = "Sluice-Key")]
+    key: Option<String>,
     /// What it counts for in limits and fairness.
     #[param(rename = "Sluice-Cost", minimum = 1, maximum = 1000, default = 1)]
     cost: Option<u16>,
