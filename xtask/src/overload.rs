@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::Parser;
-use sluice_bench::crowd::overload::{self, Figures, Options};
+use sluice_bench::crowd::overload::{self, Figures, Loop, Options};
 use sluice_bench::crowd::{Acked, Posted};
 use sluice_bench::targets::Level;
 use sluice_bench::usage::descriptors_max;
@@ -65,26 +65,18 @@ pub(crate) fn run(args: &OverloadArgs) -> anyhow::Result<()> {
 
 fn print(options: &Options, figures: &Figures) {
     let Options { times, duration, sockets, level, .. } = options;
-    let Figures { capacity, overload, connections, apart, resident, .. } = figures;
+    let Figures { loops, overload, apart, resident, .. } = figures;
     println!(
         "{}, 24 B, {} s, {times} times the capacity due, at most {sockets} sockets, {}",
         level.name(),
         duration.as_secs(),
         if *apart { "a processor each for client and broker" } else { "processors shared" },
     );
-    let (goodput, cheapness) = ratios(figures);
-    println!("capacity     {:>9.0} 202/s, {connections} connections", capacity.rate());
-    println!("overload     {:>9.0} 202/s, {goodput:.2} of it", overload.rate());
-    let micros = |cost: Duration| cost.as_secs_f64() * 1e6;
-    let (alone, crowded) = (micros(figures.capacity_cost), micros(figures.overload_cost));
-    println!(
-        "broker CPU   {alone:>9.1} us a 202, then {crowded:.1} us: {cheapness:.2} of it a second"
-    );
-    println!(
-        "202 after    {}, then {}",
-        times_of(&capacity.latencies),
-        times_of(&overload.latencies)
-    );
+    for Loop { connections, posted, cpu } in loops {
+        println!("closed loop  {}, {connections} connections", line(posted, *cpu));
+    }
+    println!("overload     {}", line(overload, figures.overload_cpu));
+    println!("goodput      {:.2} of the capacity", goodput(figures));
     let Posted { due, unsent, refused, failed, other, .. } = overload;
     println!(
         "due          {due}: {unsent} found no free socket, {refused} got 503, {failed} no answer"
@@ -106,15 +98,26 @@ fn times_of(latencies: &hdrhistogram::Histogram<u64>) -> String {
     format!("p50 {:.1} ms, p99 {:.1} ms", millis(0.5), millis(0.99))
 }
 
-/// What is left of the capacity: by the clock, and of what the broker does in a second of processor time.
-fn ratios(figures: &Figures) -> (f64, f64) {
-    let goodput = figures.overload.rate() / figures.capacity.rate();
-    let cheapness = figures.capacity_cost.as_secs_f64() / figures.overload_cost.as_secs_f64();
-    (goodput, cheapness)
+/// What came of posts, and what that took of the broker's processor and the client's.
+fn line(posted: &Posted, cpu: Duration) -> String {
+    let rate = posted.rate();
+    let each = cpu.as_secs_f64() * 1e6 / posted.accepted.max(1) as f64;
+    let share = |cpu: Duration| cpu.as_secs_f64() / posted.elapsed.as_secs_f64();
+    format!(
+        "{rate:>7.0} 202/s, {}, broker {each:.1} us a 202 and {:.2} of a processor, client {:.2}",
+        times_of(&posted.latencies),
+        share(cpu),
+        share(posted.cpu),
+    )
+}
+
+/// What is left of the capacity.
+fn goodput(figures: &Figures) -> f64 {
+    figures.overload.rate() / figures.best().map_or(f64::NAN, |best| best.posted.rate())
 }
 
 fn check(options: &Options, figures: &Figures) -> anyhow::Result<()> {
-    let (goodput, _) = ratios(figures);
+    let goodput = goodput(figures);
     let refused = figures.acks.refused + figures.acks_anew.refused;
     if refused > 0 {
         bail!("{refused} acknowledgements were refused");

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use sluice_model::{Command, KvRequest, Reply, Request};
 
@@ -106,9 +107,14 @@ impl Session {
     /// Waits until there are replies to take, or requests that were left may be submitted again.
     /// Cancel-safe.
     pub async fn replies(&mut self) {
+        poll_fn(|context| self.poll_replies(context)).await;
+    }
+
+    /// Ready when [`Session::replies`] is.
+    pub fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.link {
-            Some(link) => poll_fn(|context| link.poll_replies(context)).await,
-            None => std::future::pending().await,
+            Some(link) => link.poll_replies(context),
+            None => Poll::Pending,
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Stats {
     pub nacked_released: u64,
     /// Deliveries that their consumers rejected for good.
     pub nacked_rejected: u64,
+    /// Deliveries that their consumers gave back because their key wants a pause.
+    pub nacked_throttled: u64,
     /// Leases whose time passed.
     pub leases_expired: u64,
     /// Leases whose connection was lost and did not come back.

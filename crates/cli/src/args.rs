@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod client;
 mod kv;
+mod limit;
 mod queue;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub(crate) use bench::*;
 pub(crate) use chaos::*;
 pub(crate) use client::*;
 pub(crate) use kv::*;
+pub(crate) use limit::*;
 pub(crate) use queue::*;
 
 use crate::settings::{Flags, Sources};
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Queue(QueueArgs),
     /// Set, read, list and watch keys
     Kv(KvArgs),
+    /// Set, list and delete limits; pause and resume queues and keys
+    Limit(LimitArgs),
     /// Ask a broker whether it serves; exit code 0 if it does
     Health(HealthArgs),
     /// Measure a broker: one of its own on this machine, or one that runs; fails if a message was

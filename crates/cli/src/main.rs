@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         },
         Command::Queue(args) => commands::queue::run(&args.command),
         Command::Kv(args) => commands::kv::run(&args.command),
+        Command::Limit(args) => commands::limit::run(&args.command),
         Command::Health(args) => commands::health::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Backup(args) => commands::backup::run(&args),

@@ -1,4 +1,10 @@
-//! Works off a queue: acknowledges what went well, gives back what did not.
+//! Works off a queue: acknowledges what went well, gives back what did not, and lets the broker wait
+//! where the other side asks for a pause.
+//!
+//! ```text
+//! sluice limit set tenants --key 'tenant:*' --rate 5/s
+//! sluice queue put mail "slow down" --key tenant:7
+//! ```
 //!
 //! `cargo run -p sluice-client --example worker -- mail`
 
@@ -23,6 +29,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let settled = if work.contains("bad") {
                 let note = Some("it was bad".into());
                 job.nack(Outcome::Failed { delay: None, note })
+            } else if work.contains("slow down") && job.attempt() == 1 {
+                // As if the other side had answered 429 with Retry-After: nobody gets a message
+                // under that key for 30 seconds, and nothing is counted against this one.
+                job.throttled(Some(Duration::from_secs(30)))
             } else {
                 job.ack()
             };

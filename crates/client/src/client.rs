@@ -72,6 +72,16 @@ impl Default for Receive {
     }
 }
 
+/// What a receive brought.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// What there was.
+    pub messages: Vec<Delivery>,
+    /// Where there was nothing: in how long there will be something, if the broker knows, so that
+    /// nobody has to ask again and again. It may be sooner than that something comes, never later.
+    pub next_eligible: Option<Duration>,
+}
+
 /// How a lease is to end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settle {
@@ -136,16 +146,28 @@ impl Client {
     /// # Errors
     /// The broker refuses, or the connection was lost for too long.
     pub async fn receive(&self, queue: &str, receive: Receive) -> Result<Vec<Delivery>, Error> {
+        Ok(self.receive_or_wait(queue, receive).await?.messages)
+    }
+
+    /// The same, and where there is nothing, when there will be something: who asks without waiting
+    /// waits so long before the next time.
+    ///
+    /// # Errors
+    /// As [`Client::receive`].
+    pub async fn receive_or_wait(&self, queue: &str, receive: Receive) -> Result<Received, Error> {
         let Receive { max, wait, lease, unbound } = receive;
         let (wait_ms, lease_ms) = (millis(wait), lease.map_or(0, millis));
         let (queue, max) = (queue.into(), max.max(1));
         let ask = Ask::Receive { queue, max, wait_ms, lease_ms, unbound };
         match self.ask_for(ask, wait).await? {
-            Answer::Delivered(messages) => {
+            Answer::Delivered { messages, next_eligible } => {
                 let deliver = |message| Delivery::new(self.clone(), message);
-                Ok(messages.into_iter().map(deliver).collect())
+                Ok(Received {
+                    messages: messages.into_iter().map(deliver).collect(),
+                    next_eligible,
+                })
             }
-            _ => Ok(Vec::new()),
+            _ => Ok(Received::default()),
         }
     }
 

@@ -33,12 +33,13 @@ mod delivery;
 mod driver;
 mod error;
 mod kv;
+mod limits;
 mod options;
 mod publisher;
 mod shared;
 mod tls;
 
-pub use client::{Client, Counters, Receive, Settle};
+pub use client::{Client, Counters, Receive, Received, Settle};
 pub use consumer::{Consume, Consumer, Subscribe};
 pub use core::fate::Receipt;
 pub use delivery::Delivery;
@@ -47,8 +48,10 @@ pub use kv::SetKey;
 pub use options::{Options, OptionsError, Retry};
 pub use publisher::{Confirm, ConfirmBatch, Publish, Publisher};
 pub use sluice_model::{
-    Condition, Extras, Filter, Key, Keys, Lane, Level, Message, MessageId, Outcome, Purge, Qos,
-    QueueName, QueueSettings, Redrive, Revision, SubscriptionName, Timestamp, Value, ValueKind,
+    Condition, Explained, Extras, Filter, Key, KeyPattern, Keys, Lane, Level, Limit, LimitError,
+    LimitMatch, LimitMode, LimitScope, LimitTerms, Message, MessageId, Outcome, Pausable, Purge,
+    Qos, QueueName, QueuePattern, QueueSettings, RateTerm, Redrive, Revision, SubscriptionName,
+    Throttled, Timestamp, Value, ValueKind, WindowTerm,
 };
 pub use sluice_protocol::json;
 pub use sluice_protocol::{Token, TokenError};

@@ -87,6 +87,12 @@ impl Engine {
             | Record::GrantedMany { .. }
             | Record::Acked { .. }
             | Record::AckedMany { .. } => self.apply_to_many(record, body.sequence),
+            Record::LimitPut { .. }
+            | Record::LimitDeleted { .. }
+            | Record::Paused { .. }
+            | Record::Throttled { .. }
+            | Record::Weighed { .. }
+            | Record::Counted { .. } => self.apply_to_limits(record, body.sequence),
             record => self.apply_to_one(record, body.sequence),
         }
     }
@@ -302,6 +308,7 @@ impl Engine {
             queue.wakes_at.take().map(|at| (at, Due::Ready(no))),
             queue.buries_at.take().map(|at| (at, Due::Dead(no))),
             queue.works_at.take().map(|at| (at, Due::Work(no))),
+            queue.resumes_at.take().map(|at| (at, Due::Resume(no))),
         ]
         .into_iter()
         .flatten()

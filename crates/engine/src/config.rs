@@ -140,6 +140,12 @@ pub struct Config {
     /// Most deadlines that fire in one turn, and most messages that work in the background
     /// touches in it; the rest wait for the next.
     pub deadlines_per_turn: usize,
+    /// Most limits; all of them are gone through when one is listed.
+    pub limits_max: usize,
+    /// Most keys of messages of which something is known; messages with further ones wait.
+    pub live_keys_max: u32,
+    /// The longest pause of a key that a consumer can ask for.
+    pub pause_max: Duration,
 }
 
 impl Default for Config {
@@ -176,6 +182,9 @@ impl Default for Config {
             session_leases_max: 65_536,
             session_out_max: 1 << 20,
             deadlines_per_turn: 1_000,
+            limits_max: 10_000,
+            live_keys_max: 1_000_000,
+            pause_max: Duration::from_secs(3600),
         }
     }
 }
@@ -234,6 +243,10 @@ impl Config {
         self.unnamed.validate()?;
         range("queues_max", self.queues_max as u128, 1, 10_000_000, "1 .. 10000000")?;
         range("batch_max", self.batch_max as u128, 1, 10_000, "1 .. 10000")?;
+        range("limits_max", self.limits_max as u128, 0, 100_000, "0 .. 100000")?;
+        range("live_keys_max", self.live_keys_max.into(), 1, 1 << 30, "1 .. 1073741824")?;
+        let pause_max = self.pause_max.as_millis();
+        range("pause_max_ms", pause_max, 1, 366 * 86_400_000, "1 ms .. 366 days")?;
         range("subscriptions_max", self.subscriptions_max as u128, 1, 10_000_000, "1 .. 10000000")?;
         range("dedupe_topics_max", self.dedupe_topics_max as u128, 1, 10_000_000, "1 .. 10000000")?;
         range("watches_max", self.watches_max as u128, 1, 10_000_000, "1 .. 10000000")?;

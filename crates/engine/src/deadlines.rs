@@ -21,6 +21,8 @@ pub(crate) enum Due {
     Wait(Listener, Ticket),
     /// Work in slices goes on.
     Work(QueueNo),
+    /// The pause of a queue is over.
+    Resume(QueueNo),
     /// The oldest dedupe id of a scope is forgotten.
     Dedupe(u32),
     /// The time of a key is over, unless it has changed since the change of this number.

@@ -20,6 +20,7 @@ use crate::effects::{Effect, Effects, Handover, Place, Ticket};
 use crate::imaging::Changes;
 use crate::journal::{BodyRef, Journal, Need, Progress, Sequence};
 use crate::kv::Kv;
+use crate::limits::Limits;
 use crate::names::Names;
 use crate::queue::slots::Extra;
 use crate::queue::{Queue, Waiting};
@@ -76,6 +77,7 @@ pub struct Engine {
     pub(crate) deadlines: Deadlines,
     pub(crate) usage: Usage,
     pub(crate) kv: Kv,
+    pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     /// Messages in queues, in any state.
     pub(crate) present: u64,
@@ -157,6 +159,7 @@ impl Engine {
                 config.dedupe_topics_per_principal(),
             ),
             kv: Kv::new(&random),
+            limits: Limits::new(&config, &mut random),
             config,
             defaults,
             holdings: Holdings::default(),
@@ -243,6 +246,7 @@ impl Engine {
                 self.reply(turn.effects, session, tag, Answer::Fenced, need);
             }
             Command::Queue(request) => self.queue_request(turn, session, tag, request),
+            Command::Limit(request) => self.limit_request(turn, session, tag, request),
             Command::Kv(request) => return self.kv_request(turn, session, tag, request),
             Command::Refused(refusal) => {
                 self.stats.refused += 1;
@@ -338,6 +342,7 @@ impl Engine {
                 Due::Wait(from, ticket) => self.wait_is_over(turn, from, ticket),
                 Due::Work(queue) => self.work_on(turn, queue, &mut budget),
                 Due::Dedupe(scope) => self.forget_ids(now, scope, &mut budget),
+                Due::Resume(queue) => self.pause_is_over(queue),
                 Due::Key(revision) => self.key_is_due(turn, revision),
                 Due::Watch(watch) => self.serve_watch(turn, watch),
             }

@@ -1,6 +1,6 @@
 //! Images: the state at one moment in pieces, of which only changed ones are written anew.
 //!
-//! A piece is one key and its bytes. Nine kinds of piece hold everything:
+//! A piece is one key and its bytes. Eleven kinds of piece hold everything:
 //!
 //! | kind | key | holds |
 //! |---|---|---|
@@ -13,6 +13,8 @@
 //! | store | 6 | the numbers of the store of keys and values |
 //! | values | 7, first change | up to 256 changes of keys, with their values |
 //! | kept | 8, first change | which of them are kept |
+//! | limits | 9 | all limits, with the numbers that keys refer to |
+//! | limited keys | 10, n | starts inside windows, feedback and pauses of up to 256 keys |
 //!
 //! Places change when messages come or bodies move, states with every delivery; apart, a queue
 //! that is consumed writes 32 bytes for 256 messages and not 9 KiB. A queue with a few messages in
@@ -20,6 +22,7 @@
 //! programs don't know that kind and refuse the image.
 
 mod keys;
+mod limits;
 mod small;
 
 use std::sync::Arc;
@@ -39,8 +42,9 @@ use crate::queue::slots::{CHUNK, Chunk, Extra, Lease, More, Slot, Slots, Taken};
 use crate::queue::{Counters, Identity, Queue};
 use crate::random::LeaseKey;
 use crate::record::{
-    DedupeScope, RecordError, byte, generation, lane, optional_str, paced, put_generation,
-    put_lane, put_paced, put_scope, put_settings, put_str, put_time, scope, settings, str, time,
+    DedupeScope, RecordError, byte, generation, lane, optional_str, paced, paused, put_generation,
+    put_lane, put_paced, put_paused, put_scope, put_settings, put_str, put_time, scope, settings,
+    str, time,
 };
 use crate::topic::Owner;
 
@@ -59,6 +63,8 @@ const SMALL: u8 = 5;
 const STORE: u8 = 6;
 const KEY_VALUES: u8 = 7;
 const KEY_STATES: u8 = 8;
+const LIMITS: u8 = 9;
+const LIMIT_KEYS: u8 = 10;
 
 fn key(kind: u8, queue: QueueNo, chunk: u64) -> Key {
     let mut key = [0; 16];
@@ -203,12 +209,42 @@ impl Engine {
 const UNNAMED: u8 = 1;
 /// A body could not be read back.
 const DEGRADED: u8 = 2;
+/// A pause and the weights of groups follow at the end.
+const BY_HAND: u8 = 32;
+
+fn is_by_hand(queue: &Queue) -> bool {
+    queue.pause.is_some() || !queue.weights.is_empty()
+}
+
+fn put_by_hand(out: &mut Vec<u8>, queue: &Queue) {
+    out.put_u8(u8::from(queue.pause.is_some()));
+    if let Some(pause) = &queue.pause {
+        put_paused(out, pause);
+    }
+    out.put_u32_le(queue.weights.len() as u32);
+    for (group, weight) in &queue.weights {
+        put_str(out, group);
+        out.put_u16_le(*weight);
+    }
+}
+
+fn by_hand(queue: &mut Queue, input: &mut &[u8]) -> Result<(), RecordError> {
+    if input.try_get_u8()? != 0 {
+        queue.pause = Some(Box::new(paused(input)?));
+    }
+    for _ in 0..input.try_get_u32_le()? {
+        let group = str(input)?;
+        queue.weigh(group, input.try_get_u16_le()?);
+    }
+    Ok(())
+}
 
 fn encode_queue(queue: &Queue) -> Vec<u8> {
     let mut out = Vec::new();
     let identity = &queue.identity;
     let unnamed = if identity.unnamed { UNNAMED } else { 0 };
-    out.put_u8(unnamed | if queue.degraded { DEGRADED } else { 0 });
+    let steered = if is_by_hand(queue) { BY_HAND } else { 0 };
+    out.put_u8(unnamed | steered | if queue.degraded { DEGRADED } else { 0 });
     out.put_u64_le(identity.made_at.as_millis());
     put_str(&mut out, identity.name.as_str());
     put_str(&mut out, identity.pattern.as_ref().map_or("", |pattern| pattern.as_str()));
@@ -230,6 +266,9 @@ fn encode_queue(queue: &Queue) -> Vec<u8> {
     for (number, redrive) in &queue.redrives {
         out.put_u32_le(*number);
         put_paced(&mut out, redrive);
+    }
+    if is_by_hand(queue) {
+        put_by_hand(&mut out, queue);
     }
     out
 }
@@ -262,6 +301,9 @@ fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, 
     let redrives = if input.is_empty() { 0 } else { input.try_get_u32_le()? };
     for _ in 0..redrives {
         queue.redrives.insert(input.try_get_u32_le()?, paced(input)?);
+    }
+    if flags & BY_HAND != 0 {
+        by_hand(&mut queue, input)?;
     }
     if !input.is_empty() {
         return Err(RecordError::Long(input.len()));
@@ -530,6 +572,8 @@ pub struct Loader {
     values: std::collections::BTreeMap<u64, crate::kv::Chunk>,
     /// Pieces whose queue is gone: the next image drops them.
     orphans: Vec<Key>,
+    /// The numbers of limits by those that the image knows them by.
+    numbers: limits::Numbers,
 }
 
 impl Loader {
@@ -541,6 +585,7 @@ impl Loader {
             places: Default::default(),
             values: Default::default(),
             orphans: vec![],
+            numbers: Default::default(),
         }
     }
 
@@ -580,6 +625,8 @@ impl Loader {
                 }
                 None => self.orphans.push(*key),
             },
+            LIMITS => self.numbers = self.engine.decode_limits(bytes)?,
+            LIMIT_KEYS => self.engine.decode_limit_keys(&self.numbers, chunk, bytes)?,
             byte => return Err(RecordError::Unknown { what: "piece", byte }),
         }
         Ok(())

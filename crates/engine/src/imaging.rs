@@ -144,6 +144,7 @@ impl Engine {
         let piece = |(scope, number, chunk)| image::dedupe_piece(scope, number, chunk);
         pieces.extend(changed.into_iter().map(piece));
         self.kv.store.begin_image(&mut pieces);
+        self.take_limits(&mut pieces);
         self.changes.begin(self.next.queue);
         pieces
     }
@@ -189,6 +190,8 @@ impl Engine {
         self.removed_pieces.clear();
         self.dedupes.dirty_all();
         self.kv.store.forget_image();
+        self.limits.dirty = true;
+        self.limits.imaged = 0;
         // No queue is due any more, and those that are listed are so again.
         let Changes { image, whole, .. } = self.changes;
         self.changes = Changes { image: image + 2, whole, lost: true, ..Changes::default() };

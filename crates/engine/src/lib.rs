@@ -16,6 +16,7 @@ mod image;
 mod imaging;
 mod journal;
 mod kv;
+mod limits;
 mod look;
 mod names;
 mod publish;

@@ -173,7 +173,7 @@ impl Engine {
     /// are spent since the settings were changed, go on the way.
     pub(crate) fn next_message(&mut self, turn: &mut Turn<'_>, no: QueueNo) -> Option<Seq> {
         loop {
-            let queue = self.queues.get_mut(&no)?;
+            let queue = self.queues.get_mut(&no).filter(|queue| !queue.is_paused(turn.now))?;
             let seq = Seq(queue.peek()?);
             let (slot, extra) = queue.slots.get_full(seq.0)?;
             let Some(extra) = extra else { return Some(seq) };
@@ -305,7 +305,7 @@ impl Engine {
 
     pub(crate) fn answer_empty(&mut self, turn: &mut Turn<'_>, to: Asked, from: Listener) {
         let next = match from {
-            Listener::Queue(no) => self.queues.get(&no).and_then(|queue| queue.next_due()),
+            Listener::Queue(no) => self.next_eligible(turn.now, no),
             Listener::Ephemeral(_) | Listener::Watch(_) => None,
         };
         let Some(state) = self.sessions.get_mut(&to.session) else { return };
@@ -315,6 +315,17 @@ impl Engine {
         let Asked { session, tag, place } = to;
         let answer = Answer::Empty { next };
         turn.effects.push(Effect::Reply { session, tag, place, answer, need });
+    }
+}
+
+impl Engine {
+    /// When a message of the queue may be handed over that can't be now, if only time is in the way.
+    /// It may be too early, and never is too late.
+    fn next_eligible(&self, now: Timestamp, no: QueueNo) -> Option<Timestamp> {
+        match self.queue_pause(now, no) {
+            Some(pause) => pause.until,
+            None => self.queues.get(&no)?.next_due(),
+        }
     }
 }
 

@@ -5,10 +5,11 @@
 //! kinds are never reused. Heads are opaque to the log, so this format changes without it.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use sluice_model::{
-    DeadReason, Generation, Lane, MessageId, Purge, QueueNo, QueueSettings, Redrive, Seq,
-    Timestamp, Topic, Transition, ValueKind, var::VarError,
+    DeadReason, Generation, Lane, Limit, LimitMatch, MessageId, Paused, Purge, QueueNo,
+    QueueSettings, Redrive, Seq, Timestamp, Topic, Transition, ValueKind, var::VarError,
 };
 use thiserror::Error;
 
@@ -16,11 +17,13 @@ use crate::content::Content;
 
 mod codec;
 mod keys;
+mod limits;
 mod many;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use keys::{bytes, put_bytes};
+pub(crate) use limits::{limit, paused, put_limit, put_paused};
 pub(crate) use many::MANY_MAX;
 pub use many::{AckedRun, Run};
 
@@ -222,6 +225,65 @@ pub enum Record<'a> {
         /// Why.
         why: Removal,
     },
+    /// A limit was set, in place of the one of that name and match.
+    LimitPut {
+        /// When.
+        at: Timestamp,
+        /// What it is from now on.
+        limit: Cow<'a, Limit>,
+    },
+    /// Limits are gone.
+    LimitDeleted {
+        /// When.
+        at: Timestamp,
+        /// Their name.
+        name: Cow<'a, str>,
+        /// Which of them; none for all of that name.
+        matches: Option<Cow<'a, LimitMatch>>,
+    },
+    /// Somebody paused a queue, or a key as it is seen from there, or ended its pauses.
+    Paused {
+        /// Which queue.
+        queue: QueueNo,
+        /// Which key; none for the queue itself.
+        key: Option<Cow<'a, str>>,
+        /// When.
+        at: Timestamp,
+        /// The pause; none for the end of every pause.
+        pause: Option<Cow<'a, Paused>>,
+    },
+    /// A consumer said that a key wants a pause.
+    Throttled {
+        /// From which queue the key is seen.
+        queue: QueueNo,
+        /// Which key.
+        key: Cow<'a, str>,
+        /// When.
+        at: Timestamp,
+        /// How long, if the consumer was told.
+        retry_after: Option<Duration>,
+    },
+    /// A group was given another number of turns.
+    Weighed {
+        /// Of which queue.
+        queue: QueueNo,
+        /// Which group.
+        group: Cow<'a, str>,
+        /// How many; 1 is what every group has.
+        weight: u16,
+    },
+    /// Messages in memory only were handed out under a window, which has to know of them after a
+    /// crash.
+    Counted {
+        /// Of which queue.
+        queue: QueueNo,
+        /// When.
+        at: Timestamp,
+        /// Their keys.
+        lane: Cow<'a, Lane>,
+        /// How many.
+        count: u32,
+    },
     /// A key was given a value.
     KeySet {
         /// The change's number.
@@ -355,6 +417,8 @@ bytes_enum! {
         Withdrawn = 5,
         /// A new connection took the subscription over, uncounted; the old lease is void.
         TakenOver = 6,
+        /// Its key wants a pause, the consumer says: uncounted.
+        Throttled = 7,
     }
 }
 
@@ -384,12 +448,13 @@ impl Cause {
             Self::Lost => Transition::Lost,
             Self::Released => Transition::Released,
             Self::Withdrawn | Self::TakenOver => Transition::Withdrawn,
+            Self::Throttled => Transition::Throttled,
         }
     }
 
     /// Whether leases granted so far may no longer ack the message.
     pub(crate) const fn voids_lease(self) -> bool {
-        matches!(self, Self::Failed | Self::Released | Self::TakenOver)
+        matches!(self, Self::Failed | Self::Released | Self::TakenOver | Self::Throttled)
     }
 }
 
@@ -416,6 +481,9 @@ pub enum RecordError {
     /// A number is not in its shortest form.
     #[error("a number is not in its shortest form")]
     Number,
+    /// A limit that can't be.
+    #[error("a limit has values that none can have")]
+    Limit,
     /// A run of messages is empty, or goes past what there can be.
     #[error("a run of messages is empty or too long")]
     Run,

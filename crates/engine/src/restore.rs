@@ -13,6 +13,7 @@ use crate::deadlines::Due;
 use crate::effects::Effects;
 use crate::engine::{Engine, Turn};
 use crate::journal::{BodyRef, Journal, Sequence};
+use crate::limits::micros;
 use crate::queue::slots::Extra;
 use crate::record::{Record, Target};
 use crate::stats::Stats;
@@ -84,6 +85,7 @@ impl Engine {
         let start = self.start + 1;
         self.commit(journal, &Record::Started { start, at: now, unclean });
         self.stats = Stats::default();
+        self.limits.keyed.restart(micros(now));
         let mut numbers: Vec<QueueNo> = self.queues.keys().copied().collect();
         numbers.sort_unstable();
         for no in numbers {
@@ -92,6 +94,7 @@ impl Engine {
             // The run before may have ended between a message's death and its consequence.
             self.arm_dead(now, no);
             self.resume_redrives(now, no);
+            self.arm_resume(no);
         }
     }
 

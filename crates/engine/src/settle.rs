@@ -12,14 +12,20 @@ use std::time::Duration;
 
 use sluice_model::{
     Answer, Code, Confirm, DeadReason, LeaseId, Level, NOTE_BYTES_MAX, Outcome, QueueNo, Seq,
-    SessionId, State, Timestamp,
+    SessionId, State, Throttled, Timestamp,
 };
 
 use crate::config::QueueConfig;
 use crate::engine::{Engine, Refused, Turn, need_of};
 use crate::journal::{Need, Sequence};
+use crate::limits::check_text;
 use crate::queue::slots::Extra;
 use crate::record::{Cause, Record, Target};
+
+/// A throttled message without a key of its own comes again after this time at the earliest.
+const THROTTLED_MIN: Duration = Duration::from_secs(1);
+/// Bytes of the two records of a throttled delivery, at most.
+const THROTTLE_BYTES: usize = 1_024;
 
 impl Engine {
     /// Settles one delivery, or takes more time for it, and answers.
@@ -98,6 +104,7 @@ impl Engine {
                 let end = End { delay: *delay, note: None };
                 self.end_lease(turn, no, seq, Cause::Released, end)
             }
+            Outcome::Throttled(throttled) => self.throttled(turn, no, seq, throttled)?,
             Outcome::Rejected { note } => {
                 let (target, note) = (Target::new(no, seq), note.as_deref().map(shorten));
                 let resident = level == Level::Memory;
@@ -106,6 +113,33 @@ impl Engine {
             }
         };
         Ok((Answer::Settled { already: false }, need_of(level, sequence)))
+    }
+
+    /// T14: a consumer was told to slow down. Without a key of its own that is paused, the message
+    /// is delayed instead.
+    fn throttled(
+        &mut self,
+        turn: &mut Turn<'_>,
+        no: QueueNo,
+        seq: Seq,
+        Throttled { retry_after, key }: &Throttled,
+    ) -> Result<Sequence, Refused> {
+        let extra = self.queues.get(&no).and_then(|queue| queue.slots.get_full(seq.0)?.1);
+        let keys = extra.and_then(Extra::lane).map_or(&[][..], |lane| &lane.keys);
+        let paused = key.as_ref().or(keys.first()).cloned();
+        let is_its_own = paused.as_ref().is_some_and(|paused| keys.contains(paused));
+        if let Some(key) = &paused {
+            check_text("the key", key)?;
+            turn.journal.begin_batch(THROTTLE_BYTES);
+            self.throttle(turn, no, key, *retry_after);
+        }
+        let delay = retry_after.unwrap_or_default().max(THROTTLED_MIN).min(self.config.pause_max);
+        let end = End { delay: (!is_its_own).then_some(delay), note: None };
+        let sequence = self.end_lease(turn, no, seq, Cause::Throttled, end);
+        if paused.is_some() {
+            turn.journal.end_batch();
+        }
+        Ok(sequence)
     }
 
     /// T10: a consumer takes more time.

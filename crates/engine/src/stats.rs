@@ -21,6 +21,8 @@ pub struct Stats {
     pub nacked_failed: u64,
     /// Deliveries that their consumers gave back untried.
     pub nacked_released: u64,
+    /// Deliveries that their consumers gave back because their key wants a pause.
+    pub nacked_throttled: u64,
     /// Deliveries that their consumers rejected for good.
     pub nacked_rejected: u64,
     /// Leases whose time passed.
@@ -58,6 +60,7 @@ impl Stats {
         let by_cause = match cause {
             Cause::Failed => &mut self.nacked_failed,
             Cause::Released => &mut self.nacked_released,
+            Cause::Throttled => &mut self.nacked_throttled,
             Cause::Expired => &mut self.leases_expired,
             Cause::Lost => &mut self.leases_lost,
             Cause::Withdrawn | Cause::TakenOver => &mut self.leases_withdrawn,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    Block, KvRequest, LeaseId, Level, Message, Qos, QueueName, QueueRequest, QueueSettings,
-    Refusal, SubscriptionId, SubscriptionName, Topic, TopicPattern, WatchId,
+    Block, KvRequest, LeaseId, Level, LimitRequest, Message, Qos, QueueName, QueueRequest,
+    QueueSettings, Refusal, SubscriptionId, SubscriptionName, Throttled, Topic, TopicPattern,
+    WatchId,
 };
 
 /// A command with the number under which its session wants the reply.
@@ -70,6 +71,8 @@ pub enum Command {
     Fence,
     /// Look after a queue.
     Queue(Box<QueueRequest>),
+    /// Set limits, pause keys and queues, or ask why something is not delivered.
+    Limit(Box<LimitRequest>),
     /// Read, write or watch keys.
     Kv(Box<KvRequest>),
     /// Nothing any more: it was refused on its way. What is left is its place among the replies.
@@ -224,6 +227,9 @@ pub enum Outcome {
         /// Stays hidden for so long; none puts it back in its place.
         delay: Option<Duration>,
     },
+    /// Not tried, because whoever is behind its key wants a pause: the key is paused for everybody,
+    /// nothing is counted.
+    Throttled(Throttled),
     /// No attempt will ever succeed: to the dead set at once.
     Rejected {
         /// Kept as the message's last error.

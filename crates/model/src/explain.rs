@@ -119,6 +119,23 @@ impl Explanation {
     }
 }
 
+impl Explanation {
+    /// At least the bytes that any door makes of it, with a sentence that says the same.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = match self {
+            Self::Rate { by, .. }
+            | Self::Window { by, .. }
+            | Self::Concurrency { by, .. }
+            | Self::Turn { by } => by.limit.len() + by.key.len(),
+            Self::Paused { key, pause } => {
+                key.as_ref().map_or(0, |key| key.len()) + pause.weight() / 6
+            }
+            _ => 0,
+        };
+        512 + 12 * texts
+    }
+}
+
 impl fmt::Display for LimitedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "limit {} for {}", self.limit, self.key)

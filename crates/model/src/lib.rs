@@ -45,7 +45,9 @@ pub use limit::{
     LimitMode, LimitScope, LimitSet, LimitTerms, MATCHES_MAX, QueueLimits, QueuePattern, RateTerm,
     WINDOW_STARTS_MAX, WindowTerm,
 };
-pub use limit_request::{KeyFigures, LimitAnswer, LimitRequest, Pausable, Paused, Throttled};
+pub use limit_request::{
+    KeyFigures, LimitAnswer, LimitRequest, Pausable, Paused, Throttled, WEIGHT_MAX,
+};
 pub use message::{
     COST_MAX, DELAY_MAX, Extras, HEADER_BYTES_MAX, HEADERS_MAX, KEY_BYTES_MAX, KEYS_MAX, Lane,
     Level, Message, MessageError, PRIORITY_DEFAULT, PRIORITY_MAX, Qos,

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::{Limit, LimitMatch, QueueName, Timestamp};
+use crate::{Explained, Explanation, Limit, LimitMatch, QueueName, Timestamp};
+
+/// The largest weight of a group.
+pub const WEIGHT_MAX: u16 = 1_000;
 
 /// A request about limits, or about pauses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,33 @@ pub enum LimitRequest {
         /// At most so many.
         limit: u16,
     },
+    /// Give a group more turns than others of its queue have.
+    Weigh {
+        /// Of which queue.
+        queue: QueueName,
+        /// Which group.
+        group: Box<str>,
+        /// How many turns, 1 to [`WEIGHT_MAX`]; 1 is what every group has.
+        weight: u16,
+    },
+    /// Say why something is not delivered.
+    Explain {
+        /// In which queue.
+        queue: QueueName,
+        /// What is asked about.
+        what: Explained,
+    },
+}
+
+impl LimitRequest {
+    /// Which queue it is about; none for the broker as a whole.
+    pub fn queue(&self) -> Option<&QueueName> {
+        match self {
+            Self::Pause { what, .. } | Self::Resume { what } => Some(what.queue()),
+            Self::Weigh { queue, .. } | Self::Explain { queue, .. } => Some(queue),
+            Self::Put(_) | Self::List { .. } | Self::Delete { .. } | Self::TopKeys { .. } => None,
+        }
+    }
 }
 
 /// What can be paused.
@@ -61,6 +91,15 @@ pub enum Pausable {
         /// Which key.
         key: Box<str>,
     },
+}
+
+impl Pausable {
+    /// The queue, or the one from which a key is seen.
+    pub fn queue(&self) -> &QueueName {
+        match self {
+            Self::Queue(queue) | Self::Key { queue, .. } => queue,
+        }
+    }
 }
 
 /// A pause that somebody made, or that a consumer asked for.
@@ -92,6 +131,40 @@ pub enum LimitAnswer {
     Resumed(bool),
     /// Keys in order.
     TopKeys(Vec<KeyFigures>),
+    /// The group has that weight.
+    Weighed,
+    /// Every reason why it is not delivered now; without any it would be.
+    Explained(Vec<Explanation>),
+}
+
+impl LimitAnswer {
+    /// At least the bytes that any door makes of it, of texts six times as many.
+    pub(crate) fn weight(&self) -> usize {
+        let limit = |limit: &Limit| {
+            let LimitMatch { queue, key } = limit.matches();
+            let key = key.as_ref().map_or(0, |key| key.as_str().len());
+            512 + 6 * (limit.name().len() + queue.as_str().len() + key)
+        };
+        match self {
+            Self::Put { replaced } => replaced.as_deref().map_or(0, limit),
+            Self::List(limits) => limits.iter().map(limit).sum(),
+            Self::Paused(paused) => paused.weight(),
+            Self::TopKeys(keys) => {
+                let paused = |key: &KeyFigures| key.paused.as_ref().map_or(0, Paused::weight);
+                keys.iter().map(|key| 2_048 + 6 * key.key.len() + paused(key)).sum()
+            }
+            Self::Explained(reasons) => reasons.iter().map(Explanation::weight).sum(),
+            Self::Deleted(_) | Self::Resumed(_) | Self::Weighed => 0,
+        }
+    }
+}
+
+impl Paused {
+    /// At least the bytes that any door makes of it.
+    pub(crate) fn weight(&self) -> usize {
+        let len = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        128 + 6 * (len(&self.by) + len(&self.reason))
+    }
 }
 
 /// How it stands with one key of a limit.
@@ -112,7 +185,7 @@ pub struct KeyFigures {
 }
 
 /// A consumer was told to slow down: the key is paused, the message goes back, nothing is counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Throttled {
     /// How long; none if it was not told, which makes it longer each time.
     pub retry_after: Option<Duration>,

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use crate::{
     Block, Code, Difference, HEADER_BYTES_MAX, HEADERS_MAX, KvAnswer, Lane, LeaseId, Level,
-    MessageId, MessageInfo, NAME_BYTES_MAX, QueueName, QueueStats, QueueSummary, SubscriptionId,
-    Timestamp, WatchEvent, WatchId,
+    LimitAnswer, MessageId, MessageInfo, NAME_BYTES_MAX, QueueName, QueueStats, QueueSummary,
+    SubscriptionId, Timestamp, WatchEvent, WatchId,
 };
 
 /// An answer with the tag of the request that it belongs to.
@@ -121,6 +121,8 @@ pub enum Answer {
         /// The work goes on at the pace that was asked for.
         goes_on: bool,
     },
+    /// What became of a request about limits.
+    Limit(Box<LimitAnswer>),
     /// What became of a request about keys and values.
     Kv(Box<KvAnswer>),
     /// What happened to watched keys, in the order of revisions. More answers to the same request
@@ -327,6 +329,7 @@ impl Reply {
             Answer::Differs(differences) => Self::WEIGHT_MIN * (1 + differences.len()),
             Answer::Stats(_) => Self::WEIGHT_MIN * 32,
             Answer::Kv(answer) => Self::WEIGHT_MIN + answer.weight(),
+            Answer::Limit(answer) => Self::WEIGHT_MIN + answer.weight(),
             Answer::Changes { events, .. } => {
                 Self::WEIGHT_MIN + events.iter().map(WatchEvent::weight).sum::<usize>()
             }

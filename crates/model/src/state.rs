@@ -114,6 +114,8 @@ reasons! {
         Rescheduled = 10, "rescheduled";
         /// Its consumer took more time.
         Extended = 11, "extended";
+        /// Its consumer gave it back because its key wants a pause.
+        Throttled = 12, "throttled";
     }
 }
 

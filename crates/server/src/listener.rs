@@ -8,6 +8,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,13 +22,13 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use crate::config::is_loopback;
-use crate::counters::Counter;
+use crate::counters::{Counter, Counters};
 use crate::doors::http::HttpDoor;
 use crate::doors::{
-    Ended, Fill, Notices, Peer, Shared, Socket, Wire, binary, http, line, linger, until,
+    Arrived, Ended, Fill, Notices, Peer, Serving, Shared, Socket, Wire, binary, http, line, linger,
+    until,
 };
 use crate::places::{Place, PlaceBy};
-use crate::requests::DoorName;
 use crate::server::{Caps, ServerError};
 use crate::tls::{self, Arrival, Port, Tls, TlsSocket};
 
@@ -131,7 +132,8 @@ pub(crate) struct Places {
     pub(crate) lean: bool,
     _lean: Option<Place>,
     _in_all: Place,
-    _by_address: Option<PlaceBy<IpAddr>>,
+    /// On the heap: connections from this machine need no room for it.
+    _by_address: Option<Box<PlaceBy<IpAddr>>>,
 }
 
 /// Takes the places that a connection from `peer` needs, or counts why it may not have them.
@@ -159,7 +161,7 @@ pub(crate) fn take_places(
     if is_loopback(peer) {
         return Some(Places { lean, _lean: lean_place, _in_all: in_all, _by_address: None });
     }
-    let by_address = caps.addresses.take(peer_group(peer));
+    let by_address = caps.addresses.take(peer_group(peer)).map(Box::new);
     if by_address.is_none() {
         counters.rejected_address.one();
         return None;
@@ -195,16 +197,46 @@ const fn door_of(first: u8) -> Door {
     }
 }
 
-/// Serves one connection from its first byte to its end.
-pub(crate) async fn serve(stream: TcpStream, peer: Peer, shared: &Shared, notices: Notices) {
-    if let Err(error) = set_options(&stream) {
-        debug!(%error, "socket options could not be set");
+/// A connection of the TCP port that has not shown which door it wants. On the heap, apart from what
+/// serves it then: nothing that only beginnings need is kept until the end.
+pub(crate) type Arriving = Pin<Box<dyn Future<Output = Result<Serving, Ended>> + Send>>;
+
+/// Waits for a connection's first byte, and finds its door.
+pub(crate) fn arrive(
+    stream: TcpStream,
+    peer: Peer,
+    shared: Arc<Shared>,
+    mut notices: Notices,
+) -> Arriving {
+    Box::pin(async move {
+        if let Err(error) = set_options(&stream) {
+            debug!(%error, "socket options could not be set");
+        }
+        let socket = socket(stream, peer, &shared, &mut notices).await?;
+        let mut wire = Wire::new(socket, peer.lean);
+        let config = &shared.config;
+        let ready_by =
+            (!shared.keys().is_open()).then(|| Instant::now() + config.first_frame_timeout);
+        let first = first_byte(&mut wire, &shared, ready_by, &mut notices).await;
+        match first.and_then(|first| door(first, &shared.counters)) {
+            Ok(serve) => Ok(serve(Arrived { wire, peer, shared, ready_by, notices })),
+            Err(ended) => {
+                wire.close();
+                Err(ended)
+            }
+        }
+    })
+}
+
+/// Who serves a connection that begins so; what comes for no door here is counted.
+fn door(first: u8, counters: &Counters) -> Result<fn(Arrived) -> Serving, Ended> {
+    match door_of(first) {
+        Door::Binary => return Ok(binary::serve),
+        Door::Line => return Ok(line::serve),
+        Door::Tls => counters.rejected_tls.one(),
+        Door::None => counters.rejected_first_byte.one(),
     }
-    let ended = match socket(stream, peer, shared, notices.clone()).await {
-        Ok(socket) => serve_door(Wire::new(socket, peer.lean), peer, shared, notices).await,
-        Err(ended) => ended,
-    };
-    debug!(?ended, "connection closed");
+    Err(Ended::Refused)
 }
 
 /// What a connection turns out to be where TLS is configured: on this machine it may do without.
@@ -212,7 +244,7 @@ async fn socket(
     stream: TcpStream,
     peer: Peer,
     shared: &Shared,
-    mut notices: Notices,
+    notices: &mut Notices,
 ) -> Result<Socket, Ended> {
     let Some(tls) = &shared.tls else { return Ok(Socket::Plain(stream)) };
     let began = Instant::now();
@@ -223,14 +255,14 @@ async fn socket(
         true => idle_by(began, shared),
         false => Some((deadline, &shared.counters.tls_timeouts)),
     };
-    match tls::look(&stream, first_by, &mut notices).await? {
+    match tls::look(&stream, first_by, notices).await? {
         Arrival::Tls => {
             let deadline = match may_be_plain {
                 true => Instant::now() + shared.config.tls.handshake_timeout,
                 false => deadline,
             };
-            let shaken = tls::shake_hands(stream, Port::Tcp, tls, shared, deadline, &mut notices);
-            // On the heap, here and below: TLS would make every connection's task as much larger.
+            let shaken = tls::shake_hands(stream, Port::Tcp, tls, shared, deadline, notices);
+            // On the heap: TLS would make every connection as much larger.
             let secured = Box::pin(shaken).await?;
             Ok(Socket::Tls(Box::new(TlsSocket::new(secured))))
         }
@@ -243,58 +275,28 @@ async fn socket(
     }
 }
 
-/// Finds the door by the first byte and serves there.
-async fn serve_door(mut wire: Wire, peer: Peer, shared: &Shared, notices: Notices) -> Ended {
-    let config = &shared.config;
-    let counters = &shared.counters;
-    let ready_by = (!shared.keys().is_open()).then(|| Instant::now() + config.first_frame_timeout);
-    let first = match first_byte(&mut wire, shared, ready_by, notices.clone()).await {
-        Ok(first) => first,
-        Err(ended) => {
-            wire.end(false).await;
-            return ended;
-        }
-    };
-    match door_of(first) {
-        Door::Binary => {
-            counters.binary_connections.one();
-            let _open = shared.requests.connection(DoorName::Binary);
-            return binary::serve(wire, peer, shared, ready_by, notices).await;
-        }
-        Door::Line => {
-            counters.line_connections.one();
-            let _open = shared.requests.connection(DoorName::Line);
-            // On the heap: else the tasks of all doors would be as large as that of the largest.
-            return Box::pin(line::serve(wire, peer, shared, ready_by, notices)).await;
-        }
-        Door::Tls => counters.rejected_tls.one(),
-        Door::None => counters.rejected_first_byte.one(),
-    }
-    wire.end(false).await;
-    Ended::Refused
-}
-
 /// Serves one connection of the HTTP door.
 pub(crate) async fn serve_http(
     stream: TcpStream,
     peer: Peer,
-    door: &Arc<HttpDoor>,
-    shared: &Arc<Shared>,
+    door: Arc<HttpDoor>,
+    shared: Arc<Shared>,
     mut notices: Notices,
-) {
+) -> Ended {
     if let Err(error) = set_options(&stream) {
         debug!(%error, "socket options could not be set");
     }
-    let Ok(local) = stream.local_addr() else { return };
+    let Ok(local) = stream.local_addr() else { return Ended::Broken };
     let local = local.ip().to_canonical();
-    let ended = match &shared.tls {
-        None => http::serve(stream, local, peer, door, shared, notices).await,
-        Some(tls) => match secure_http(stream, tls, shared, &mut notices).await {
-            Ok(secured) => Box::pin(http::serve(secured, local, peer, door, shared, notices)).await,
+    match &shared.tls {
+        None => http::serve(stream, local, peer, &door, &shared, notices).await,
+        Some(tls) => match secure_http(stream, tls, &shared, &mut notices).await {
+            Ok(secured) => {
+                Box::pin(http::serve(secured, local, peer, &door, &shared, notices)).await
+            }
             Err(ended) => ended,
         },
-    };
-    debug!(?ended, "connection closed");
+    }
 }
 
 /// TLS for the HTTP door, which has no other way in.
@@ -335,7 +337,7 @@ async fn first_byte(
     wire: &mut Wire,
     shared: &Shared,
     ready_by: Option<Instant>,
-    mut notices: Notices,
+    notices: &mut Notices,
 ) -> Result<u8, Ended> {
     let idle = shared.config.idle_timeout;
     let idle_by = (!idle.is_zero()).then(|| Instant::now() + idle);
@@ -357,7 +359,7 @@ async fn first_byte(
             Fill::End => return Err(Ended::ByClient),
             Fill::Nothing => {}
             Fill::Bytes => {
-                if let Some(first) = wire.input.first().copied() {
+                if let Some(first) = wire.desk().input.first().copied() {
                     return Ok(first);
                 }
             }

@@ -3,6 +3,7 @@
 //! Binary and line clients send ahead, and what came of a frame is known only once it is refused;
 //! so refusals are counted, and what was processed is what is left.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use sluice_model::Code;
@@ -154,12 +155,11 @@ impl Requests {
     }
 
     /// A connection opens, until what is returned is dropped.
-    pub(crate) fn connection(&self, door: DoorName) -> OpenConnection<'_> {
-        let of_door = self.of(door);
-        if let Some(of_door) = of_door {
+    pub(crate) fn connection(self: &Arc<Self>, door: DoorName) -> OpenConnection {
+        if let Some(of_door) = self.of(door) {
             of_door.opened.one();
         }
-        OpenConnection(of_door)
+        OpenConnection { requests: Arc::clone(self), door }
     }
 
     /// How many requests of a door ended so. None of these numbers ever goes down.
@@ -186,11 +186,14 @@ impl Requests {
 
 /// A connection that is open.
 #[derive(Debug)]
-pub(crate) struct OpenConnection<'a>(Option<&'a OfDoor>);
+pub(crate) struct OpenConnection {
+    requests: Arc<Requests>,
+    door: DoorName,
+}
 
-impl Drop for OpenConnection<'_> {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
-        if let Some(of_door) = self.0 {
+        if let Some(of_door) = self.requests.of(self.door) {
             of_door.closed.one();
         }
     }
@@ -217,7 +220,7 @@ mod tests {
 
     #[test]
     fn connections_are_open_until_they_are_dropped() {
-        let requests = Requests::default();
+        let requests = Arc::new(Requests::default());
         let first = requests.connection(DoorName::Http);
         let second = requests.connection(DoorName::Http);
         drop(first);

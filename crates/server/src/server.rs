@@ -14,10 +14,9 @@ use std::time::Duration;
 use sluice_broker::{Broker, BrokerError};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
-use tracing::{Instrument, debug_span, error, info, warn};
+use tracing::{Instrument, debug, debug_span, error, info, warn};
 
 use crate::admission::Intake;
 use crate::auth::{KeyRing, Keys};
@@ -26,7 +25,7 @@ use crate::config::{Admin, Config, ConfigError, is_loopback};
 use crate::counters::Counters;
 use crate::doors::admin::{self, AdminListener};
 use crate::doors::http::HttpDoor;
-use crate::doors::{Notice, Notices, Peer, Shared};
+use crate::doors::{Board, Notices, Peer, Shared};
 use crate::limits::raise_descriptor_limit;
 use crate::listener::{self, Listener, Pace, Places};
 use crate::places::{Cap, CapBy};
@@ -81,7 +80,7 @@ pub struct Server {
     admin: Option<(AdminListener, PathBuf)>,
     caps: Caps,
     shared: Arc<Shared>,
-    notices: watch::Sender<Notice>,
+    board: Arc<Board>,
 }
 
 impl Server {
@@ -127,7 +126,7 @@ impl Server {
             watchers: Cap::new(WATCHERS),
         };
         let shared = Arc::new(Shared::new(config, broker, keys, tls)?);
-        let notices = watch::Sender::default();
+        let board = Arc::new(Board::default());
         let http_addr = http.as_ref().map(Listener::addr);
         let metrics_addr = metrics.as_ref().map(Listener::addr);
         let open = shared.config.is_open();
@@ -136,7 +135,7 @@ impl Server {
             tcp_addr = %tcp.addr(), ?http_addr, ?metrics_addr, connections_max, open, tls,
             "doors bound"
         );
-        Ok(Self { tcp, http, metrics, admin, caps, shared, notices })
+        Ok(Self { tcp, http, metrics, admin, caps, shared, board })
     }
 
     /// Where the binary and the line door listen.
@@ -161,7 +160,7 @@ impl Server {
 
     /// A handle with which the keys can be replaced while the server runs.
     pub fn key_ring(&self) -> KeyRing {
-        KeyRing::new(Arc::clone(&self.shared), self.notices.clone())
+        KeyRing::new(Arc::clone(&self.shared), Arc::clone(&self.board))
     }
 
     /// A handle with which the certificate can be replaced while the server runs.
@@ -181,15 +180,15 @@ impl Server {
     /// # Errors
     /// The broker failed.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
-        let Self { tcp, http, metrics, admin, caps, shared, notices } = self;
-        let heard = Notices(notices.subscribe());
+        let Self { tcp, http, metrics, admin, caps, shared, board } = self;
+        let heard = Notices::new(Arc::clone(&board));
         let mut tasks = JoinSet::new();
         // Apart from connections: it has no part in how many of these there may be.
         let mut admins = JoinSet::new();
         if let Some((admin, backups)) = admin {
             admins.spawn(admin::serve(admin, backups, Arc::clone(&shared), heard.clone()));
         }
-        let ring = KeyRing::new(Arc::clone(&shared), notices.clone());
+        let ring = KeyRing::new(Arc::clone(&shared), Arc::clone(&board));
         let doors = Doors { caps: &caps, shared: &shared, notices: &heard, ring };
         let listeners = Listeners { tcp, http, metrics };
         let failure = doors.serve(&listeners, &mut tasks, shutdown).await.err();
@@ -197,7 +196,7 @@ impl Server {
 
         let patience = if failure.is_some() { FAILURE_DRAIN } else { shared.config.drain_timeout };
         info!(connections = caps.connections.taken(), "draining");
-        notices.send_modify(|notice| notice.draining = true);
+        board.tell_draining();
         if timeout_at(Instant::now() + patience, finish(&mut tasks)).await.is_err() {
             warn!(connections = tasks.len(), "connections closed before they were drained");
             tasks.shutdown().await;
@@ -330,20 +329,31 @@ struct Accepted {
 }
 
 impl Accepted {
-    async fn serve(self, shared: Arc<Shared>, notices: Notices) {
+    /// Serves it to its end. What is returned is all that its task holds beside what serves it.
+    fn serve(self, shared: Arc<Shared>, notices: Notices) -> impl Future<Output = ()> + Send {
         let Self { id, stream, peer, places, door } = self;
         let span = debug_span!("connection", id, %peer);
-        let _watch = PanicWatch { id, counters: &shared.counters };
         let peer = Peer { connection: id, ip: peer.ip().to_canonical(), lean: places.lean };
-        match door {
-            None => listener::serve(stream, peer, &shared, notices).instrument(span).await,
+        let counters = Arc::clone(&shared.counters);
+        let arriving = match door {
+            None => listener::arrive(stream, peer, shared, notices),
             Some(door) => {
-                // On the heap: else the task of every connection would be as large as this.
-                let served = listener::serve_http(stream, peer, &door, &shared, notices);
-                Box::pin(served).instrument(span).await;
+                let served = listener::serve_http(stream, peer, door, shared, notices);
+                Box::pin(async move { Err(served.await) })
             }
-        }
-        drop(places);
+        };
+        let served = async move {
+            let _watch = PanicWatch { id, counters: &counters };
+            // The box with the beginning is gone before the other one is waited for.
+            let serving = arriving.await;
+            let ended = match serving {
+                Ok(serving) => serving.await,
+                Err(ended) => ended,
+            };
+            debug!(?ended, "connection closed");
+            drop(places);
+        };
+        served.instrument(span)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::wire::unexpected;
+use crate::wire::{line, unexpected};
 
 /// What came back.
 #[derive(Debug)]
@@ -61,26 +61,19 @@ impl Asking {
 
     /// The next answer.
     pub(super) async fn hear(&mut self) -> io::Result<Answer> {
-        let end = loop {
-            if let Some(at) = self.input.windows(4).position(|four| four == b"\r\n\r\n") {
-                break at + 4;
+        let head = loop {
+            match Head::of(&self.input)? {
+                Some(head) => break head,
+                None => self.read().await?,
             }
-            self.read().await?;
         };
-        let head = self.input.split_to(end);
-        let status = head.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
-        let status = status.and_then(|digits| digits.parse().ok());
-        let status = status.ok_or_else(|| unexpected("no head of an answer", &head))?;
-        let lines = head.as_ref().split(|byte| *byte == b'\n');
-        let value = |name| lines.clone().find_map(|line| field(line, name));
-        let length = value("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
-        let closes = value("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        while self.input.len() < length {
+        self.input.advance(head.bytes);
+        while self.input.len() < head.body {
             self.read().await?;
         }
-        let body = self.input.get(..length).unwrap_or_default().to_vec();
-        self.input.advance(length);
-        Ok(Answer { status, body, closes })
+        let body = self.input.get(..head.body).unwrap_or_default().to_vec();
+        self.input.advance(head.body);
+        Ok(Answer { status: head.status, body, closes: head.closes })
     }
 
     /// Whether the other side ends it without a further byte.
@@ -96,10 +89,45 @@ impl Asking {
     }
 }
 
+/// The head of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// Its own bytes, and those of the body behind it.
+    pub(super) bytes: usize,
+    pub(super) body: usize,
+    pub(super) status: u16,
+    /// The connection is of no more use behind the answer.
+    pub(super) closes: bool,
+}
+
+impl Head {
+    /// Reads what stands in front; none while its end has not come.
+    pub(super) fn of(input: &[u8]) -> io::Result<Option<Self>> {
+        let (mut head, mut at) = (Self { bytes: 0, body: 0, status: 0, closes: false }, 0);
+        while let Some((text, bytes)) = line(&input[at..]) {
+            if at == 0 {
+                let status = text.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok());
+                let status = status.and_then(|digits| digits.parse().ok());
+                head.status = status.ok_or_else(|| unexpected("no head of an answer", text))?;
+            } else if let Some(length) = value(text, "content-length") {
+                head.body = length.parse().map_err(|_| unexpected("no length", text))?;
+            } else if let Some(how) = value(text, "connection") {
+                head.closes = how.eq_ignore_ascii_case("close");
+            }
+            at += bytes;
+            if text.is_empty() {
+                return Ok(Some(Self { bytes: at, ..head }));
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// The value of a header, if the line is that one.
-fn field<'a>(line: &'a [u8], name: &str) -> Option<&'a str> {
-    let (known, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
-    known.eq_ignore_ascii_case(name).then(|| value.trim())
+fn value<'a>(line: &'a [u8], name: &str) -> Option<&'a str> {
+    let (known, value) = line.split_at_checked(name.len())?;
+    let value = value.strip_prefix(b":").filter(|_| known.eq_ignore_ascii_case(name.as_bytes()))?;
+    std::str::from_utf8(value).ok().map(str::trim)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod asking;
 pub mod overload;
 mod posts;
 pub mod slow;
+mod socket;
 
 use std::io;
 

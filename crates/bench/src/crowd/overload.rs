@@ -1,13 +1,15 @@
 //! Many times as many posts as the broker can take, and acknowledgements beside them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::task::spawn_blocking;
 
 use super::acks::{Acked, acknowledge, lease};
-use super::posts::{self, Posted};
+use super::posts::{Plan, Posted, post};
 use super::{CrowdError, on_processor, runtime};
 use crate::process::{Broker, Launch};
 use crate::targets::Level;
@@ -42,16 +44,12 @@ pub struct Options {
 /// What was seen.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// The best closed loop.
-    pub capacity: Posted,
-    /// Connections of that.
-    pub connections: usize,
-    /// Processor time of the broker for each 202 of it.
-    pub capacity_cost: Duration,
+    /// Closed loops, each with more connections than the one before.
+    pub loops: Vec<Loop>,
     /// The overload.
     pub overload: Posted,
-    /// Processor time of the broker for each 202 of it.
-    pub overload_cost: Duration,
+    /// Processor time of the broker for it.
+    pub overload_cpu: Duration,
     /// Acknowledgements over a connection that is kept.
     pub acks: Acked,
     /// Each over a new connection.
@@ -60,6 +58,24 @@ pub struct Figures {
     pub resident: (u64, u64),
     /// Whether client and broker had a processor each.
     pub apart: bool,
+}
+
+/// A closed loop.
+#[derive(Clone, Debug)]
+pub struct Loop {
+    /// Its connections.
+    pub connections: usize,
+    /// What came of it.
+    pub posted: Posted,
+    /// Processor time of the broker.
+    pub cpu: Duration,
+}
+
+impl Figures {
+    /// The best closed loop, whose rate is the capacity.
+    pub fn best(&self) -> Option<&Loop> {
+        self.loops.iter().max_by(|one, other| one.posted.rate().total_cmp(&other.posted.rate()))
+    }
 }
 
 /// Runs it all.
@@ -88,31 +104,32 @@ pub fn run(options: &Options) -> Result<Figures, CrowdError> {
 
 async fn drive(options: &Options, broker: &Broker, apart: bool) -> Result<Figures, CrowdError> {
     let addr = broker.http_addr().ok_or(CrowdError::Other("there is no HTTP door"))?;
-    let (capacity, connections, capacity_cost) = capacity(options, broker).await?;
+    let loops = closed_loops(options, broker, addr).await?;
+    let rates = loops.iter().map(|each| each.posted.rate() as u64);
+    let rate = Some(rates.max().unwrap_or(0).max(1) * options.times);
     let count = options.duration.as_millis() / ACK_EVERY.as_millis()
         + options.duration.as_millis() / ACK_ANEW_EVERY.as_millis();
     let leased = Arc::new(Mutex::new(lease(addr, count as usize + 2).await?));
     let before = broker.resident_bytes()?;
     let cpu = broker.cpu_time()?;
-    let rate = (capacity.rate() as u64).max(1) * options.times;
     let acks = acknowledge(addr, Arc::clone(&leased), ACK_EVERY, true, options.duration);
     let acks_anew = acknowledge(addr, leased, ACK_ANEW_EVERY, false, options.duration);
     let (acks, acks_anew) = (tokio::spawn(acks), tokio::spawn(acks_anew));
-    let mut posting = tokio::spawn(posts::open(addr, rate, options.sockets, options.duration));
+    let Options { sockets, duration, .. } = *options;
+    let plan = Plan { addr, sockets, rate, warm_up: Duration::ZERO, duration };
+    let mut posting = spawn_blocking(move || post(&plan));
     let mut most = before;
     let overload = loop {
         tokio::select! {
-            overload = &mut posting => break overload?,
+            overload = &mut posting => break overload??,
             () = tokio::time::sleep(SAMPLE) => most = most.max(broker.resident_bytes()?),
         }
     };
-    let overload_cost = cost(broker.cpu_time()? - cpu, &overload);
+    let overload_cpu = broker.cpu_time()? - cpu;
     Ok(Figures {
-        capacity,
-        connections,
-        capacity_cost,
+        loops,
         overload,
-        overload_cost,
+        overload_cpu,
         acks: acks.await?,
         acks_anew: acks_anew.await?,
         resident: (before, most.max(broker.resident_bytes()?)),
@@ -120,25 +137,21 @@ async fn drive(options: &Options, broker: &Broker, apart: bool) -> Result<Figure
     })
 }
 
-/// The best of a few closed loops, how many connections it had and what a 202 cost.
-async fn capacity(
+async fn closed_loops(
     options: &Options,
     broker: &Broker,
-) -> Result<(Posted, usize, Duration), CrowdError> {
-    let addr = broker.http_addr().ok_or(CrowdError::Other("there is no HTTP door"))?;
-    let mut best: Option<(Posted, usize, Duration)> = None;
+    addr: SocketAddr,
+) -> Result<Vec<Loop>, CrowdError> {
+    let mut loops = Vec::new();
     for connections in CONNECTIONS {
+        let duration = options.duration / 6;
+        let warm_up = duration / 8;
+        let plan = Plan { addr, sockets: connections, rate: None, warm_up, duration };
         let cpu = broker.cpu_time()?;
-        let posted = posts::closed(addr, connections, options.duration / 6).await;
-        // Those of the warm-up are in the time and not in the count: an eighth of both.
-        let cost = cost((broker.cpu_time()? - cpu) * 8 / 9, &posted);
-        if best.as_ref().is_none_or(|(other, ..)| posted.rate() > other.rate()) {
-            best = Some((posted, connections, cost));
-        }
+        let posted = spawn_blocking(move || post(&plan)).await??;
+        // That of the warm-up is in it.
+        let cpu = (broker.cpu_time()? - cpu) * 8 / 9;
+        loops.push(Loop { connections, posted, cpu });
     }
-    best.ok_or(CrowdError::Other("nothing was measured"))
-}
-
-fn cost(cpu: Duration, posted: &Posted) -> Duration {
-    cpu.div_f64(posted.accepted.max(1) as f64)
+    Ok(loops)
 }

@@ -1,23 +1,47 @@
-//! Posts to `/enqueue` from many connections: as fast as they are answered, or on a schedule that
-//! nobody waits for.
+//! Posts to `/enqueue` from many sockets: as fast as they are answered, or on a schedule that nobody
+//! waits for.
+//!
+//! One thread does it, with as few and as cheap steps as it can, because whatever it takes longer for
+//! a post than the broker does would be measured in the broker's place.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use parking_lot::Mutex;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 
-use super::asking::{Asking, request};
+use super::asking::request;
+use super::socket::Socket;
 use crate::load::nanoseconds;
+use crate::usage;
 
 /// Bytes of a message, as in workload I.
 const MESSAGE: usize = 24;
-/// How long a client waits for a connection and its answer together.
+/// How long a client waits for a connection and its answer together, and how often that is looked at.
 const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(500);
+/// Sockets that are looked at before the schedule is, and how long that may wait for one.
+const AT_ONCE: usize = 64;
+const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+/// Room for an answer.
+const ROOM: usize = 4 << 10;
+
+/// What is posted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) addr: SocketAddr,
+    /// Sockets that may be open at once.
+    pub(super) sockets: usize,
+    /// Posts that are due in a second, whatever becomes of earlier ones; else as fast as they are
+    /// answered.
+    pub(super) rate: Option<u64>,
+    /// How long it goes on before it counts, and then.
+    pub(super) warm_up: Duration,
+    pub(super) duration: Duration,
+}
 
 /// What came of posts.
 #[derive(Clone, Debug)]
@@ -38,13 +62,15 @@ pub struct Posted {
     pub latencies: Histogram<u64>,
     /// How long it went on.
     pub elapsed: Duration,
+    /// Processor time of the client for all of it.
+    pub cpu: Duration,
 }
 
 impl Posted {
     fn none() -> Self {
         let (due, unsent, accepted, refused, other, failed) = (0, 0, 0, 0, 0, 0);
-        let (latencies, elapsed) = (nanoseconds(), Duration::ZERO);
-        Self { due, unsent, accepted, refused, other, failed, latencies, elapsed }
+        let (latencies, elapsed, cpu) = (nanoseconds(), Duration::ZERO, Duration::ZERO);
+        Self { due, unsent, accepted, refused, other, failed, latencies, elapsed, cpu }
     }
 
     /// Answers 202 a second.
@@ -52,178 +78,226 @@ impl Posted {
         self.accepted as f64 / self.elapsed.as_secs_f64()
     }
 
-    fn note(&mut self, status: io::Result<u16>, took: Duration) {
+    fn note(&mut self, status: u16, took: Duration) {
         match status {
-            Ok(202) => {
+            202 => {
                 self.accepted += 1;
                 self.latencies.saturating_record(took.as_nanos() as u64);
             }
-            Ok(503) => self.refused += 1,
-            Ok(_) => self.other += 1,
-            Err(_) => self.failed += 1,
+            503 => self.refused += 1,
+            _ => self.other += 1,
         }
     }
 }
 
-/// Connections that nobody uses right now, and what came of all.
-struct Pool {
+/// Posts as planned, on this thread.
+pub(super) fn post(plan: &Plan) -> io::Result<Posted> {
+    let mut crew = Crew::new(plan)?;
+    let counts_from = Instant::now() + plan.warm_up;
+    crew.go_on(plan, counts_from)?;
+    crew.posted = Posted::none();
+    let (began, cpu) = (Instant::now(), usage::thread_cpu_time());
+    crew.go_on(plan, counts_from + plan.duration)?;
+    // What is answered later is none of these seconds' work.
+    crew.posted.elapsed = began.elapsed();
+    crew.posted.cpu = usage::thread_cpu_time().saturating_sub(cpu);
+    Ok(crew.posted)
+}
+
+/// Many sockets, and what came of all posts.
+struct Crew {
     addr: SocketAddr,
     request: Vec<u8>,
-    state: Mutex<State>,
-}
-
-struct State {
-    idle: Vec<Asking>,
-    open: usize,
+    poll: OwnedFd,
+    events: Vec<epoll::Event>,
+    sockets: Vec<Option<Socket>>,
+    /// Places of sockets that wait for nothing, and places where none is.
+    idle: Vec<usize>,
+    free: Vec<usize>,
     posted: Posted,
+    room: Vec<u8>,
 }
 
-impl Pool {
-    fn new(addr: SocketAddr) -> Arc<Self> {
-        let request = request("POST", "/enqueue", &[b'x'; MESSAGE]);
-        let state = Mutex::new(State { idle: Vec::new(), open: 0, posted: Posted::none() });
-        Arc::new(Self { addr, request, state })
+impl Crew {
+    fn new(plan: &Plan) -> io::Result<Self> {
+        Ok(Self {
+            addr: plan.addr,
+            request: request("POST", "/enqueue", &[b'x'; MESSAGE]),
+            poll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            events: Vec::with_capacity(AT_ONCE),
+            sockets: (0..plan.sockets).map(|_| None).collect(),
+            idle: Vec::with_capacity(plan.sockets),
+            free: (0..plan.sockets).rev().collect(),
+            posted: Posted::none(),
+            room: vec![0; ROOM],
+        })
     }
 
-    /// Posts once, over a connection that is there or a new one, and keeps it if it is good.
-    async fn post(self: Arc<Self>, kept: Option<Asking>) {
+    fn go_on(&mut self, plan: &Plan, ends: Instant) -> io::Result<()> {
         let began = Instant::now();
-        let asked = timeout(PATIENCE, async {
-            let mut asking = match kept {
-                Some(asking) => asking,
-                None => Asking::connect(self.addr).await?,
-            };
-            let answer = asking.ask(&self.request).await?;
-            io::Result::Ok((answer.status, (!answer.closes).then_some(asking)))
-        });
-        let asked = asked.await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let (status, kept) = match asked {
-            Ok((status, kept)) => (Ok(status), kept),
-            Err(error) => (Err(error), None),
+        let mut looked = began;
+        loop {
+            let now = Instant::now();
+            if now >= ends {
+                return Ok(());
+            }
+            let due = plan
+                .rate
+                .map_or(u64::MAX, |rate| ((now - began).as_secs_f64() * rate as f64) as u64);
+            while self.posted.due < due && self.begin()? {}
+            if plan.rate.is_some() {
+                self.posted.unsent += due.saturating_sub(self.posted.due);
+                self.posted.due = self.posted.due.max(due);
+            }
+            self.listen()?;
+            if now - looked >= LOOK {
+                looked = now;
+                self.give_up(now);
+            }
+        }
+    }
+
+    /// Posts over a connection that is there or a new one, if there may be one more.
+    fn begin(&mut self) -> io::Result<bool> {
+        let at = if let Some(at) = self.idle.pop() {
+            at
+        } else if let Some(at) = self.free.pop() {
+            let socket = Socket::open(self.addr)?;
+            epoll::add(&self.poll, &socket.stream, data(at), epoll::EventFlags::IN)?;
+            self.sockets[at] = Some(socket);
+            at
+        } else {
+            return Ok(false);
         };
-        let state = &mut *self.state.lock();
-        state.posted.note(status, began.elapsed());
-        match kept {
-            Some(asking) => state.idle.push(asking),
-            None => state.open -= 1,
+        if let Some(socket) = &mut self.sockets[at] {
+            socket.asked = Some(Instant::now());
         }
+        self.posted.due += 1;
+        self.say(at, epoll::EventFlags::IN)?;
+        Ok(true)
     }
 
-    /// Begins a post, unless every socket waits already.
-    fn begin(self: &Arc<Self>, sockets_max: usize) -> Option<impl Future<Output = ()> + use<>> {
-        let mut state = self.state.lock();
-        let kept = state.idle.pop();
-        if kept.is_none() {
-            if state.open >= sockets_max {
-                return None;
+    /// Sends the request over a socket that is looked at for `now`. One that has no connection yet is
+    /// looked at until it has.
+    fn say(&mut self, at: usize, now: epoll::EventFlags) -> io::Result<()> {
+        let Some(socket) = &mut self.sockets[at] else { return Ok(()) };
+        let wanted = match socket.say(&self.request) {
+            Ok(true) => epoll::EventFlags::IN,
+            Ok(false) => epoll::EventFlags::OUT,
+            Err(_) => {
+                self.lose(at);
+                return Ok(());
             }
-            state.open += 1;
+        };
+        if wanted != now {
+            epoll::modify(&self.poll, &socket.stream, data(at), wanted)?;
         }
-        drop(state);
-        Some(Arc::clone(self).post(kept))
+        Ok(())
     }
 
-    fn posted(&self, elapsed: Duration) -> Posted {
-        Posted { elapsed, ..self.state.lock().posted.clone() }
+    /// Takes the answers that are there.
+    fn listen(&mut self) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        epoll::wait(&self.poll, spare_capacity(&mut events), Some(&WAIT))?;
+        for event in &events {
+            let at = event.data.u64() as usize;
+            match { event.flags }.contains(epoll::EventFlags::OUT) {
+                true => self.say(at, epoll::EventFlags::OUT)?,
+                false => self.hear(at),
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    fn hear(&mut self, at: usize) {
+        let Some(socket) = &mut self.sockets[at] else { return };
+        match socket.hear(&mut self.room) {
+            Ok(None) => {}
+            Ok(Some(head)) => {
+                let took = socket.asked.take().map_or(Duration::ZERO, |asked| asked.elapsed());
+                self.posted.note(head.status, took);
+                match head.closes {
+                    true => self.close(at),
+                    false => self.idle.push(at),
+                }
+            }
+            Err(_) => self.lose(at),
+        }
+    }
+
+    /// A socket that is of no more use, and was asked something.
+    fn lose(&mut self, at: usize) {
+        self.posted.failed += 1;
+        self.close(at);
+    }
+
+    fn close(&mut self, at: usize) {
+        self.sockets[at] = None;
+        self.free.push(at);
+    }
+
+    /// Loses sockets that have waited for too long.
+    fn give_up(&mut self, now: Instant) {
+        for at in 0..self.sockets.len() {
+            let asked = self.sockets[at].as_ref().and_then(|socket| socket.asked);
+            if asked.is_some_and(|asked| now.saturating_duration_since(asked) > PATIENCE) {
+                self.lose(at);
+            }
+        }
     }
 }
 
-/// Each connection posts again when it is answered. What the first eighth brought does not count.
-pub(super) async fn closed(addr: SocketAddr, connections: usize, duration: Duration) -> Posted {
-    let pool = Pool::new(addr);
-    let counts_from = Instant::now() + duration / 8;
-    let ends = counts_from + duration;
-    let mut tasks = JoinSet::new();
-    for _ in 0..connections {
-        let pool = Arc::clone(&pool);
-        tasks.spawn(async move {
-            while Instant::now() < ends {
-                let Some(post) = pool.begin(connections) else { return };
-                post.await;
-            }
-        });
-    }
-    tokio::time::sleep_until(counts_from.into()).await;
-    pool.state.lock().posted = Posted::none();
-    let began = Instant::now();
-    tokio::time::sleep_until(ends.into()).await;
-    let posted = pool.posted(began.elapsed());
-    while tasks.join_next().await.is_some() {}
-    posted
-}
-
-/// Posts are due at `rate` a second whatever becomes of earlier ones.
-pub(super) async fn open(
-    addr: SocketAddr,
-    rate: u64,
-    sockets_max: usize,
-    duration: Duration,
-) -> Posted {
-    let pool = Pool::new(addr);
-    let mut tasks = JoinSet::new();
-    let mut ticks = interval(Duration::from_millis(1));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let (began, mut due, mut unsent) = (Instant::now(), 0, 0);
-    while began.elapsed() < duration {
-        ticks.tick().await;
-        let due_now = (began.elapsed().as_secs_f64() * rate as f64) as u64;
-        while due < due_now {
-            let Some(post) = pool.begin(sockets_max) else {
-                unsent += due_now - due;
-                due = due_now;
-                break;
-            };
-            tasks.spawn(post);
-            due += 1;
-        }
-        while tasks.try_join_next().is_some() {}
-    }
-    // What is answered later is none of these seconds' work.
-    let posted = pool.posted(began.elapsed());
-    tasks.shutdown().await;
-    Posted { due, unsent, ..posted }
+/// By which epoll names a socket.
+fn data(at: usize) -> epoll::EventData {
+    epoll::EventData::new_u64(at as u64)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::thread;
 
     use super::*;
 
-    /// Accepts the first request of a connection and refuses the second.
-    async fn serve(mut stream: TcpStream) {
-        let answers = [
-            &b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"[..],
-            b"HTTP/1.1 503 No\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    /// Accepts the first request of a connection, in two pieces, and refuses the second.
+    fn serve(mut stream: TcpStream) -> io::Result<()> {
+        let pieces = [
+            &b"HTTP/1.1 202 Accepted\r\ncontent-le"[..],
+            b"ngth: 0\r\n\r\n",
+            b"HTTP/1.1 503 No\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}",
         ];
+        stream.set_nodelay(true)?;
         let mut request = vec![0; super::request("POST", "/enqueue", &[0; MESSAGE]).len()];
-        for answer in answers {
-            if stream.read_exact(&mut request).await.is_err() {
-                return;
-            }
-            stream.write_all(answer).await.unwrap();
-        }
+        stream.read_exact(&mut request)?;
+        stream.write_all(pieces[0])?;
+        stream.write_all(pieces[1])?;
+        stream.read_exact(&mut request)?;
+        stream.write_all(pieces[2])
     }
 
-    #[tokio::test]
-    async fn posts_are_counted_by_what_came_of_them() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    #[test]
+    fn posts_are_counted_by_what_came_of_them() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let addr = listener.local_addr().unwrap();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream));
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                thread::spawn(move || serve(stream));
             }
         });
-        let posted = open(addr, 1_000, 50, Duration::from_millis(200)).await;
+        let (warm_up, duration) = (Duration::ZERO, Duration::from_millis(200));
+        let plan = Plan { addr, sockets: 50, rate: Some(1_000), warm_up, duration };
+        let posted = post(&plan).unwrap();
         assert!(posted.due >= 100, "{posted:?}");
         let answered = posted.accepted + posted.refused;
-        assert!(posted.accepted > posted.refused && posted.refused > 0, "{posted:?}");
+        assert!(posted.refused > 0, "{posted:?}");
+        assert!(posted.accepted.abs_diff(posted.refused) <= 50, "{posted:?}");
         assert!(answered + posted.unsent <= posted.due, "{posted:?}");
         assert_eq!((posted.other, posted.failed), (0, 0), "{posted:?}");
-        let posted = closed(addr, 3, Duration::from_millis(100)).await;
+        let posted = post(&Plan { sockets: 3, rate: None, ..plan }).unwrap();
         assert!(posted.rate() > 0.0 && posted.refused > 0, "{posted:?}");
+        assert!(posted.due.abs_diff(posted.accepted + posted.refused) <= 3, "{posted:?}");
     }
 }

@@ -1,6 +1,8 @@
 //! The one table of what each command needs.
 
-use sluice_model::{Action, Command, Destination, Keys, KvRequest, QueueRequest, Resource, Source};
+use sluice_model::{
+    Action, Command, Destination, Keys, KvRequest, LimitRequest, QueueRequest, Resource, Source,
+};
 
 /// A grant that a command needs.
 pub(super) type Need<'a> = (Action, Resource<'a>);
@@ -30,6 +32,7 @@ pub(super) fn needed<'a>(command: &'a Command, mut need: impl FnMut(Need<'a>)) {
             Source::Subscription(_) | Source::Watch(_) => {}
         },
         Command::Queue(request) => need(to_look_after(request)),
+        Command::Limit(request) => need(of_limits(request)),
         Command::Kv(request) => {
             if let Some(needed) = of_keys(request) {
                 need(needed);
@@ -73,6 +76,21 @@ pub(super) fn to_read(keys: &Keys) -> Resource<'_> {
         Keys::One(key) => Resource::Key(key.as_str()),
         Keys::Below(prefix) => Resource::KeysBelow(prefix),
     }
+}
+
+/// Limits are the broker's, whatever they match; pauses and weights are a queue's.
+fn of_limits(request: &LimitRequest) -> Need<'_> {
+    let action = match request {
+        LimitRequest::List { .. } | LimitRequest::TopKeys { .. } | LimitRequest::Explain { .. } => {
+            Action::Observe
+        }
+        LimitRequest::Put(_)
+        | LimitRequest::Delete { .. }
+        | LimitRequest::Pause { .. }
+        | LimitRequest::Resume { .. }
+        | LimitRequest::Weigh { .. } => Action::Admin,
+    };
+    (action, request.queue().map_or(Resource::Broker, |name| Resource::Name(name.as_str())))
 }
 
 fn to_look_after(request: &QueueRequest) -> Need<'_> {

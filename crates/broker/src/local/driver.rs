@@ -535,6 +535,7 @@ impl<D: Disk> Driver<D> {
             nacked_failed: counted.nacked_failed,
             nacked_released: counted.nacked_released,
             nacked_rejected: counted.nacked_rejected,
+            nacked_throttled: counted.nacked_throttled,
             leases_expired: counted.leases_expired,
             leases_lost: counted.leases_lost,
             leases_withdrawn: counted.leases_withdrawn,

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use sluice_engine::Engine;
 use sluice_model::{
-    Code, Command, KvRequest, Message, Qos, QueueRequest, Receive, Refusal, SessionId, Source,
-    Subscribe, Timestamp,
+    Code, Command, KvRequest, LimitRequest, Message, Qos, QueueRequest, Receive, Refusal,
+    SessionId, Source, Subscribe, Timestamp,
 };
 use sluice_wal::{ReserveStatus, Space};
 
@@ -81,6 +81,16 @@ impl Demand {
                 | QueueRequest::Remove { .. }
                 | QueueRequest::Cancel { .. }
                 | QueueRequest::Reschedule { .. } => Self::Settle,
+            },
+            Command::Limit(request) => match &**request {
+                LimitRequest::Put(_) => Self::Make,
+                LimitRequest::Delete { .. }
+                | LimitRequest::Pause { .. }
+                | LimitRequest::Resume { .. }
+                | LimitRequest::Weigh { .. } => Self::Settle,
+                LimitRequest::List { .. }
+                | LimitRequest::TopKeys { .. }
+                | LimitRequest::Explain { .. } => Self::Nothing,
             },
             Command::Kv(request) => Self::of_keys(request),
             // Changes come from memory.

@@ -96,9 +96,12 @@ pub(crate) struct ExtrasArgs {
     /// What order and fairness refer to
     #[arg(long)]
     pub(crate) group: Option<String>,
-    /// What limits refer to; again for more
+    /// What limits refer to; again for more, up to 4
     #[arg(long)]
     pub(crate) key: Vec<String>,
+    /// What it counts for in limits and fairness
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) cost: Option<u16>,
     /// Makes a second publish with the same id a duplicate
     #[arg(long, value_name = "ID")]
     pub(crate) dedupe_id: Option<String>,

@@ -38,6 +38,10 @@ pub(crate) enum QueueCommand {
     Delete(DeleteArgs),
     /// Put messages of the dead set back
     Redrive(RedriveArgs),
+    /// Say why a message is not delivered: the next one, unless it is said otherwise
+    Explain(ExplainArgs),
+    /// Give a group more turns than others of its queue have
+    Weigh(WeighArgs),
 }
 
 /// Which queue, where, and how it is told.
@@ -110,6 +114,14 @@ pub(crate) struct NackArgs {
     /// Kept as the messages' last error
     #[arg(long, value_name = "TEXT")]
     pub(crate) note: Option<String>,
+    /// Not tried: pause the messages' first key for everybody, for so long or as long as the broker
+    /// finds right; nothing is counted
+    #[arg(long, value_name = "TIME", value_parser = time, num_args = 0..=1, require_equals = true)]
+    #[arg(conflicts_with_all = ["reject", "release", "note", "delay"])]
+    pub(crate) throttled: Option<Option<Duration>>,
+    /// Pause this key instead
+    #[arg(long, requires = "throttled")]
+    pub(crate) key: Option<String>,
     #[command(flatten)]
     pub(crate) common: CommonArgs,
 }
@@ -188,6 +200,31 @@ pub(crate) struct RedriveArgs {
     /// At most so many a second; it then goes on by itself
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) per_second: Option<u32>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) one: OneArgs,
+    /// This message
+    pub(crate) id: Option<MessageId>,
+    /// The next one of a group
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) group: Option<String>,
+    /// The next one under a key
+    #[arg(long, conflicts_with_all = ["id", "group"])]
+    pub(crate) key: Option<String>,
+}
+
+#[derive(Debug, Parser)]
+pub(crate) struct WeighArgs {
+    #[command(flatten)]
+    pub(crate) one: OneArgs,
+    /// Which group
+    pub(crate) group: String,
+    /// So many turns for one of others; 1 is what every group has
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) weight: u16,
 }
 
 fn state(text: &str) -> Result<State, String> {

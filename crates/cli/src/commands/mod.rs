@@ -9,6 +9,7 @@ pub(crate) mod generate;
 pub(crate) mod health;
 pub(crate) mod key;
 pub(crate) mod kv;
+pub(crate) mod limit;
 pub(crate) mod log;
 mod message;
 pub(crate) mod place;

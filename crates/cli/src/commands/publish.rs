@@ -84,12 +84,12 @@ async fn run(
 }
 
 fn extras(args: &ExtrasArgs) -> Option<Box<Extras>> {
-    let ExtrasArgs { header, ttl, delay, priority, group, key, dedupe_id } = args;
+    let ExtrasArgs { header, ttl, delay, priority, group, key, cost, dedupe_id } = args;
     let lane = Lane {
         priority: priority.unwrap_or(Lane::default().priority),
         group: group.as_deref().map(Into::into),
         keys: key.iter().map(|key| key.as_str().into()).collect(),
-        ..Lane::default()
+        cost: cost.unwrap_or(Lane::default().cost),
     };
     let extras = Extras {
         headers: header.clone(),

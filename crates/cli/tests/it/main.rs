@@ -10,6 +10,7 @@ mod keys;
 mod kills;
 mod kv;
 mod lifecycle;
+mod limits;
 mod line;
 mod messages;
 mod offline;

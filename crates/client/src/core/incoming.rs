@@ -85,8 +85,8 @@ impl Core {
             ServerFrame::Error(error) => self.refused(id, (*error).into(), now),
             ServerFrame::Consuming(wire) => self.consumers.consuming(id, *wire),
             ServerFrame::Ok => self.consumers.cancelled(id),
-            ServerFrame::Empty(_) => {
-                let back = self.requests.empty(id)?;
+            ServerFrame::Empty(next_ms) => {
+                let back = self.requests.empty(id, *next_ms)?;
                 self.give_back(back);
                 Ok(())
             }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::mem;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use sluice_model::{Code, LeaseId, Timestamp};
@@ -16,6 +17,8 @@ use super::delivered::Delivered;
 use super::settlements::{How, refused_lease};
 use crate::error::{Error, Refused};
 
+/// What EMPTY says where the broker does not know when there will be something.
+const NOT_KNOWN: u32 = u32::MAX;
 const IN_DOUBT: &str = "the lease is gone: it was settled before the connection was lost, or not";
 
 /// What is asked.
@@ -48,8 +51,11 @@ pub(crate) enum Leases {
 #[derive(Debug)]
 pub(crate) enum Answer {
     Json(String),
-    /// None where nothing was there.
-    Delivered(Vec<Delivered>),
+    /// None where nothing was there, and when there will be something if the broker knows.
+    Delivered {
+        messages: Vec<Delivered>,
+        next_eligible: Option<Duration>,
+    },
     Settled {
         refused: Vec<(Option<LeaseId>, Refused)>,
         deadline: Timestamp,
@@ -99,9 +105,11 @@ struct Flying {
 
 impl Flying {
     /// Answers with the messages that came; those that nobody waits for any more come back.
-    fn hand_out(self) -> Vec<Delivered> {
-        match self.reply.send(Ok(Answer::Delivered(self.delivered))) {
-            Err(Ok(Answer::Delivered(messages))) => messages,
+    fn hand_out(self, next_eligible: Option<Duration>) -> Vec<Delivered> {
+        let next_eligible = next_eligible.filter(|_| self.delivered.is_empty());
+        let answer = Answer::Delivered { messages: self.delivered, next_eligible };
+        match self.reply.send(Ok(answer)) {
+            Err(Ok(Answer::Delivered { messages, .. })) => messages,
             _ => Vec::new(),
         }
     }
@@ -117,7 +125,10 @@ impl Ask {
                     | "queue.stats"
                     | "queue.browse"
                     | "queue.peek"
+                    | "queue.explain"
                     | "subscription.list"
+                    | "limit.list"
+                    | "limit.top"
                     | "kv.get"
                     | "kv.exists"
                     | "kv.scan"
@@ -238,9 +249,10 @@ impl Requests {
 
     /// There is nothing, or nothing behind what came before. The messages that nobody waits for any
     /// more come back.
-    pub(crate) fn empty(&mut self, id: u64) -> Result<Vec<Delivered>, Error> {
+    pub(crate) fn empty(&mut self, id: u64, next_ms: u32) -> Result<Vec<Delivered>, Error> {
         let flying = self.flying(id, "EMPTY", |ask| matches!(ask, Ask::Receive { .. }))?;
-        Ok(flying.hand_out())
+        let next = (next_ms != NOT_KNOWN).then(|| Duration::from_millis(next_ms.into()));
+        Ok(flying.hand_out(next))
     }
 
     /// The messages that nobody waits for any more come back.
@@ -263,7 +275,7 @@ impl Requests {
             self.flying.insert(id, flying);
             return Ok(Vec::new());
         }
-        Ok(flying.hand_out())
+        Ok(flying.hand_out(None))
     }
 
     /// False where `id` is something else's.

@@ -6,7 +6,7 @@ use std::mem;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use sluice_model::Outcome;
+use sluice_model::{Outcome, Throttled};
 use sluice_protocol::binary::v2::{
     LeaseSet, RefusedLease, SettleHead, SettledRef, Settlement, TAGS_MAX, TagRange,
 };
@@ -43,6 +43,9 @@ impl From<Outcome> for How {
         let (outcome, delay, note) = match outcome {
             Outcome::Failed { delay, note } => (Settlement::Failed, delay, note),
             Outcome::Released { delay } => (Settlement::Released, delay, None),
+            Outcome::Throttled(Throttled { retry_after, key }) => {
+                (Settlement::Throttled, retry_after, key)
+            }
             Outcome::Rejected { note } => (Settlement::Rejected, None, note),
         };
         Self { outcome, delay, note: note.unwrap_or_default() }

@@ -9,6 +9,7 @@ mod cuts;
 mod fake;
 mod greeting;
 mod keys;
+mod limits;
 mod publishing;
 mod real;
 mod requests;

@@ -8,7 +8,8 @@ use sluice_model::{QueueName, QueueNo, Timestamp, TopicPattern};
 
 use crate::engine::Engine;
 use crate::image::{
-    DEGRADED, States, UNNAMED, decode_extra, encode_extra, made_of, state_byte, state_of,
+    BY_HAND, DEGRADED, States, UNNAMED, by_hand, decode_extra, encode_extra, is_by_hand, made_of,
+    put_by_hand, state_byte, state_of,
 };
 use crate::journal::BodyRef;
 use crate::queue::slots::{CHUNK, Chunk, Slot, Slots};
@@ -37,7 +38,8 @@ pub(super) fn encode_queue(queue: &Queue) -> Vec<u8> {
             | flag(queue.degraded, DEGRADED)
             | flag(identity.pattern.is_some(), PATTERN)
             | flag(!queue.settings.is_empty(), SETTINGS)
-            | flag(!queue.redrives.is_empty(), REDRIVES),
+            | flag(!queue.redrives.is_empty(), REDRIVES)
+            | flag(is_by_hand(queue), BY_HAND),
     );
     put_number(&mut out, identity.made_at.as_millis());
     put_str(&mut out, identity.name.as_str());
@@ -66,6 +68,9 @@ pub(super) fn encode_queue(queue: &Queue) -> Vec<u8> {
     let Counters { published, acked, expired, deleted, dropped } = queue.counters;
     for counter in [published, acked, expired, deleted, dropped + queue.resident()] {
         put_number(&mut out, counter);
+    }
+    if is_by_hand(queue) {
+        put_by_hand(&mut out, queue);
     }
     out
 }
@@ -105,6 +110,9 @@ pub(super) fn decode_queue(
         deleted: number(input)?,
         dropped: number(input)?,
     };
+    if flags & BY_HAND != 0 {
+        by_hand(&mut queue, input)?;
+    }
     if !input.is_empty() {
         let (number, chunk) = decode_messages(input)?;
         queue.slots.restore(number, chunk, false);

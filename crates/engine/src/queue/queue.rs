@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    DeadReason, Generation, Level, MessageId, Purge, QueueName, QueueNo, QueueSettings, Seq,
-    SessionId, State, SubscriptionId, Timestamp, TopicPattern, Transition,
+    DeadReason, Generation, Level, MessageId, Paused, Purge, QueueName, QueueNo, QueueSettings,
+    Seq, SessionId, State, SubscriptionId, Timestamp, TopicPattern, Transition,
 };
 
 use crate::config::QueueConfig;
@@ -85,6 +85,12 @@ pub(crate) struct Queue {
     pub(crate) runs: Runs,
     /// A body could not be read back.
     pub(crate) degraded: bool,
+    /// Somebody paused it; it may be over.
+    pub(crate) pause: Option<Box<Paused>>,
+    /// What is registered with the deadlines of the broker for the end of the pause.
+    pub(crate) resumes_at: Option<Timestamp>,
+    /// Groups that have more turns than one.
+    pub(crate) weights: BTreeMap<Box<str>, u16>,
     /// Listed among the queues with messages that are not visible yet.
     pub(crate) listed_hidden: bool,
     /// Listed among the queues whose parked receives may be served.
@@ -137,6 +143,9 @@ impl Queue {
             doubtful_below: 0,
             runs: Runs::default(),
             degraded: false,
+            pause: None,
+            resumes_at: None,
+            weights: BTreeMap::new(),
             listed_hidden: false,
             listed_stirred: false,
             wakes_at: None,
@@ -499,6 +508,27 @@ impl Queue {
             Removal::Deleted => self.counters.deleted += 1,
         }
         Some(slot)
+    }
+
+    /// A group has so many turns from now on.
+    pub(crate) fn weigh(&mut self, group: &str, weight: u16) {
+        match weight {
+            1 => drop(self.weights.remove(group)),
+            _ => drop(self.weights.insert(group.into(), weight)),
+        }
+    }
+
+    /// Whether it gives out nothing because somebody paused it.
+    pub(crate) fn is_paused(&self, now: Timestamp) -> bool {
+        let pause = self.pause.as_ref();
+        pause.is_some_and(|pause| pause.until.is_none_or(|until| now < until))
+    }
+
+    /// The highest priority of messages that are ready and visible.
+    pub(crate) fn highest_ready(&self) -> Option<u8> {
+        let first = self.order.ahead(&self.slots).next()?;
+        let lane = self.slots.get_full(first)?.1.and_then(Extra::lane);
+        Some(lane.map_or(sluice_model::PRIORITY_DEFAULT, |lane| lane.priority))
     }
 
     /// Whether a purge of `what` deletes the message at `seq`.

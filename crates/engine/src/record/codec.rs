@@ -10,6 +10,7 @@ use sluice_model::{
 };
 
 use super::keys::{decode_key, put_key};
+use super::limits::{decode_limits, put_limits};
 use super::many::{MANY_MAX, acked_runs, put_acked_runs, put_runs, runs};
 use super::{Cause, DedupeMark, DedupeScope, PacedRedrive, Record, RecordError, Removal, Target};
 
@@ -37,6 +38,13 @@ const ACKED_MANY: u8 = 20;
 pub(super) const KEY_SET: u8 = 21;
 /// Likewise.
 pub(super) const KEY_GONE: u8 = 22;
+/// A record of limits; `limits.rs` has its bytes, as those of the five behind it.
+pub(super) const LIMIT_PUT: u8 = 23;
+pub(super) const LIMIT_DELETED: u8 = 24;
+pub(super) const PAUSED: u8 = 25;
+pub(super) const THROTTLED: u8 = 26;
+pub(super) const WEIGHED: u8 = 27;
+pub(super) const COUNTED: u8 = 28;
 
 /// A bit of the flags of [`PUBLISHED`]: targets carry their times.
 const TIMED: u8 = 1;
@@ -115,6 +123,12 @@ impl Record<'_> {
                 out.put_u32_le(*number);
             }
             Self::GrantedMany { .. } | Self::AckedMany { .. } => self.encode_many(out),
+            Self::LimitPut { .. }
+            | Self::LimitDeleted { .. }
+            | Self::Paused { .. }
+            | Self::Throttled { .. }
+            | Self::Weighed { .. }
+            | Self::Counted { .. } => put_limits(self, out),
             record => record.encode_one(out),
         }
     }
@@ -267,6 +281,7 @@ impl<'a> Record<'a> {
                 runs: Cow::Owned(acked_runs(input)?),
             },
             kind @ (KEY_SET | KEY_GONE) => decode_key(kind, input)?,
+            kind @ LIMIT_PUT..=COUNTED => decode_limits(kind, input)?,
             kind => Self::decode_one(kind, input)?,
         };
         if input.is_empty() { Ok(record) } else { Err(RecordError::Long(input.len())) }

@@ -110,10 +110,48 @@ fn samples_of_keys() -> Vec<Record<'static>> {
     ]
 }
 
+fn samples_of_limits() -> Vec<Record<'static>> {
+    let (queue, at) = (QueueNo(7), Timestamp::from_millis(1_700_000_000_000));
+    let limit = |name, scope: &str, pattern, key: Option<&str>, terms: &str| {
+        let queue = pattern;
+        let key = key.map(|key| sluice_model::KeyPattern::new(key).unwrap());
+        let matches = LimitMatch { queue: sluice_model::QueuePattern::new(queue).unwrap(), key };
+        Limit::new(name, scope.parse().unwrap(), matches, terms.parse().unwrap()).unwrap()
+    };
+    let stripe = limit("stripe", "key", "pay.>", Some("stripe:*"), "2.5/s burst 10 window 100/1m");
+    let matches = Some(Cow::Owned(stripe.matches().clone()));
+    let paused = Paused { until: Some(at), by: Some("ops".into()), reason: None };
+    let endless = Paused { until: None, by: None, reason: Some("deploy".into()) };
+    let by_hand = |key: Option<&'static str>, pause: Option<Paused>| Record::Paused {
+        queue,
+        key: key.map(Cow::Borrowed),
+        at,
+        pause: pause.map(Cow::Owned),
+    };
+    let throttled =
+        |retry_after| Record::Throttled { queue, key: "stripe:7".into(), at, retry_after };
+    let lane = Lane { group: Some("g".into()), keys: vec!["k".into()], ..Lane::default() };
+    let put = |limit| Record::LimitPut { at, limit: Cow::Owned(limit) };
+    vec![
+        put(stripe),
+        put(limit("q", "queue", "a", None, "concurrency 0")),
+        put(limit("c", "client", ">", None, "100/s delay 2s")),
+        Record::LimitDeleted { at, name: "stripe".into(), matches },
+        Record::LimitDeleted { at, name: "stripe".into(), matches: None },
+        by_hand(None, Some(paused)),
+        by_hand(Some("stripe:7"), Some(endless)),
+        by_hand(Some("stripe:7"), None),
+        throttled(None),
+        throttled(Some(Duration::from_millis(1_500))),
+        Record::Weighed { queue, group: "g".into(), weight: 3 },
+        Record::Counted { queue, at, lane: Cow::Owned(lane), count: 4 },
+    ]
+}
+
 #[test]
 fn records_come_back_as_they_were_written_and_never_from_a_part() {
     let rest = samples_of_redrives().into_iter().chain(samples_of_many());
-    let rest = rest.chain(samples_of_keys());
+    let rest = rest.chain(samples_of_keys()).chain(samples_of_limits());
     for record in samples().into_iter().chain(rest) {
         let mut bytes = Vec::new();
         record.encode(&mut bytes);

@@ -11,6 +11,7 @@ mod dice;
 mod images;
 mod kv;
 mod kv_random;
+mod limits;
 mod many;
 mod model;
 mod queues;

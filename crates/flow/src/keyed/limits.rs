@@ -35,6 +35,16 @@ impl Owner {
         Self(no | OF_QUEUE)
     }
 
+    /// The limit, if it is one.
+    pub fn as_limit(self) -> Option<LimitNo> {
+        (self.0 & OF_QUEUE == 0).then_some(LimitNo(self.0))
+    }
+
+    /// The lower 31 bits of the number of the queue, if it is one.
+    pub fn as_queue(self) -> Option<u32> {
+        (self.0 & OF_QUEUE != 0).then_some(self.0 & !OF_QUEUE)
+    }
+
     pub(super) fn number(self) -> u32 {
         self.0
     }

@@ -125,6 +125,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Redriven { messages, goes_on } => {
             text(&Redriven { messages: *messages, goes_on: *goes_on })
         }
+        Answer::Limit(answer) => super::limit::limit_answer(answer),
         Answer::Kv(answer) => super::kv::kv_answer(answer),
         Answer::Refused(refusal) => refused(refusal),
         Answer::Published(_)

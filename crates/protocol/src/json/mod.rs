@@ -19,8 +19,10 @@
 //! ```
 
 pub(crate) mod answer;
+pub(crate) mod explain;
 pub(crate) mod fields;
 pub(crate) mod kv;
+pub(crate) mod limit;
 mod message;
 mod publish;
 mod queue;
@@ -34,17 +36,22 @@ mod written;
 pub use answer::{
     Declared, Differs, Failure, Redriven, Refused, Removed, Rescheduled, answer, refused,
 };
+pub use explain::{Reason, WhyNot};
 pub use kv::{
     CHANGES_FIELDS, ChangesWanted, Incremented, KV_CHANGES, KV_VERBS, KeyChange, KeyChanges,
     KeyEntry, KeyPage, KeyThere, KeyWritten, WATCH_FIELDS, check, kv_answer, kv_changes,
     kv_request, kv_set, kv_watch,
+};
+pub use limit::{
+    LIMIT_VERBS, LimitPut, LimitShown, Limits, LimitsDeleted, PauseShown, Resumed, TopKey, TopKeys,
+    limit_answer, limit_request, limit_written,
 };
 pub use message::{Browsed, Message, PAYLOAD_SHOWN_MAX, Peeked};
 pub use publish::{MESSAGE_FIELDS, Messages, Taken, TakenAll, message, messages, taken};
 pub(crate) use publish::{level, with_payload};
 pub use queue::{Counts, Queue, Queues, Stats};
 pub use receive::{Delivered, Payload, RECEIVE_FIELDS, Received, Wanted, receive};
-pub use request::{BODY_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX, request, request_with, verbs};
+pub use request::{BODY_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX, command, request, request_with, verbs};
 pub use setting::{Settings, Value};
 pub(crate) use settle::outcome;
 pub use settle::{SETTLE_FIELDS, Settled, SettledEach, settle, settled, subscribe};

@@ -1,11 +1,13 @@
 //! What can be asked: the table of verbs, and how the body of each is read.
 
 use sluice_model::{
-    DeadReason, Filter, Purge, QueueKind, QueueName, QueueRequest, Redrive, Refusal, State,
-    SubscriptionName, Timestamp,
+    Command, DeadReason, Filter, Purge, QueueKind, QueueName, QueueRequest, Redrive, Refusal,
+    State, SubscriptionName, Timestamp,
 };
 
 use super::fields::{Fields, bad, invalid, missing, unknown_name};
+use super::kv::kv_request;
+use super::limit::{LIMIT_VERBS, limit_request};
 use super::setting;
 
 /// Longest body of a request.
@@ -14,6 +16,21 @@ pub const BODY_BYTES_MAX: usize = 64 << 10;
 pub const PAGE_DEFAULT: u16 = 100;
 /// Most entries of a page, and most ids of a request.
 pub const PAGE_MAX: u16 = 1_000;
+
+/// Reads anything that can be asked of queues, limits and keys, of which some fields were given as
+/// text: in a path or a query.
+///
+/// # Errors
+/// As [`request`].
+pub fn command(verb: &str, given: &[(&str, &str)], body: &[u8]) -> Result<Command, Refusal> {
+    if verb.starts_with("kv.") {
+        return kv_request(verb, given, body).map(|request| Command::Kv(Box::new(request)));
+    }
+    if verb.starts_with("limit.") || LIMIT_VERBS.iter().any(|(known, _)| *known == verb) {
+        return limit_request(verb, given, body).map(|request| Command::Limit(Box::new(request)));
+    }
+    request_with(verb, given, body).map(|request| Command::Queue(Box::new(request)))
+}
 
 /// Something that can be asked.
 struct Verb {
@@ -84,7 +101,8 @@ fn force(fields: &mut Fields) -> Result<bool, Refusal> {
     Ok(fields.flag("force")?.unwrap_or_default())
 }
 
-fn limit(fields: &mut Fields) -> Result<u16, Refusal> {
+/// How many entries a page is to have.
+pub(super) fn page_limit(fields: &mut Fields) -> Result<u16, Refusal> {
     let limit = fields.whole("limit", 1..=PAGE_MAX.into())?;
     Ok(limit.and_then(|limit| limit.try_into().ok()).unwrap_or(PAGE_DEFAULT))
 }
@@ -99,7 +117,7 @@ fn declare(fields: &mut Fields, update: bool) -> Result<QueueRequest, Refusal> {
 }
 
 fn list(fields: &mut Fields, kind: QueueKind) -> Result<QueueRequest, Refusal> {
-    Ok(QueueRequest::List { kind, after: fields.queue("after")?, limit: limit(fields)? })
+    Ok(QueueRequest::List { kind, after: fields.queue("after")?, limit: page_limit(fields)? })
 }
 
 fn stats(fields: &mut Fields) -> Result<QueueRequest, Refusal> {
@@ -142,7 +160,7 @@ fn browse(fields: &mut Fields) -> Result<QueueRequest, Refusal> {
         reason: reason(fields)?,
     };
     let after = fields.whole("after", 0..=u64::MAX)?;
-    Ok(QueueRequest::Browse { name: name(fields)?, filter, after, limit: limit(fields)? })
+    Ok(QueueRequest::Browse { name: name(fields)?, filter, after, limit: page_limit(fields)? })
 }
 
 fn peek(fields: &mut Fields) -> Result<QueueRequest, Refusal> {

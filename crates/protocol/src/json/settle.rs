@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sluice_model::{
-    LeaseId, NOTE_BYTES_MAX, Outcome, QueueSettings, Refusal, Settlement, TopicPattern,
+    LeaseId, NOTE_BYTES_MAX, Outcome, QueueSettings, Refusal, Settlement, Throttled, TopicPattern,
 };
 
 use super::answer::Refused;
@@ -16,7 +16,7 @@ use crate::Token;
 /// What `ack`, `nack` and `extend` may say.
 pub const SETTLE_FIELDS: [(&str, &[&str]); 3] = [
     ("ack", &["tokens"]),
-    ("nack", &["tokens", "outcome", "delay_ms", "note"]),
+    ("nack", &["tokens", "outcome", "delay_ms", "note", "retry_after_ms", "key"]),
     ("extend", &["tokens", "by_ms"]),
 ];
 
@@ -85,17 +85,29 @@ fn lease(token: &Json) -> Result<LeaseId, Refusal> {
 
 /// How a delivery is given back.
 pub(crate) fn outcome(fields: &mut Fields) -> Result<Outcome, Refusal> {
-    const WORDS: [&str; 3] = ["failed", "released", "rejected"];
+    const WORDS: [&str; 4] = ["failed", "released", "rejected", "throttled"];
     let word = fields.word("outcome", &WORDS, |word| word)?.unwrap_or("failed");
+    let means_nothing: &[&str] = match word {
+        "failed" => &["retry_after_ms", "key"],
+        "released" => &["note", "retry_after_ms", "key"],
+        "rejected" => &["delay_ms", "retry_after_ms", "key"],
+        _ => &["delay_ms", "note"],
+    };
+    if let Some(field) = means_nothing.iter().find(|field| fields.has(field)) {
+        return Err(invalid(format!("{field}: what is {word} has none")));
+    }
     let delay = fields.millis("delay_ms")?;
     let note: Option<Box<str>> = fields.text("note")?.map(|note| cut(note).into());
-    match word {
-        "released" if note.is_none() => Ok(Outcome::Released { delay }),
-        "released" => Err(invalid("note: what is released has none".to_owned())),
-        "rejected" if delay.is_none() => Ok(Outcome::Rejected { note }),
-        "rejected" => Err(invalid("delay_ms: what is rejected does not come again".to_owned())),
-        _ => Ok(Outcome::Failed { delay, note }),
-    }
+    Ok(match word {
+        "released" => Outcome::Released { delay },
+        "rejected" => Outcome::Rejected { note },
+        "throttled" => {
+            let retry_after = fields.millis("retry_after_ms")?;
+            let key = fields.key("key")?.map(Into::into);
+            Outcome::Throttled(Throttled { retry_after, key })
+        }
+        _ => Outcome::Failed { delay, note },
+    })
 }
 
 /// What is past the bound is cut off.

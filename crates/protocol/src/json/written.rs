@@ -60,24 +60,37 @@ pub fn written(request: &QueueRequest) -> (&'static str, String) {
             ("queue.redrive", Body::of(name).which(which).maybe("per_second", *per_second))
         }
     };
-    (verb, Value::Object(body.0).to_string())
+    (verb, body.text())
 }
 
 /// The body of a request in the making.
 #[derive(Default)]
-struct Body(Map<String, Value>);
+pub(super) struct Body(Map<String, Value>);
 
 impl Body {
     fn of(name: &QueueName) -> Self {
         Self::default().with("name", name.as_str())
     }
 
-    fn with(mut self, name: &str, value: impl Serialize) -> Self {
+    /// All that a shape has.
+    pub(super) fn of_shape(shape: &impl Serialize) -> Self {
+        match json!(shape) {
+            Value::Object(fields) => Self(fields),
+            _ => Self::default(),
+        }
+    }
+
+    /// The body as it is sent.
+    pub(super) fn text(self) -> String {
+        Value::Object(self.0).to_string()
+    }
+
+    pub(super) fn with(mut self, name: &str, value: impl Serialize) -> Self {
         self.0.insert(name.to_owned(), json!(value));
         self
     }
 
-    fn maybe(self, name: &str, value: Option<impl Serialize>) -> Self {
+    pub(super) fn maybe(self, name: &str, value: Option<impl Serialize>) -> Self {
         match value {
             Some(value) => self.with(name, value),
             None => self,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_model::{
-    Command, Confirm, Destination, Keys, KvRequest, LeaseId, Level, Message, Outcome, Publish, Qos,
-    QueueName, QueueRequest, Receive, Revision, Source, Topic, TopicPattern,
+    Command, Confirm, Destination, Keys, KvRequest, LeaseId, Level, LimitRequest, Message, Outcome,
+    Publish, Qos, QueueName, QueueRequest, Receive, Revision, Source, Topic, TopicPattern,
 };
 
 /// Longest that a DEQUEUE waits.
@@ -81,6 +81,8 @@ pub enum Want {
     Entries,
     /// What a queue is like.
     Queue,
+    /// What became of a request about limits.
+    Limits,
 }
 
 /// A key that a client shows; never shown itself.
@@ -135,16 +137,24 @@ impl Ask {
         Self::of(Command::Kv(Box::new(request)), want)
     }
 
+    pub(super) fn limits(request: LimitRequest) -> Self {
+        Self::of(Command::Limit(Box::new(request)), Want::Limits)
+    }
+
     pub(super) fn queue_stats(name: QueueName) -> Self {
         Self::of(Command::Queue(Box::new(QueueRequest::Stats { name })), Want::Queue)
     }
 
-    /// Whether limits on requests don't count it: what gives something back, or ends something.
+    /// Whether limits on requests don't count it: what gives something back, ends something, or is
+    /// about limits themselves.
     pub fn is_exempt(&self) -> bool {
         match self {
             Self::Do(command, _) => matches!(
                 **command,
-                Command::Ack { .. } | Command::Nack { .. } | Command::Extend { .. }
+                Command::Ack { .. }
+                    | Command::Nack { .. }
+                    | Command::Extend { .. }
+                    | Command::Limit(_)
             ),
             Self::Auth(_)
             | Self::Shutdown

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sluice_model::{Answer, Carried, Code, Delivery, Key, KvAnswer, Refusal, Timestamp};
 
 use super::ask::Want;
+use super::limits;
 use super::shown::{self, is_showable};
 use crate::Token;
 use crate::json::{self, Delivered};
@@ -102,6 +103,10 @@ impl Form {
             (_, Answer::Refused(refusal)) => Said::Line(self.refused(refusal)),
             _ => match self {
                 Self::Text => text(want, answer, now),
+                Self::Json { .. } if let Some(next) = next_in(want, answer, now) => {
+                    let object = format!("{{\"result\":null,\"next_eligible_ms\":{next}}}");
+                    Said::Line(self.closed(object))
+                }
                 Self::Json { .. } => Said::Line(self.result(&result(want, answer, now))),
             },
         }
@@ -137,7 +142,11 @@ fn text(want: Want, answer: &Answer, now: Timestamp) -> Said {
             Some(line) => line,
             None => return Said::Unshowable(format!("ERR {USE_JSON}")),
         },
-        (Want::Message, _) => "EMPTY".to_owned(),
+        (Want::Message, _) => match next_in(want, answer, now) {
+            Some(next) => format!("EMPTY {next}"),
+            None => "EMPTY".to_owned(),
+        },
+        (_, Answer::Limit(answer)) => return plain(limits::text(answer).as_bytes()),
         (Want::Queue, Answer::Stats(stats)) => {
             let counts = &stats.counts;
             format!(
@@ -177,6 +186,14 @@ fn leased(delivery: &Delivery) -> Option<String> {
     Some(format!("{id} {lease} {payload}"))
 }
 
+/// In how many milliseconds there will be a message where there is none, if that is known.
+fn next_in(want: Want, answer: &Answer, now: Timestamp) -> Option<u64> {
+    match (want, answer) {
+        (Want::Message, Answer::Empty { next: Some(at) }) => Some(left(*at, now)),
+        _ => None,
+    }
+}
+
 /// Milliseconds until then.
 fn left(at: Timestamp, now: Timestamp) -> u64 {
     at.as_millis().saturating_sub(now.as_millis())
@@ -193,7 +210,7 @@ fn result(want: Want, answer: &Answer, now: Timestamp) -> String {
         (Want::Extended, Answer::Extended { deadline }) => {
             json!({"deadline_at": deadline.as_millis()})
         }
-        (Want::Queue, Answer::Stats(_)) => return json::answer(answer),
+        (Want::Queue, Answer::Stats(_)) | (_, Answer::Limit(_)) => return json::answer(answer),
         (_, Answer::Kv(answer)) => return of_keys(want, answer, now),
         _ => json!(OK),
     };

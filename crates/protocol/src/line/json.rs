@@ -8,7 +8,7 @@ use sluice_model::{Code, LeaseId, Message, QueueName, Refusal, Topic, TopicPatte
 use super::ask::{Ask, Secret, WAIT_MAX, Want};
 use super::form::Form;
 use super::object::Object;
-use super::{Asked, bytes, keys};
+use super::{Asked, bytes, keys, limits};
 use crate::Token;
 use crate::json::fields::{Fields, bad, invalid, missing, unknown_name};
 use crate::json::value::{Json, shortened};
@@ -25,7 +25,7 @@ struct Action {
 const ANY: [&str; 3] = ["id", "value", "payload"];
 
 #[rustfmt::skip]
-const ACTIONS: [Action; 22] = [
+const ACTIONS: [Action; 30] = [
     Action { name: "PING",        fields: &[],                                 read: |_, _| Ok(Ask::Ping) },
     // Its fields are whatever there is.
     Action { name: "ECHO",        fields: &[],                                 read: |_, _| Ok(Ask::Echo(Bytes::new())) },
@@ -46,8 +46,16 @@ const ACTIONS: [Action; 22] = [
     Action { name: "ENQUEUE",     fields: &["queue", "payload", "headers", "ttl_ms", "delay_ms", "deliver_at", "priority", "group", "keys", "cost", "dedupe_id", "level"], read: enqueue },
     Action { name: "DEQUEUE",     fields: &["queue", "wait_ms", "lease_ms"],   read: dequeue },
     Action { name: "ACK",         fields: &["lease"],                          read: |fields, _| Ok(Ask::ack(lease(fields)?)) },
-    Action { name: "NACK",        fields: &["lease", "outcome", "delay_ms", "note"], read: |fields, _| Ok(Ask::nack(lease(fields)?, outcome(fields)?)) },
+    Action { name: "NACK",        fields: &["lease", "outcome", "delay_ms", "note", "retry_after_ms", "key"], read: |fields, _| Ok(Ask::nack(lease(fields)?, outcome(fields)?)) },
     Action { name: "EXTEND",      fields: &["lease", "by_ms"],                 read: extend },
+    Action { name: "EXPLAIN",     fields: &["queue", "message", "group", "key"], read: |fields, _| limits::of_queue(fields, false) },
+    Action { name: "WEIGH",       fields: &["queue", "group", "weight"],       read: |fields, _| limits::of_queue(fields, true) },
+    Action { name: "PAUSE",       fields: &["queue", "key", "for_ms", "reason"], read: |fields, _| limits::action("limit.pause", fields) },
+    Action { name: "RESUME",      fields: &["queue", "key"],                   read: |fields, _| limits::action("limit.resume", fields) },
+    Action { name: "LIMIT",       fields: &["name", "scope", "queue", "key", "rate", "per_ms", "burst", "window", "concurrency", "mode", "max_wait_ms"], read: |fields, _| limits::action("limit.put", fields) },
+    Action { name: "LIMITS",      fields: &["name", "after", "limit"],         read: |fields, _| limits::action("limit.list", fields) },
+    Action { name: "UNLIMIT",     fields: &["name", "queue", "key"],           read: |fields, _| limits::action("limit.delete", fields) },
+    Action { name: "TOPKEYS",     fields: &["name", "limit"],                  read: |fields, _| limits::action("limit.top", fields) },
     Action { name: "STATS",       fields: &["queue"],                          read: |fields, _| Ok(fields.queue("queue")?.map_or(Ask::Stats, Ask::queue_stats)) },
 ];
 

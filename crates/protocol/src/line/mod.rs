@@ -19,6 +19,7 @@ mod ask;
 mod form;
 mod json;
 mod keys;
+mod limits;
 mod lines;
 mod object;
 mod shown;

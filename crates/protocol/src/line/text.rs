@@ -14,7 +14,7 @@ use sluice_model::{
 };
 
 use super::ask::{Ask, Secret, WAIT_MAX, Want};
-use super::{bytes, keys};
+use super::{bytes, keys, limits};
 use crate::Token;
 use crate::json::fields::invalid;
 use crate::json::value::shortened;
@@ -27,7 +27,7 @@ struct Word {
 }
 
 #[rustfmt::skip]
-const WORDS: [Word; 25] = [
+const WORDS: [Word; 34] = [
     Word { name: "PING",        arguments: "",                          read: |_| Ok(Ask::Ping) },
     Word { name: "ECHO",        arguments: "text",                      read: |words| Ok(Ask::Echo(words.tail_or_empty())) },
     Word { name: "AUTH",        arguments: "key",                       read: |words| Ok(Ask::Auth(Secret(words.all()?.into()))) },
@@ -40,7 +40,16 @@ const WORDS: [Word; 25] = [
     Word { name: "DEQUEUE",     arguments: "queue [wait_ms]",           read: dequeue },
     Word { name: "ACK",         arguments: "lease",                     read: |words| Ok(Ask::ack(words.lease()?)) },
     Word { name: "NACK",        arguments: "lease [delay_ms]",          read: nack },
+    Word { name: "THROTTLE",    arguments: "lease [retry_after_ms [key]]", read: limits::throttle },
     Word { name: "EXTEND",      arguments: "lease by_ms",               read: extend },
+    Word { name: "EXPLAIN",     arguments: "queue [id]",                read: limits::explain },
+    Word { name: "PAUSE",       arguments: "queue [for_ms [reason]]",   read: |words| limits::pause(words, false) },
+    Word { name: "PAUSEKEY",    arguments: "queue key [for_ms [reason]]", read: |words| limits::pause(words, true) },
+    Word { name: "RESUME",      arguments: "queue",                     read: |words| limits::resume(words, false) },
+    Word { name: "RESUMEKEY",   arguments: "queue key",                 read: |words| limits::resume(words, true) },
+    Word { name: "LIMIT",       arguments: "name scope [queue [key]] terms", read: limits::set },
+    Word { name: "LIMITS",      arguments: "[name]",                    read: limits::list },
+    Word { name: "UNLIMIT",     arguments: "name [queue [key]]",        read: limits::delete },
     Word { name: "SET",         arguments: "key value",                 read: set },
     Word { name: "GET",         arguments: "key",                       read: |words| Ok(Ask::kv(KvRequest::Get { key: words.key()? }, Want::Value)) },
     Word { name: "DEL",         arguments: "key",                       read: delete },
@@ -97,14 +106,14 @@ impl Word {
 }
 
 /// What comes behind a word and was not taken yet.
-struct Arguments<'a> {
+pub(super) struct Arguments<'a> {
     word: &'static Word,
     rest: Option<&'a str>,
 }
 
 impl<'a> Arguments<'a> {
     /// The next one, without the blanks before it.
-    fn next(&mut self) -> Option<&'a str> {
+    pub(super) fn next(&mut self) -> Option<&'a str> {
         let rest = self.rest.take()?.trim_start_matches([' ', '\t']);
         let (next, rest) = match rest.split_once([' ', '\t']) {
             Some((next, rest)) => (next, Some(rest)),
@@ -115,12 +124,12 @@ impl<'a> Arguments<'a> {
     }
 
     /// One that must be there.
-    fn one(&mut self) -> Result<&'a str, Refusal> {
+    pub(super) fn one(&mut self) -> Result<&'a str, Refusal> {
         self.next().ok_or_else(|| self.word.usage())
     }
 
     /// The rest of the line without blanks around it, which must be there.
-    fn all(&mut self) -> Result<&'a str, Refusal> {
+    pub(super) fn all(&mut self) -> Result<&'a str, Refusal> {
         let all = self.rest.take().unwrap_or_default().trim_ascii();
         if all.is_empty() { Err(self.word.usage()) } else { Ok(all) }
     }
@@ -130,11 +139,11 @@ impl<'a> Arguments<'a> {
         self.rest.take().map(bytes).ok_or_else(|| self.word.usage())
     }
 
-    fn tail_or_empty(&mut self) -> Bytes {
+    pub(super) fn tail_or_empty(&mut self) -> Bytes {
         self.rest.take().map(bytes).unwrap_or_default()
     }
 
-    fn named<T: FromStr<Err: Display>>(&mut self) -> Result<T, Refusal> {
+    pub(super) fn named<T: FromStr<Err: Display>>(&mut self) -> Result<T, Refusal> {
         self.one()?.parse().map_err(|error: T::Err| invalid(error.to_string()))
     }
 
@@ -147,7 +156,7 @@ impl<'a> Arguments<'a> {
         keys::named(self.one()?, false).map_err(|error| invalid(error.to_string()))
     }
 
-    fn lease(&mut self) -> Result<sluice_model::LeaseId, Refusal> {
+    pub(super) fn lease(&mut self) -> Result<sluice_model::LeaseId, Refusal> {
         let text = self.one()?;
         let lease: Result<Token, _> = text.parse();
         lease
@@ -166,7 +175,7 @@ impl<'a> Arguments<'a> {
         })
     }
 
-    fn millis(&mut self, name: &str) -> Result<Option<Duration>, Refusal> {
+    pub(super) fn millis(&mut self, name: &str) -> Result<Option<Duration>, Refusal> {
         Ok(self.number(name)?.map(Duration::from_millis))
     }
 }

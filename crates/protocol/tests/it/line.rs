@@ -8,8 +8,9 @@ use std::path::Path;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use sluice_model::{
-    Answer, Carried, Code, Delivery, Entry, Generation, Key, KvAnswer, LeaseId, MessageId, QueueNo,
-    Refusal, Revision, Seq, SubscriptionId, Timestamp, Value, ValueKind, WatchEvent,
+    Answer, Carried, Code, Command, Delivery, Entry, Explanation, Generation, Key, KvAnswer,
+    LeaseId, LimitAnswer, LimitRequest, MessageId, QueueNo, Refusal, Revision, Seq, SubscriptionId,
+    Timestamp, Value, ValueKind, WatchEvent,
 };
 use sluice_protocol::line::{self, Ask, Event, Form, Line, LineDecoder, Said, Want};
 
@@ -116,6 +117,98 @@ fn text_shows_only_what_is_text() {
     };
     assert_eq!(value(b"plain"), Said::Line("plain".to_owned()));
     assert_eq!(value(b"*put a b"), Said::Unshowable("ERR use JSON".to_owned()));
+}
+
+#[test]
+fn an_empty_queue_says_when_it_has_something() {
+    let empty = |millis| Answer::Empty { next: Some(Timestamp::from_millis(millis)) };
+    let json = Form::Json { id: Some("7".into()) };
+    for (form, answer, expected) in [
+        (&Form::Text, Answer::Empty { next: None }, "EMPTY"),
+        (&Form::Text, empty(1_501), "EMPTY 1500"),
+        (&Form::Text, empty(0), "EMPTY 0"),
+        (&json, Answer::Empty { next: None }, r#"{"result":null,"id":7}"#),
+        (&json, empty(1_501), r#"{"result":null,"next_eligible_ms":1500,"id":7}"#),
+    ] {
+        assert_eq!(told(form, Want::Message, &answer), Said::Line(expected.to_owned()));
+    }
+}
+
+/// What a line asks of limits.
+fn asked_of_limits(line: &str) -> LimitRequest {
+    match line::read(line.as_bytes()).ask.unwrap_or_else(|error| panic!("{line}: {error:?}")) {
+        Ask::Do(command, Want::Limits) => match *command {
+            Command::Limit(request) => *request,
+            other => panic!("{line}: {other:?}"),
+        },
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+#[rustfmt::skip]
+fn words_and_actions_ask_the_same_of_limits() {
+    let cases = [
+        ("LIMIT stripe key > stripe:* 5/s burst 2 concurrency 4", r#"{"action": "LIMIT", "name": "stripe", "key": "stripe:*", "rate": "5/s", "burst": 2, "concurrency": 4}"#),
+        ("limit a queue calls.* window 100/1m",  r#"{"action": "LIMIT", "name": "a", "queue": "calls.*", "window": {"max": 100, "length_ms": 60000}}"#),
+        ("LIMIT front client 100/s delay 250ms", r#"{"action": "LIMIT", "name": "front", "scope": "client", "rate": 100, "max_wait_ms": 250}"#),
+        ("LIMITS front",                         r#"{"action": "LIMITS", "name": "front", "limit": 1000}"#),
+        ("UNLIMIT stripe > stripe:*",            r#"{"action": "UNLIMIT", "name": "stripe", "key": "stripe:*"}"#),
+        ("UNLIMIT stripe",                       r#"{"action": "UNLIMIT", "name": "stripe"}"#),
+        ("PAUSE calls 5000 a long deploy",       r#"{"action": "PAUSE", "queue": "calls", "for_ms": 5000, "reason": "a long deploy"}"#),
+        ("PAUSE calls",                          r#"{"action": "PAUSE", "queue": "calls"}"#),
+        ("PAUSEKEY calls tenant:7 5",            r#"{"action": "PAUSE", "queue": "calls", "key": "tenant:7", "for_ms": 5}"#),
+        ("RESUME calls",                         r#"{"action": "RESUME", "queue": "calls"}"#),
+        ("RESUMEKEY calls tenant:7",             r#"{"action": "RESUME", "queue": "calls", "key": "tenant:7"}"#),
+        ("EXPLAIN calls",                        r#"{"action": "EXPLAIN", "queue": "calls"}"#),
+        ("EXPLAIN calls 00000001-0000000000000002", r#"{"action": "EXPLAIN", "queue": "calls", "message": "00000001-0000000000000002", "id": 7}"#),
+    ];
+    for (text, json) in cases {
+        assert_eq!(asked_of_limits(text), asked_of_limits(json), "{text}");
+        let ask = line::read(text.as_bytes()).ask.unwrap();
+        assert!(ask.is_exempt(), "who is over a limit can still change it: {text}");
+    }
+    let lease = "0000000300000000000000090000000100000000000000050123456789abcdef";
+    let throttled = line::read(format!("THROTTLE {lease} 30000 tenant:7").as_bytes()).ask.unwrap();
+    let json = format!(r#"{{"action": "NACK", "lease": "{lease}", "outcome": "throttled", "retry_after_ms": 30000, "key": "tenant:7"}}"#);
+    assert_eq!(throttled, line::read(json.as_bytes()).ask.unwrap());
+    let wrong = [
+        ("LIMIT a key > 5/s",                       "usage: LIMIT name scope [queue [key]] terms"),
+        ("LIMIT a keys > b 5/s",                    "scope \"keys\" is not one of"),
+        ("LIMIT a queue > 5/s bust 3",              "\"bust\" is not part of a limit"),
+        ("LIMIT a global concurrency 3",            "concurrency is given, with scope global it means nothing"),
+        ("PAUSE calls soon",                        "for_ms = \"soon\" is not a whole number"),
+        ("EXPLAIN calls 7",                         "an id of a message is"),
+        (r#"{"action": "EXPLAIN", "queue": "calls", "message": "7"}"#, "message: an id of a message is"),
+        (r#"{"action": "EXPLAIN", "queue": "calls", "message": "7", "key": "k"}"#, "with message neither group nor key may be"),
+        (r#"{"action": "NACK", "lease": "a", "outcome": "throttled", "delay_ms": 3}"#, "lease \"a\""),
+    ];
+    for (line, expected) in wrong {
+        let refusal = line::read(line.as_bytes()).ask.unwrap_err();
+        assert!(refusal.message.contains(expected), "{line}: {refusal:?}");
+    }
+}
+
+#[test]
+fn a_limit_is_told_in_text_as_it_is_set() {
+    let lines = [
+        "LIMIT stripe key > stripe:* 2.5/s burst 2 window 100/m concurrency 4",
+        "LIMIT front client 100/s delay 250ms",
+        "LIMIT all queue calls.* concurrency 1",
+    ];
+    let limit = |line: &&str| match asked_of_limits(line) {
+        LimitRequest::Put(limit) => *limit,
+        other => panic!("{other:?}"),
+    };
+    let answer = LimitAnswer::List(lines.iter().map(limit).collect());
+    let expected = lines.map(|line| line.strip_prefix("LIMIT ").unwrap()).join(" | ");
+    let of = |answer| told(&Form::Text, Want::Limits, &Answer::Limit(Box::new(answer)));
+    assert_eq!(of(answer), Said::Line(expected));
+    assert_eq!(of(LimitAnswer::List(vec![])), Said::Line("NONE".to_owned()));
+    assert_eq!(of(LimitAnswer::Explained(vec![])), Said::Line("DELIVERABLE".to_owned()));
+    let reasons = vec![Explanation::NoConsumer, Explanation::LowerPriority { than: 9 }];
+    let text = "no consumer is receiving | messages of priority 9 go first";
+    assert_eq!(of(LimitAnswer::Explained(reasons)), Said::Line(text.to_owned()));
 }
 
 #[test]

@@ -228,12 +228,15 @@ proptest! {
         id: u64, report: bool, delay in millis(), note in text(), by_ms: u32,
         outcome in prop::sample::select(vec![
             Settlement::Ack, Settlement::Failed, Settlement::Released, Settlement::Rejected,
+            Settlement::Throttled,
         ]),
         ranges in prop::collection::vec((0u64..1 << 40, 0u64..1_000), 1..40),
         tokens in prop::collection::vec(lease(), 1..20),
     ) {
-        let delay = delay.filter(|_| matches!(outcome, Settlement::Failed | Settlement::Released));
-        let noted = matches!(outcome, Settlement::Failed | Settlement::Rejected);
+        let delay = delay.filter(|_| !matches!(outcome, Settlement::Ack | Settlement::Rejected));
+        let noted = !matches!(outcome, Settlement::Ack | Settlement::Released);
+        // Then it is a key.
+        let noted = noted && (outcome != Settlement::Throttled || note.len() <= 128);
         let head = SettleHead { report, outcome, delay, note: if noted { &note } else { "" } };
         let ranges: Vec<TagRange> =
             ranges.into_iter().map(|(first, more)| TagRange { first, last: first + more }).collect();

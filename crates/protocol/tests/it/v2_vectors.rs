@@ -129,6 +129,9 @@ fn put_client(out: &mut BytesMut) {
     let (outcome, delay) = (Settlement::Failed, Some(Duration::from_secs(1)));
     let failed = SettleHead { report: true, outcome, delay, note: "e" };
     failed.put(out, 15, LeaseSet::Tokens(&[lease()])).unwrap();
+    let (outcome, delay) = (Settlement::Throttled, Some(Duration::from_secs(30)));
+    let throttled = SettleHead { report: false, outcome, delay, note: "k" };
+    throttled.put(out, 15, LeaseSet::Tags(&[TagRange::one(3)])).unwrap();
     put_extend(out, 16, false, 30_000, LeaseSet::Tags(&[TagRange::one(10)])).unwrap();
     ControlRef { verb: "queue.stats", json: r#"{"queue":"q"}"# }.put(out, 17).unwrap();
 }
@@ -321,7 +324,7 @@ fn what_means_nothing_is_refused_with_its_field() {
         (FrameType::Publish,   &[1, 0, 0, 0, 1, 0, 0],                "1 bytes follow its last field"),
         (FrameType::Subscribe, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "name has no meaning here"),
         (FrameType::Receive,   &[0, 0, 0],                            "max is out of range"),
-        (FrameType::Settle,    &[0, 4],                               "outcome has no meaning here"),
+        (FrameType::Settle,    &[0, 5],                               "outcome has no meaning here"),
         (FrameType::Settle,    &[2, 0],                               "flags has no meaning here"),
         (FrameType::Settle,    &[0, 0, 0, 0, 0, 1],                   "delay_ms has no meaning here"),
         (FrameType::Settle,    &[0, 0, 0, 0, 0, 0, 1, 65],            "note has no meaning here"),

@@ -9,23 +9,22 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::keys::{ApiKey, Keys};
 use crate::config::ConfigError;
-use crate::doors::{Notice, Shared};
+use crate::doors::{Board, Shared};
 
 /// A handle on a server's keys.
 #[derive(Clone)]
 pub struct KeyRing {
     shared: Arc<Shared>,
-    notices: watch::Sender<Notice>,
+    board: Arc<Board>,
 }
 
 impl KeyRing {
-    pub(crate) fn new(shared: Arc<Shared>, notices: watch::Sender<Notice>) -> Self {
-        Self { shared, notices }
+    pub(crate) fn new(shared: Arc<Shared>, board: Arc<Board>) -> Self {
+        Self { shared, board }
     }
 
     /// From now on `keys` are the key file's; those of the configuration stay. Connections of keys
@@ -41,7 +40,7 @@ impl KeyRing {
         let directory = keys.directory();
         self.shared.broker.set_directory(directory);
         self.shared.set_keys(keys);
-        self.notices.send_modify(|notice| notice.keys += 1);
+        self.board.tell_keys();
         self.shared.counters.key_reloads.one();
         info!(keys = count, "keys reloaded");
         if config.is_exposed() {

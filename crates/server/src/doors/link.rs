@@ -1,13 +1,12 @@
 //! The broker's session of a connection, made with its first request.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
-use std::future::pending;
+use std::task::{Context, Poll};
 
 use sluice_broker::{ClosedBy, Session};
-use sluice_model::{Reply, Request};
+use sluice_model::Reply;
 
-use super::{Shared, Visitor, Wire};
+use super::{Desk, Output, Shared, Visitor};
 
 /// A read that brought so much is taken for the beginning of more.
 const MORE_FOLLOWS: usize = 64 << 10;
@@ -24,7 +23,8 @@ thread_local! {
 /// The broker's session, which ends as ours unless it is known that the client left: after a panic
 /// or an abort nothing is counted against its leases.
 pub(crate) struct Link {
-    session: Option<Session>,
+    /// On the heap: who has asked for nothing yet needs no room for it.
+    session: Option<Box<Session>>,
     /// Whose end of the connection went away.
     pub(crate) by: ClosedBy,
     /// Weight of replies that have left, of which the broker hears with the next requests.
@@ -38,22 +38,17 @@ impl Link {
 
     /// Whether the client's key is gone, or no longer covers what it listens to.
     pub(crate) fn is_revoked(&mut self) -> bool {
-        self.session.as_mut().is_some_and(Session::is_revoked)
+        self.session.as_mut().is_some_and(|session| session.is_revoked())
     }
 
-    /// Runs requests from the front and removes those that ran; `last_read` is what the last read of
-    /// the socket brought. May carry out a commit on this thread.
-    pub(crate) fn submit(
-        &mut self,
-        requests: &mut VecDeque<Request>,
-        visitor: &Visitor,
-        shared: &Shared,
-        last_read: usize,
-    ) {
-        let session = self.session.get_or_insert_with(|| shared.broker.open(visitor.client()));
+    /// Runs the requests on a desk from the front and removes those that ran. May carry out a commit
+    /// on this thread.
+    pub(crate) fn submit(&mut self, desk: &mut Desk, visitor: &Visitor, shared: &Shared) {
+        let session =
+            self.session.get_or_insert_with(|| Box::new(shared.broker.open(visitor.client())));
         self.untold = 0;
-        session.expect_more(last_read >= MORE_FOLLOWS);
-        session.submit(requests);
+        session.expect_more(desk.last_read >= MORE_FOLLOWS);
+        session.submit(&mut desk.requests);
     }
 
     /// Hands the replies that may leave to `write`, if there are any, and returns how many there were.
@@ -72,8 +67,8 @@ impl Link {
     }
 
     /// Tells the broker which replies have left, and says whether there were any.
-    pub(crate) fn note_sent(&mut self, wire: &mut Wire) -> bool {
-        let weight = wire.output.take_sent_weight();
+    pub(crate) fn note_sent(&mut self, output: &mut Output) -> bool {
+        let weight = output.take_sent_weight();
         if let Some(session) = &mut self.session
             && weight > 0
         {
@@ -88,11 +83,11 @@ impl Link {
         self.untold > 0
     }
 
-    /// Waits until there are replies to take, or requests that were left may be submitted again.
-    pub(crate) async fn replies(&mut self) {
+    /// Ready when there are replies to take, or requests that were left may be submitted again.
+    pub(crate) fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match &mut self.session {
-            Some(session) => session.replies().await,
-            None => pending().await,
+            Some(session) => session.poll_replies(context),
+            None => Poll::Pending,
         }
     }
 }

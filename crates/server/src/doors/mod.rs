@@ -3,23 +3,27 @@
 pub(crate) mod admin;
 pub(crate) mod backups;
 pub(crate) mod binary;
+mod desk;
 pub(crate) mod http;
 pub(crate) mod line;
 mod link;
+mod notices;
 mod output;
 pub(crate) mod readiness;
 mod socket;
 mod visitor;
+mod waiting;
 mod wire;
 
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
 use sluice_broker::{Broker, ClosedBy};
 use sluice_model::Principal;
-use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::admission::Intake;
 use crate::auth::{FailureTable, Keys};
@@ -30,11 +34,14 @@ use crate::requests::Requests;
 use crate::tls::Tls;
 
 pub use admin::SocketPath;
+pub(crate) use desk::Desk;
 pub use http::{HttpAddr, HttpAddrError, HttpConfig, KeyStore, KeyStoreError, StoredKey};
 pub(crate) use link::Link;
+pub(crate) use notices::{Board, Notices};
 pub(crate) use output::{COPY_MAX, Output};
 pub(crate) use socket::{Socket, linger};
 pub(crate) use visitor::Visitor;
+pub(crate) use waiting::{Waiting, Woken};
 pub(crate) use wire::{BufferPool, Fill, Wire, until};
 
 /// What every connection of this process shares.
@@ -47,7 +54,9 @@ pub(crate) struct Shared {
     pub(crate) failures: FailureTable,
     pub(crate) principals: Arc<CapBy<Principal>>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) requests: Requests,
+    /// Of sessions of the binary door.
+    pub(crate) limits: Arc<binary::Limits>,
+    pub(crate) requests: Arc<Requests>,
     /// Lets one look at all queues at a time.
     pub(crate) scrape: tokio::sync::Mutex<()>,
     pub(crate) intake: Arc<Intake>,
@@ -72,13 +81,14 @@ impl Shared {
         Ok(Self {
             principals: CapBy::new(config.per_principal_max),
             intake: Arc::new(Intake::new(&config.admission)?),
+            limits: Arc::new(binary::Limits::of(&config)),
             config,
             broker,
             tls,
             keys: RwLock::new(Arc::new(keys)),
             failures: FailureTable::new(),
             counters: Arc::new(Counters::default()),
-            requests: Requests::default(),
+            requests: Arc::default(),
             scrape: tokio::sync::Mutex::default(),
             begun: http::Begun::default(),
             pool: BufferPool::default(),
@@ -106,44 +116,18 @@ pub(crate) struct Peer {
     pub(crate) lean: bool,
 }
 
-/// What connections are told while they live.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Notice {
-    /// The server drains.
-    pub(crate) draining: bool,
-    /// How many times the keys were replaced.
-    pub(crate) keys: u64,
+/// A connection of the TCP port of which it is known who is to serve it.
+pub(crate) struct Arrived {
+    pub(crate) wire: Wire,
+    pub(crate) peer: Peer,
+    pub(crate) shared: Arc<Shared>,
+    /// Until when it is to be ready, if keys are configured.
+    pub(crate) ready_by: Option<Instant>,
+    pub(crate) notices: Notices,
 }
 
-/// Where a connection hears what it is told.
-#[derive(Clone)]
-pub(crate) struct Notices(pub(crate) watch::Receiver<Notice>);
-
-impl Notices {
-    /// Waits until the server drains. Cancel-safe.
-    pub(crate) async fn drain(&mut self) {
-        // Without a sender the server is gone, which is no different here.
-        let _ = self.0.wait_for(|notice| notice.draining).await;
-    }
-
-    /// What is so now: also for connections that never wait, because their client never stops
-    /// sending.
-    pub(crate) fn now(&self) -> Notice {
-        let mut notice = *self.0.borrow();
-        notice.draining |= self.0.has_changed().is_err();
-        notice
-    }
-
-    /// Waits until the keys are not those of `seen`, or until the server drains if that is news.
-    /// Cancel-safe.
-    pub(crate) async fn news(&mut self, seen: u64, drain: bool) {
-        let told = |notice: &Notice| notice.keys != seen || drain && notice.draining;
-        let gone = self.0.wait_for(told).await.is_err();
-        if gone && !drain {
-            std::future::pending().await
-        }
-    }
-}
+/// A connection that is served. On the heap: its task is as large as the largest part of it.
+pub(crate) type Serving = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,10 @@ use bytes::{Buf, Bytes, BytesMut};
 pub(crate) const COPY_MAX: usize = 4 * 1024;
 /// Segments handed to one write.
 pub(crate) const SLICES_MAX: usize = 64;
+/// A tail that has grown larger than this is not kept.
+const TAIL_KEPT_MAX: usize = 128 * 1024;
+/// Marks that are kept room for.
+const MARKS_KEPT_MAX: usize = 1_024;
 
 /// What waits to be sent on a connection.
 #[derive(Debug, Default)]
@@ -110,12 +114,20 @@ impl Output {
         weight
     }
 
-    /// Gives up its buffers; nothing may wait.
+    /// Whether nothing waits, no reply to be told of either.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unsent == 0 && self.marks.is_empty()
+    }
+
+    /// Keeps room for what comes next, but not more than that mostly takes; nothing may wait.
     pub(crate) fn release(&mut self) {
         debug_assert_eq!(self.unsent, 0, "what waits would be lost");
-        self.tail = BytesMut::new();
+        self.tail.clear();
+        if self.tail.try_reclaim(TAIL_KEPT_MAX + 1) {
+            self.tail = BytesMut::new();
+        }
         self.segments.shrink_to(SLICES_MAX);
-        self.marks.shrink_to(SLICES_MAX);
+        self.marks.shrink_to(MARKS_KEPT_MAX);
     }
 }
 

@@ -21,14 +21,17 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Appends what there is, as far as `input` has space. Says how it went.
-    pub(crate) async fn read(&mut self, input: &mut BytesMut) -> io::Result<Fill> {
+    /// Appends what there is, as far as `input` has space, without waiting. Says how it went.
+    pub(crate) fn read(
+        &mut self,
+        context: &mut Context<'_>,
+        input: &mut BytesMut,
+    ) -> io::Result<Fill> {
         let stream = match self {
             Self::Plain(stream) => stream,
             Self::Tls(socket) => return socket.read(input),
         };
-        let mut read = pin!(stream.read_buf(input));
-        match poll_fn(|context| Poll::Ready(read.as_mut().poll(context))).await {
+        match pin!(stream.read_buf(input)).poll(context) {
             Poll::Ready(Ok(0)) => Ok(Fill::End),
             Poll::Ready(Ok(_)) => Ok(Fill::Bytes),
             Poll::Ready(Err(error)) => Err(error),

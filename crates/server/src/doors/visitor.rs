@@ -5,37 +5,49 @@ use sluice_model::{Client, Code, Principal, Refusal};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use super::{Ended, Link, Notice, Notices, Peer, Shared, until};
+use super::notices::{Notice, Notices};
+use super::{Ended, Link, Peer, Shared, until};
 use crate::admission::client_of;
 use crate::auth::KeyHash;
 use crate::places::PlaceBy;
 
 /// On what ground a client is served.
-#[derive(Clone, Copy)]
 enum LetIn {
     /// None yet: its key is still to come.
     NotYet,
     /// No keys were configured.
     Anyone,
-    /// It has shown this key.
-    Shown(KeyHash),
+    /// It has shown a key. On the heap: who comes without one needs no room for it.
+    Shown(Box<Shown>),
+}
+
+/// A key that was shown, whose it is, and the place that its connection takes among those of it.
+struct Shown {
+    key: KeyHash,
+    principal: Principal,
+    _place: PlaceBy<Principal>,
 }
 
 /// The client of a connection.
 pub(crate) struct Visitor {
     pub(crate) peer: Peer,
-    pub(crate) principal: Principal,
     let_in: LetIn,
     /// How many times the keys had been replaced when that was decided.
     keys_seen: u64,
-    _place: Option<PlaceBy<Principal>>,
 }
 
 impl Visitor {
     pub(crate) fn new(peer: Peer, shared: &Shared, notice: Notice) -> Self {
         let let_in = if shared.keys().is_open() { LetIn::Anyone } else { LetIn::NotYet };
-        let (principal, keys_seen) = (Principal::Anonymous, notice.keys);
-        Self { peer, principal, let_in, keys_seen, _place: None }
+        Self { peer, let_in, keys_seen: notice.keys }
+    }
+
+    /// Whom it has shown itself to be.
+    pub(crate) fn principal(&self) -> &Principal {
+        match &self.let_in {
+            LetIn::NotYet | LetIn::Anyone => &Principal::Anonymous,
+            LetIn::Shown(shown) => &shown.principal,
+        }
     }
 
     /// Whether everyone is let in.
@@ -45,12 +57,12 @@ impl Visitor {
 
     /// As the broker knows it.
     pub(crate) fn client(&self) -> Client {
-        Client { principal: self.principal.clone(), peer: self.peer.ip }
+        Client { principal: self.principal().clone(), peer: self.peer.ip }
     }
 
     /// As limits count it.
     pub(crate) fn counted(&self) -> Counted {
-        client_of(&self.principal, self.peer.ip)
+        client_of(self.principal(), self.peer.ip)
     }
 
     /// What `notice` must differ from to be news.
@@ -98,9 +110,7 @@ impl Visitor {
             return Err(Refusal::new(Code::Overloaded, "too many connections"));
         };
         debug!(principal = principal.as_str(), "authenticated");
-        self._place = Some(place);
-        self.principal = principal;
-        self.let_in = LetIn::Shown(key);
+        self.let_in = LetIn::Shown(Box::new(Shown { key, principal, _place: place }));
         Ok(())
     }
 
@@ -112,7 +122,7 @@ impl Visitor {
             return true;
         }
         shared.counters.revoked.one();
-        let (connection, principal) = (self.peer.connection, self.principal.as_str());
+        let (connection, principal) = (self.peer.connection, self.principal().as_str());
         info!(connection, principal, "the key no longer counts or covers less, closing");
         false
     }
@@ -123,10 +133,10 @@ impl Visitor {
         }
         self.keys_seen = notice.keys;
         let keys = shared.keys();
-        match self.let_in {
+        match &self.let_in {
             LetIn::NotYet => true,
             LetIn::Anyone => keys.is_open(),
-            LetIn::Shown(key) => keys.find(key).as_ref() == Some(&self.principal),
+            LetIn::Shown(shown) => keys.find(shown.key).as_ref() == Some(&shown.principal),
         }
     }
 }

@@ -1,17 +1,17 @@
-//! A socket with what was read from it and what waits to be sent.
+//! A socket with the desk at which what was read from it is worked on.
 //!
-//! An idle connection holds no buffer: one is taken from a pool when the socket has something, and
-//! goes back when everything in it has been understood.
+//! An idle connection holds neither: a desk, and a buffer to read into, are taken from pools when
+//! the socket has something, and go back when everything has been understood and answered.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Output, Socket};
+use super::{Desk, Socket};
 
 /// What one read may bring: what a read brings shares one commit, so a small one costs a sync more.
 const READ_BYTES: usize = 256 * 1024;
@@ -52,78 +52,92 @@ pub(crate) enum Fill {
     End,
 }
 
-/// A socket with its buffers.
+/// A socket with the desk of its connection.
 pub(crate) struct Wire {
     pub(crate) socket: Socket,
-    pub(crate) input: BytesMut,
-    pub(crate) output: Output,
-    /// Bytes that the last read brought.
-    pub(crate) last_read: usize,
-    /// Since when the client takes nothing of what waits to be sent.
-    pub(crate) stalled_since: Option<Instant>,
+    desk: Option<Box<Desk>>,
     lean: bool,
 }
 
 impl Wire {
     /// One of a `lean` connection is read in small parts only.
-    pub(crate) fn new(socket: Socket, lean: bool) -> Self {
-        Self {
-            socket,
-            input: BytesMut::new(),
-            output: Output::default(),
-            last_read: 0,
-            stalled_since: None,
-            lean,
-        }
+    pub(crate) const fn new(socket: Socket, lean: bool) -> Self {
+        Self { socket, desk: None, lean }
+    }
+
+    /// What its connection works with.
+    pub(crate) fn desk(&mut self) -> &mut Desk {
+        self.desk.get_or_insert_with(Desk::take)
+    }
+
+    /// Bytes that wait to be sent.
+    pub(crate) fn unsent(&self) -> usize {
+        self.desk.as_ref().map_or(0, |desk| desk.output.unsent())
+    }
+
+    /// Whether requests wait to be handed in.
+    pub(crate) fn has_requests(&self) -> bool {
+        self.desk.as_ref().is_some_and(|desk| !desk.requests.is_empty())
+    }
+
+    /// Since when the client takes nothing of what waits to be sent.
+    pub(crate) fn stalled_since(&self) -> Option<Instant> {
+        self.desk.as_ref()?.stalled_since
     }
 
     /// Reads once, without waiting. An `early` read stays small.
     pub(crate) async fn fill(&mut self, pool: &BufferPool, early: bool) -> io::Result<Fill> {
-        self.make_space(pool, early || self.lean);
-        let before = self.input.len();
-        let fill = self.socket.read(&mut self.input).await?;
+        poll_fn(|context| Poll::Ready(self.fill_now(context, pool, early))).await
+    }
+
+    fn fill_now(
+        &mut self,
+        context: &mut Context<'_>,
+        pool: &BufferPool,
+        early: bool,
+    ) -> io::Result<Fill> {
+        let small = early || self.lean;
+        let Self { socket, desk, .. } = self;
+        let desk = desk.get_or_insert_with(Desk::take);
+        make_space(&mut desk.input, pool, small);
+        let before = desk.input.len();
+        let fill = socket.read(context, &mut desk.input)?;
         if fill == Fill::Bytes {
-            self.last_read = self.input.len() - before;
+            desk.last_read = desk.input.len() - before;
         }
         Ok(fill)
     }
 
-    fn make_space(&mut self, pool: &BufferPool, early: bool) {
-        let input = &mut self.input;
-        if input.capacity() - input.len() >= SPACE_MIN {
-            return;
-        }
-        if early {
-            input.reserve(EARLY_READ_BYTES);
-        } else if input.len() <= LEFTOVER_MAX {
-            let mut larger = pool.take();
-            larger.extend_from_slice(input);
-            pool.give(std::mem::replace(input, larger));
-        } else {
-            // Doubles it: buffers grow with what has come, never with what was announced.
-            input.reserve(input.len().max(READ_BYTES));
-        }
-    }
-
-    /// Gives up the buffers as far as nothing is in them.
+    /// Gives up the desk and the buffers as far as nothing lies there.
     pub(crate) fn release(&mut self, pool: &BufferPool) {
-        if self.input.len() <= LEFTOVER_MAX && self.input.capacity() > 0 {
+        let Some(mut desk) = self.desk.take() else { return };
+        if desk.input.len() <= LEFTOVER_MAX && desk.input.capacity() > 0 {
             // An empty one allocates nothing.
-            let leftover = BytesMut::from(&*self.input);
-            pool.give(std::mem::replace(&mut self.input, leftover));
+            let leftover = BytesMut::from(&*desk.input);
+            pool.give(std::mem::replace(&mut desk.input, leftover));
         }
-        if self.output.unsent() == 0 {
-            self.output.release();
+        if desk.is_clear() {
+            return desk.give();
         }
+        if desk.has_no_work() {
+            // Only a part of a frame stays.
+            let input = std::mem::take(&mut desk.input);
+            let last_read = desk.last_read;
+            desk.give();
+            desk = Box::new(Desk { input, last_read, ..Desk::default() });
+        }
+        self.desk = Some(desk);
     }
 
     /// Sends as much as the socket takes now, and says whether it took any.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
-        let progress = self.socket.flush(&mut self.output)?;
-        if self.output.unsent() == 0 {
-            self.stalled_since = None;
-        } else if progress || self.stalled_since.is_none() {
-            self.stalled_since = Some(Instant::now());
+        let Self { socket, desk, .. } = self;
+        let desk = desk.get_or_insert_with(Desk::take);
+        let progress = socket.flush(&mut desk.output)?;
+        if desk.output.unsent() == 0 {
+            desk.stalled_since = None;
+        } else if progress || desk.stalled_since.is_none() {
+            desk.stalled_since = Some(Instant::now());
         }
         Ok(progress)
     }
@@ -131,23 +145,32 @@ impl Wire {
     /// Ends the connection, so that the client gets what was sent last if it may not have read it.
     pub(crate) async fn end(self, unread: bool) {
         match unread {
-            true => self.socket.linger().await,
-            false => self.socket.close(),
+            // On the heap: no connection is to keep room for it from its beginning.
+            true => Box::pin(self.socket.linger()).await,
+            false => self.close(),
         }
+    }
+
+    /// Ends the connection at once.
+    pub(crate) fn close(self) {
+        self.socket.close();
     }
 }
 
-/// Waits for `work`, which the caller has pinned so that no second copy of it is kept, and says
-/// whether it had to be waited for.
-pub(crate) async fn noting_wait<T>(mut work: Pin<&mut impl Future<Output = T>>) -> (T, bool) {
-    let mut waited = false;
-    let result = poll_fn(|context| {
-        let polled = work.as_mut().poll(context);
-        waited |= polled.is_pending();
-        polled
-    })
-    .await;
-    (result, waited)
+fn make_space(input: &mut BytesMut, pool: &BufferPool, small: bool) {
+    if input.capacity() - input.len() >= SPACE_MIN {
+        return;
+    }
+    if small {
+        input.reserve(EARLY_READ_BYTES);
+    } else if input.len() <= LEFTOVER_MAX {
+        let mut larger = pool.take();
+        larger.extend_from_slice(input);
+        pool.give(std::mem::replace(input, larger));
+    } else {
+        // Doubles it: buffers grow with what has come, never with what was announced.
+        input.reserve(input.len().max(READ_BYTES));
+    }
 }
 
 /// Waits until `deadline`, for ever where there is none.

@@ -84,6 +84,7 @@ fn messages(stats: &Stats, out: &mut Samples) {
         ("failed", stats.nacked_failed),
         ("released", stats.nacked_released),
         ("rejected", stats.nacked_rejected),
+        ("throttled", stats.nacked_throttled),
     ];
     labelled(out, Family::Nacked, "kind", &nacked);
     let ended = [

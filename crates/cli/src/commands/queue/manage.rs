@@ -4,7 +4,7 @@ use sluice_client::json::{Declared, Value};
 use sluice_client::{Purge, QueueSettings, Redrive};
 
 use super::{print_json, removed};
-use crate::args::{DeclareArgs, DeleteArgs, PurgeArgs, RedriveArgs};
+use crate::args::{DeclareArgs, DeleteArgs, PurgeArgs, RedriveArgs, WeighArgs};
 use crate::commands::{client, print};
 use crate::failure::Failure;
 
@@ -89,5 +89,17 @@ pub(crate) fn redrive(args: &RedriveArgs) -> Result<(), Failure> {
         }
         let goes_on = if redriven.goes_on { "; the rest follows at the pace" } else { "" };
         print(&format!("put back {}{goes_on}\n", redriven.messages))
+    })
+}
+
+pub(crate) fn weigh(args: &WeighArgs) -> Result<(), Failure> {
+    let WeighArgs { one, group, weight } = args;
+    client::block_on(async {
+        let client = client::connect(&one.common.server).await?;
+        client.weigh(&one.queue, group, *weight).await?;
+        if one.common.json {
+            return print("{}\n");
+        }
+        print(&format!("group {group} of {} has the weight {weight}\n", one.queue))
     })
 }

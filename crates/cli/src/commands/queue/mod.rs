@@ -1,5 +1,6 @@
 //! `sluice queue`: one file for what belongs together.
 
+pub(crate) mod explain;
 mod look;
 mod manage;
 mod settle;
@@ -29,6 +30,8 @@ pub(crate) fn run(command: &QueueCommand) -> Result<(), Failure> {
         QueueCommand::Purge(args) => manage::purge(args),
         QueueCommand::Delete(args) => manage::delete(args),
         QueueCommand::Redrive(args) => manage::redrive(args),
+        QueueCommand::Explain(args) => explain::run(args),
+        QueueCommand::Weigh(args) => manage::weigh(args),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `sluice queue ack` and `nack`: leases end by their tokens.
 
 use serde_json::json;
-use sluice_client::{Outcome, Refused, Settle, Token};
+use sluice_client::{Outcome, Refused, Settle, Throttled, Token};
 
 use crate::args::{AckArgs, CommonArgs, NackArgs};
 use crate::commands::{client, print};
@@ -13,9 +13,13 @@ pub(crate) fn ack(args: &AckArgs) -> Result<(), Failure> {
 
 pub(crate) fn nack(args: &NackArgs) -> Result<(), Failure> {
     let note = args.note.as_deref().map(Into::into);
-    let (outcome, word) = match (args.release, args.reject) {
-        (true, _) => (Outcome::Released { delay: args.delay }, "released"),
-        (_, true) => (Outcome::Rejected { note }, "rejected"),
+    let (outcome, word) = match (args.throttled, args.release, args.reject) {
+        (Some(retry_after), _, _) => {
+            let key = args.key.as_deref().map(Into::into);
+            (Outcome::Throttled(Throttled { retry_after, key }), "throttled")
+        }
+        (_, true, _) => (Outcome::Released { delay: args.delay }, "released"),
+        (_, _, true) => (Outcome::Rejected { note }, "rejected"),
         _ => (Outcome::Failed { delay: args.delay, note }, "failed"),
     };
     settle(&args.token, Settle::Nack(outcome), word, &args.common)

@@ -23,7 +23,7 @@ use crate::dice::Dice;
 use crate::rig::{Rig, config, ms, one_by_one, peer};
 use state::{Counted, Event, Queue, State0, What};
 
-/// Transitions of the table that these commands can bring: all but T14.
+/// Transitions of the table that these commands can bring.
 const TRANSITIONS: usize = 28;
 
 /// A delivery that some client once had.
@@ -236,6 +236,10 @@ fn key_of(record: &Record<'_>) -> Option<(u8, QueueNo, u64)> {
         Record::Founded { .. } | Record::Started { .. } | Record::Moved { .. } => return None,
         Record::RedriveBegun { .. } | Record::RedriveDone { .. } => return None,
         Record::KeySet { .. } | Record::KeyGone { .. } => return None,
+        Record::LimitPut { .. } | Record::LimitDeleted { .. } | Record::Paused { .. } => {
+            return None;
+        }
+        Record::Throttled { .. } | Record::Weighed { .. } | Record::Counted { .. } => return None,
         Record::GrantedMany { .. } | Record::AckedMany { .. } => panic!("looked at one by one"),
         Record::Declared { queue, .. } => (1, *queue, 0),
         Record::Configured { queue, .. } => (2, *queue, 0),
@@ -306,7 +310,7 @@ fn every_transition_is_as_the_simplest_right_model_says() {
             *all += more;
         }
     }
-    let missed: Vec<_> = (1..=TRANSITIONS).filter(|t| hits[*t] == 0 && *t != 14).collect();
+    let missed: Vec<_> = (1..=TRANSITIONS).filter(|t| hits[*t] == 0).collect();
     assert!(missed.is_empty(), "no step ever brought T{missed:?}: {hits:?}");
     if asked.is_some() {
         println!("{hits:?}");

@@ -3,7 +3,7 @@
 use sluice_engine::{Cause, OnExpire, Record, Removal};
 use sluice_model::{
     Answer, Code, Command, Confirm, DeadReason, Level, Outcome, QueueNo, SettleMany, Settlement,
-    Timestamp,
+    Throttled, Timestamp,
 };
 
 use super::state::{Message, What, Where};
@@ -134,7 +134,9 @@ impl World {
         let note = self.dice.one_in(3).then(|| Box::from("why"));
         let outcome = match self.dice.below(8) {
             0..4 => Outcome::Failed { delay, note },
-            4..7 => Outcome::Released { delay },
+            4..6 => Outcome::Released { delay },
+            // Nobody has keys here.
+            6 => Outcome::Throttled(Throttled { retry_after: delay, key: None }),
             _ => Outcome::Rejected { note },
         };
         let (session, before) = (self.session(), self.rig.tape.last());
@@ -149,6 +151,11 @@ impl World {
                 }
                 Outcome::Released { delay } => {
                     self.end_lease(no, seq, Cause::Released, delay, None)
+                }
+                Outcome::Throttled(Throttled { retry_after, .. }) => {
+                    self.hit(14);
+                    let delay = retry_after.unwrap_or_default().max(ms(1_000));
+                    self.end_lease(no, seq, Cause::Throttled, Some(delay), None);
                 }
                 Outcome::Rejected { note } => {
                     self.hit(15);

@@ -301,7 +301,7 @@ impl Message {
                 self.releases += u32::from(*cause == Cause::Released);
                 self.last = (transition(*cause), *at);
                 self.note = note.clone().or(self.note.take());
-                if matches!(cause, Cause::Failed | Cause::Released) {
+                if matches!(cause, Cause::Failed | Cause::Released | Cause::Throttled) {
                     let Generation { start, counter } = held.lease.generation;
                     self.fence = Generation { start, counter: counter + 1 };
                 }
@@ -342,5 +342,6 @@ fn transition(cause: Cause) -> Transition {
         Cause::Lost => Transition::Lost,
         Cause::Released => Transition::Released,
         Cause::Withdrawn | Cause::TakenOver => Transition::Withdrawn,
+        Cause::Throttled => Transition::Throttled,
     }
 }

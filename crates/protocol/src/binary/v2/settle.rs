@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use sluice_model::{LeaseId, Outcome};
+use sluice_model::{KEY_BYTES_MAX, LeaseId, Outcome, Throttled};
 
 use super::fields::{FieldError, Fields, millis_u32, put_frame, put_str8, put_token, read};
 use super::{DecodeError, EncodeError, Fault, FrameType, TAGS_MAX, TOKEN_BYTES};
@@ -30,6 +30,8 @@ pub enum Settlement {
     Released,
     /// No attempt will ever succeed: to the dead set.
     Rejected,
+    /// Not tried: the key is paused for everybody for the delay, nothing is counted.
+    Throttled,
 }
 
 /// What a SETTLE says of all its leases.
@@ -39,9 +41,10 @@ pub struct SettleHead<'a> {
     pub report: bool,
     /// How they end.
     pub outcome: Settlement,
-    /// For those that failed or were released.
+    /// For those that failed, were released or throttled.
     pub delay: Option<Duration>,
-    /// For those that failed or were rejected, kept as the last error; may be empty.
+    /// For those that failed or were rejected, kept as the last error; for those that were throttled
+    /// the key, else their first; may be empty.
     pub note: &'a str,
 }
 
@@ -179,6 +182,7 @@ impl Settlement {
             Self::Failed => 1,
             Self::Released => 2,
             Self::Rejected => 3,
+            Self::Throttled => 4,
         }
     }
 
@@ -188,16 +192,17 @@ impl Settlement {
             1 => Ok(Self::Failed),
             2 => Ok(Self::Released),
             3 => Ok(Self::Rejected),
+            4 => Ok(Self::Throttled),
             _ => Err(("outcome", Fault::Unknown)),
         }
     }
 
     const fn takes_delay(self) -> bool {
-        matches!(self, Self::Failed | Self::Released)
+        matches!(self, Self::Failed | Self::Released | Self::Throttled)
     }
 
     const fn takes_note(self) -> bool {
-        matches!(self, Self::Failed | Self::Rejected)
+        matches!(self, Self::Failed | Self::Rejected | Self::Throttled)
     }
 }
 
@@ -214,6 +219,9 @@ impl<'a> SettleHead<'a> {
             Settlement::Failed => Some(Outcome::Failed { delay, note }),
             Settlement::Released => Some(Outcome::Released { delay }),
             Settlement::Rejected => Some(Outcome::Rejected { note }),
+            Settlement::Throttled => {
+                Some(Outcome::Throttled(Throttled { retry_after: delay, key: note }))
+            }
         }
     }
 
@@ -231,6 +239,9 @@ impl<'a> SettleHead<'a> {
         let note = fields.str8("note")?;
         if !note.is_empty() && !outcome.takes_note() {
             return Err(("note", Fault::Unknown));
+        }
+        if outcome == Settlement::Throttled && note.len() > KEY_BYTES_MAX {
+            return Err(("note", Fault::Range));
         }
         let delay = given.then(|| Duration::from_millis(u64::from(delay_ms)));
         Ok(Self { report: flags & REPORT != 0, outcome, delay, note })

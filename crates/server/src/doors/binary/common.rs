@@ -7,8 +7,9 @@ use sluice_model::{Refusal, Request};
 
 use crate::admission::Intake;
 use crate::auth::KeyHash;
+use crate::config::Config;
 use crate::counters::Counters;
-use crate::doors::Output;
+use crate::doors::{Desk, Output};
 use crate::requests::Refused;
 
 /// The greatest length of a frame on a connection that isn't ready.
@@ -19,8 +20,22 @@ pub(crate) const EARLY_LENGTH_MAX: usize = 1_024;
 pub(crate) struct Limits {
     pub(crate) frame_max: usize,
     pub(crate) message_max: usize,
+    pub(crate) batch_max: usize,
     pub(crate) in_flight_max: usize,
     pub(crate) out_max: usize,
+}
+
+impl Limits {
+    /// Those that the configuration sets.
+    pub(crate) const fn of(config: &Config) -> Self {
+        Self {
+            frame_max: config.frame_max,
+            message_max: config.max_message_bytes,
+            batch_max: config.batch_max,
+            in_flight_max: config.max_in_flight,
+            out_max: config.out_max_bytes,
+        }
+    }
 }
 
 /// What a session needs before it can go on.
@@ -56,8 +71,13 @@ pub(crate) struct Io<'a> {
 }
 
 impl<'a> Io<'a> {
+    /// On a desk, for what no limit is about.
+    pub(crate) const fn at(desk: &'a mut Desk) -> Self {
+        Self::new(&mut desk.requests, &mut desk.output)
+    }
+
     /// For what no limit is about.
-    pub(crate) fn new(requests: &'a mut VecDeque<Request>, output: &'a mut Output) -> Self {
+    pub(crate) const fn new(requests: &'a mut VecDeque<Request>, output: &'a mut Output) -> Self {
         Self { requests, output, entrance: None }
     }
 

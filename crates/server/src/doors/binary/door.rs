@@ -1,5 +1,7 @@
 //! Which version a connection speaks: version 1 until a HELLO of version 2 opens it.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use sluice_model::{Refusal, Reply, Request, Timestamp};
 use sluice_protocol::binary::frame::{FrameType, peek_frame};
@@ -11,30 +13,31 @@ use super::{v1, v2};
 /// The session of the version that a client speaks.
 pub(crate) enum Door {
     /// Also before the version is known: whatever opens no connection is refused by version 1.
-    V1(Box<v1::Session>, v2::Limits),
+    V1(Box<v1::Session>),
     V2(Box<v2::Session>),
 }
 
 impl Door {
     /// A session that waits for a HELLO. `open`: no keys are configured.
-    pub(crate) fn new(v1: Limits, v2: v2::Limits, open: bool) -> Self {
-        Self::V1(Box::new(v1::Session::new(v1, open)), v2)
+    pub(crate) fn new(limits: Arc<Limits>, open: bool) -> Self {
+        Self::V1(Box::new(v1::Session::new(limits, open)))
     }
 
     /// Understands frames from the front of `input` until something else is wanted.
     pub(crate) fn receive(&mut self, input: &mut BytesMut, io: &mut Io<'_>) -> Wants {
-        while let Self::V1(session, limits) = self
+        while let Self::V1(session) = self
             && session.is_unopened()
         {
             if opens_version_2(input) {
-                let (open, tally) = (session.is_open(), session.take_tally());
-                *self = Self::V2(Box::new(v2::Session::new(*limits, open, tally)));
+                let (limits, open) = (Arc::clone(session.limits()), session.is_open());
+                let session = v2::Session::new(limits, open, session.take_tally());
+                *self = Self::V2(Box::new(session));
             } else if let Some(wants) = session.receive_next(input, io) {
                 return wants;
             }
         }
         match self {
-            Self::V1(session, _) => session.receive(input, io),
+            Self::V1(session) => session.receive(input, io),
             Self::V2(session) => session.receive(input, io),
         }
     }
@@ -42,7 +45,7 @@ impl Door {
     /// Writes what replies of the broker mean to the client, and marks where each ends.
     pub(crate) fn reply(&mut self, replies: &mut Vec<Reply>, io: &mut Io<'_>) {
         match self {
-            Self::V1(session, _) => {
+            Self::V1(session) => {
                 for reply in replies.drain(..) {
                     let weight = reply.weight();
                     session.reply(reply, io.output);
@@ -56,7 +59,7 @@ impl Door {
     /// Asks the broker for what may be pushed to the client; whether anything was asked.
     pub(crate) fn ask(&mut self, io: &mut Io<'_>) -> bool {
         match self {
-            Self::V1(..) => false,
+            Self::V1(_) => false,
             Self::V2(session) => session.ask(io),
         }
     }
@@ -71,7 +74,7 @@ impl Door {
     /// Answers [`Wants::Authenticate`].
     pub(crate) fn authenticated(&mut self, answer: Result<(), Refusal>, io: &mut Io<'_>) {
         match self {
-            Self::V1(session, _) => session.authenticated(answer, io),
+            Self::V1(session) => session.authenticated(answer, io),
             Self::V2(session) => session.authenticated(answer, io),
         }
     }
@@ -79,7 +82,7 @@ impl Door {
     /// Refuses new work from now on; what is in flight is still settled.
     pub(crate) fn drain(&mut self, io: &mut Io<'_>) {
         match self {
-            Self::V1(session, _) => session.drain(),
+            Self::V1(session) => session.drain(),
             Self::V2(session) => session.drain(io),
         }
     }
@@ -87,7 +90,7 @@ impl Door {
     /// Whether the client may still settle what it holds, though it gets nothing new.
     pub(crate) fn holds(&self) -> bool {
         match self {
-            Self::V1(..) => false,
+            Self::V1(_) => false,
             Self::V2(session) => session.holds(),
         }
     }
@@ -95,7 +98,7 @@ impl Door {
     /// Whether the broker owes it answers to receives that wait.
     pub(crate) fn awaits(&self) -> bool {
         match self {
-            Self::V1(..) => false,
+            Self::V1(_) => false,
             Self::V2(session) => session.awaits(),
         }
     }
@@ -103,7 +106,7 @@ impl Door {
     /// When consumers that are paused are to be asked for again.
     pub(crate) fn resume_at(&self) -> Option<Timestamp> {
         match self {
-            Self::V1(..) => None,
+            Self::V1(_) => None,
             Self::V2(session) => session.resume_at(),
         }
     }
@@ -118,7 +121,7 @@ impl Door {
     /// Takes nothing more, and sees to it that the session becomes quiet.
     pub(crate) fn finish(&mut self, requests: &mut std::collections::VecDeque<Request>) {
         match self {
-            Self::V1(session, _) => session.finish(requests),
+            Self::V1(session) => session.finish(requests),
             Self::V2(session) => session.finish(requests),
         }
     }
@@ -126,7 +129,7 @@ impl Door {
     /// Whether the client is let in.
     pub(crate) fn is_ready(&self) -> bool {
         match self {
-            Self::V1(session, _) => session.is_ready(),
+            Self::V1(session) => session.is_ready(),
             Self::V2(session) => session.is_ready(),
         }
     }
@@ -134,7 +137,7 @@ impl Door {
     /// Whether it takes nothing more.
     pub(crate) fn is_over(&self) -> bool {
         match self {
-            Self::V1(session, _) => session.is_over(),
+            Self::V1(session) => session.is_over(),
             Self::V2(session) => session.is_over(),
         }
     }
@@ -142,14 +145,14 @@ impl Door {
     /// Whether every request has been answered, as far as is known.
     pub(crate) fn is_quiet(&self) -> bool {
         match self {
-            Self::V1(session, _) => session.is_quiet(),
+            Self::V1(session) => session.is_quiet(),
             Self::V2(session) => session.is_quiet(),
         }
     }
 
     pub(crate) fn take_tally(&mut self) -> Tally {
         match self {
-            Self::V1(session, _) => session.take_tally(),
+            Self::V1(session) => session.take_tally(),
             Self::V2(session) => session.take_tally(),
         }
     }

@@ -7,4 +7,5 @@ mod topics;
 mod v1;
 mod v2;
 
+pub(crate) use common::Limits;
 pub(crate) use connection::serve;

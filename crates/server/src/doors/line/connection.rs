@@ -4,45 +4,32 @@
 //! read all there is -> understand it all -> one submit -> take replies -> one write -> wait
 //! ```
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::sync::Arc;
 
 use sluice_flow::Pass;
-use sluice_model::Request;
 use tokio::time::Instant;
 use tracing::debug;
 
 use super::house::House;
 use super::session::{Io, Limits, Session, Tally, Wants};
-use crate::doors::wire::{Fill, noting_wait, until};
-use crate::doors::{Ended, Link, Notices, Peer, Shared, Visitor, Wire};
-use crate::requests::DoorName;
+use crate::doors::wire::Fill;
+use crate::doors::{
+    Arrived, Desk, Ended, Link, Notices, Serving, Shared, Visitor, Waiting, Wire, Woken,
+};
+use crate::requests::{DoorName, OpenConnection};
 
-/// Requests that an idle connection keeps room for.
-const KEPT_MAX: usize = 64;
 /// A broker that wakes a connection so often without a reply has failed: it is ready for ever.
 const EMPTY_WAKES_MAX: usize = 64;
 /// Reads of what a client had sent before it learns of a drain.
 const LAST_READS_MAX: usize = 16;
 
-/// What a connection waited for.
-enum Event {
-    Readable,
-    Replies,
-    Writable,
-    News,
-    Timeout,
-}
-
-struct Connection<'a> {
-    shared: &'a Shared,
+struct Connection {
+    shared: Arc<Shared>,
     wire: Wire,
     session: Session,
     visitor: Visitor,
     link: Link,
-    requests: VecDeque<Request>,
     notices: Notices,
     /// How long the limits delay the next request.
     delay: Option<Pass>,
@@ -53,16 +40,13 @@ struct Connection<'a> {
     ready_by: Option<Instant>,
     heard_at: Instant,
     leave_by: Option<Instant>,
+    _open: OpenConnection,
 }
 
-/// Serves a client until one side ends it. What `wire` has read already comes first.
-pub(crate) async fn serve(
-    wire: Wire,
-    peer: Peer,
-    shared: &Shared,
-    ready_by: Option<Instant>,
-    notices: Notices,
-) -> Ended {
+/// Serves a client until one side ends it. What its wire has read already comes first.
+pub(crate) fn serve(arrived: Arrived) -> Serving {
+    let Arrived { wire, peer, shared, ready_by, notices } = arrived;
+    shared.counters.line_connections.one();
     let config = &shared.config;
     let limits = Limits {
         line_max: config.max_line_bytes,
@@ -70,14 +54,14 @@ pub(crate) async fn serve(
         in_flight_max: config.max_in_flight,
     };
     // The notice before the keys: if they are replaced in between, that is noticed.
-    let visitor = Visitor::new(peer, shared, notices.now());
+    let visitor = Visitor::new(peer, &shared, notices.now());
     let mut connection = Connection {
+        _open: shared.requests.connection(DoorName::Line),
         shared,
         wire,
         session: Session::new(limits, visitor.is_anyone()),
         visitor,
         link: Link::new(),
-        requests: VecDeque::new(),
         notices,
         delay: None,
         parting: None,
@@ -86,29 +70,32 @@ pub(crate) async fn serve(
         heard_at: Instant::now(),
         leave_by: None,
     };
-    let ended = connection.talk().await.unwrap_or_else(|error| {
-        debug!(fault = "client", %error, "connection broke");
-        Ended::Broken
-    });
-    connection.count();
-    let Connection { wire, mut link, .. } = connection;
-    link.by = ended.by();
-    drop(link);
-    wire.end(ended.answers_may_be_unread()).await;
-    ended
+    // Taken by reference: what is moved within a task has its place in it twice.
+    Box::pin(async move {
+        let ended = connection.talk().await.unwrap_or_else(|error| {
+            debug!(fault = "client", %error, "connection broke");
+            Ended::Broken
+        });
+        connection.count();
+        connection.link.by = ended.by();
+        let Connection { wire, link, .. } = connection;
+        drop(link);
+        wire.end(ended.answers_may_be_unread()).await;
+        ended
+    })
 }
 
-impl Connection<'_> {
+impl Connection {
     async fn talk(&mut self) -> io::Result<Ended> {
         let (mut led, mut woken, mut empty_wakes) = (false, false, 0);
         loop {
-            if !self.visitor.is_welcome(self.notices.now(), &mut self.link, self.shared) {
+            if !self.visitor.is_welcome(self.notices.now(), &mut self.link, &self.shared) {
                 return Ok(Ended::Revoked);
             }
             if self.leaving.is_none() && self.parting.is_none() && self.notices.now().draining {
-                self.drain().await?;
+                Box::pin(self.drain()).await?;
             }
-            let held_back = !self.requests.is_empty();
+            let held_back = self.wire.has_requests();
             let wants = self.understand();
             match wants {
                 Wants::Close => {
@@ -120,7 +107,7 @@ impl Connection<'_> {
                     self.submit_all(&mut led).await;
                     self.collect();
                     self.flush()?;
-                    match self.wait_for_entrance(wants).await {
+                    match Box::pin(self.wait_for_entrance(wants)).await {
                         Some(ended) => return Ok(ended),
                         None => continue,
                     }
@@ -128,7 +115,7 @@ impl Connection<'_> {
                 Wants::Bytes | Wants::Room | Wants::Nothing => {}
             }
             self.submit_all(&mut led).await;
-            let all_taken = self.requests.is_empty();
+            let all_taken = !self.wire.has_requests();
             let replies = self.collect();
             if std::mem::take(&mut woken) && replies == 0 {
                 empty_wakes += 1;
@@ -148,7 +135,7 @@ impl Connection<'_> {
             if held_back && all_taken || sent && no_room {
                 continue;
             }
-            if all_taken && (!self.requests.is_empty() || self.ask()) {
+            if all_taken && (self.wire.has_requests() || self.ask()) {
                 continue;
             }
             // Nothing else would tell the broker that there is room for what somebody waits for.
@@ -157,25 +144,25 @@ impl Connection<'_> {
                 continue;
             }
             self.release();
-            let (event, waited) = noting_wait(pin!(self.event(!no_room))).await;
+            let (woken_by, waited) = self.wait(!no_room).await;
             led &= !waited;
-            match event? {
-                Event::Readable => self.read().await?,
-                Event::Timeout => return Ok(self.timed_out()),
-                Event::Writable | Event::News => {}
-                Event::Replies => woken = true,
+            match woken_by? {
+                Woken::Readable => self.read().await?,
+                Woken::Time => return Ok(self.timed_out()),
+                Woken::Writable | Woken::News => {}
+                Woken::Replies => woken = true,
             }
         }
     }
 
     fn understand(&mut self) -> Wants {
-        if !self.requests.is_empty() {
+        if self.wire.has_requests() {
             return Wants::Room;
         }
         self.session.set_now(self.shared.broker.now());
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
-        let mut house = House { shared: self.shared, visitor: &self.visitor, delay: None };
-        let wants = self.session.receive(&mut self.wire.input, &mut io, &mut house);
+        let mut house = House { shared: &self.shared, visitor: &self.visitor, delay: None };
+        let Desk { input, output, requests, .. } = self.wire.desk();
+        let wants = self.session.receive(input, &mut Io { requests, output }, &mut house);
         self.delay = house.delay.or(self.delay);
         if self.session.is_ready() {
             self.ready_by = None;
@@ -188,7 +175,7 @@ impl Connection<'_> {
             self.leave(why);
         }
         if understood && (self.leaving.is_some() || self.session.is_over()) {
-            let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+            let mut io = Io::at(self.wire.desk());
             if !self.session.is_over() {
                 self.session.finish(&mut io);
             }
@@ -205,7 +192,7 @@ impl Connection<'_> {
                 Ok(answer) => answer,
                 Err(ended) => return Some(ended),
             };
-            let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+            let mut io = Io::at(self.wire.desk());
             self.session.authenticated(answer, &mut io);
             return None;
         }
@@ -219,7 +206,7 @@ impl Connection<'_> {
                 }
             }
         };
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let mut io = Io::at(self.wire.desk());
         let mut house = House { shared, visitor, delay: None };
         self.session.admitted(admitted, &mut io, &mut house);
         self.heard_at = Instant::now();
@@ -234,7 +221,7 @@ impl Connection<'_> {
     }
 
     async fn submit_all(&mut self, led: &mut bool) {
-        if self.requests.is_empty() {
+        if !self.wire.has_requests() {
             return;
         }
         // A submit may have carried out a commit: others that it woke go first.
@@ -245,16 +232,16 @@ impl Connection<'_> {
     }
 
     fn submit(&mut self) {
-        let Self { link, visitor, shared, requests, wire, .. } = self;
-        link.submit(requests, visitor, shared, wire.last_read);
+        let Self { link, visitor, shared, wire, .. } = self;
+        link.submit(wire.desk(), visitor, shared);
     }
 
     /// Takes the replies that may leave, and returns how many there were.
     fn collect(&mut self) -> usize {
-        let Self { link, session, shared, requests, wire, .. } = self;
+        let Self { link, session, shared, wire, .. } = self;
         link.collect(|replies| {
             session.set_now(shared.broker.now());
-            session.reply(replies, &mut Io { requests, output: &mut wire.output });
+            session.reply(replies, &mut Io::at(wire.desk()));
         })
     }
 
@@ -262,7 +249,7 @@ impl Connection<'_> {
     fn flush(&mut self) -> io::Result<bool> {
         let flushed = self.wire.flush();
         // What has left counts as delivered, even if the connection broke behind it.
-        let sent = self.link.note_sent(&mut self.wire);
+        let sent = self.link.note_sent(&mut self.wire.desk().output);
         let progress = flushed?;
         if progress {
             // Who was just given something is not idle yet.
@@ -274,29 +261,16 @@ impl Connection<'_> {
     fn is_done(&self) -> bool {
         self.session.is_over()
             && self.session.is_quiet()
-            && self.requests.is_empty()
-            && self.wire.output.unsent() == 0
+            && !self.wire.has_requests()
+            && self.wire.unsent() == 0
     }
 
-    async fn event(&mut self, room: bool) -> io::Result<Event> {
+    /// Waits for what comes next; reads only if there is `room` for what that brings.
+    fn wait(&mut self, room: bool) -> impl Future<Output = (io::Result<Woken>, bool)> {
         let reads = room && self.leaving.is_none() && !self.session.is_over();
-        let writes = self.wire.output.unsent() > 0;
-        let deadline = self.deadline();
-        let Self { wire, link, notices, leaving, parting, visitor, .. } = self;
-        let drain = leaving.is_none() && parting.is_none();
-        // Time first: a client that never stops sending must not outrun it.
-        tokio::select! {
-            biased;
-            () = until(deadline), if deadline.is_some() => Ok(Event::Timeout),
-            readable = poll_fn(|context| wire.socket.poll_readable(context)), if reads => {
-                readable.map(|()| Event::Readable)
-            }
-            () = link.replies() => Ok(Event::Replies),
-            writable = poll_fn(|context| wire.socket.poll_writable(context)), if writes => {
-                writable.map(|()| Event::Writable)
-            }
-            () = notices.news(visitor.keys_seen(), drain) => Ok(Event::News),
-        }
+        let drain = self.leaving.is_none() && self.parting.is_none();
+        let waiting = Waiting::new(reads, self.visitor.keys_seen(), drain, self.deadline());
+        waiting.wait(&self.wire, &mut self.link, &mut self.notices)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -304,7 +278,7 @@ impl Connection<'_> {
     }
 
     fn write_by(&self) -> Option<Instant> {
-        self.wire.stalled_since.map(|since| since + self.shared.config.write_timeout)
+        self.wire.stalled_since().map(|since| since + self.shared.config.write_timeout)
     }
 
     /// None while it waits for an answer, listens, or holds what it was given.
@@ -342,14 +316,14 @@ impl Connection<'_> {
 
     /// Asks for what may be pushed, now that there may be room for it.
     fn ask(&mut self) -> bool {
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let mut io = Io::at(self.wire.desk());
         self.session.ask(&mut io)
     }
 
     /// Begins to leave: what was sent before is still answered, new work by a refusal. A client
     /// that holds deliveries gets the time to settle them.
     async fn drain(&mut self) -> io::Result<()> {
-        let mut idle = self.session.is_quiet() && self.wire.output.unsent() == 0;
+        let mut idle = self.session.is_quiet() && self.wire.unsent() == 0;
         for _ in 0..LAST_READS_MAX {
             if self.wire.fill(&self.shared.pool, !self.session.is_ready()).await? != Fill::Bytes {
                 break;
@@ -358,7 +332,7 @@ impl Connection<'_> {
         }
         // What was sent before the drain is done as if there were none.
         self.understand();
-        let mut io = Io { requests: &mut self.requests, output: &mut self.wire.output };
+        let mut io = Io::at(self.wire.desk());
         self.session.drain(&mut io);
         if self.session.holds() {
             self.parting = Some(Ended::Drained { idle: false });
@@ -381,8 +355,5 @@ impl Connection<'_> {
     fn release(&mut self) {
         self.wire.release(&self.shared.pool);
         self.session.release();
-        if self.requests.is_empty() {
-            self.requests.shrink_to(KEPT_MAX);
-        }
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct House<'a> {
 
 impl House<'_> {
     fn may(&self, action: Action) -> Result<(), Refusal> {
-        self.shared.broker.authorize(&self.visitor.principal, action, Resource::Broker)
+        self.shared.broker.authorize(self.visitor.principal(), action, Resource::Broker)
     }
 }
 
@@ -37,7 +37,7 @@ impl Host for House<'_> {
     }
 
     fn shut_down(&mut self) -> Result<(), Refusal> {
-        let Visitor { peer, principal, .. } = self.visitor;
+        let (peer, principal) = (self.visitor.peer, self.visitor.principal());
         let allowed = match principal {
             Principal::Anonymous => self.visitor.is_anyone() && is_loopback(peer.ip),
             Principal::Key(_) => self.may(Action::Admin).is_ok(),

@@ -23,7 +23,7 @@ use super::held::Held;
 use super::host::Host;
 use super::slots::{Job, Slots};
 use crate::auth::KeyHash;
-use crate::doors::Output;
+use crate::doors::{Desk, Output};
 use crate::log;
 use crate::requests::{Outcome, Refused};
 
@@ -74,6 +74,13 @@ pub(crate) struct Tally {
 pub(crate) struct Io<'a> {
     pub(crate) requests: &'a mut VecDeque<Request>,
     pub(crate) output: &'a mut Output,
+}
+
+impl<'a> Io<'a> {
+    /// On a desk.
+    pub(super) const fn at(desk: &'a mut Desk) -> Self {
+        Self { requests: &mut desk.requests, output: &mut desk.output }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use sluice_model::{
@@ -90,7 +91,7 @@ enum Local {
 
 /// One client of version 1.
 pub(crate) struct Session {
-    limits: Limits,
+    limits: Arc<Limits>,
     state: State,
     /// No keys are configured: everyone is let in.
     open: bool,
@@ -110,9 +111,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(limits: Limits, open: bool) -> Self {
+    pub(crate) fn new(limits: Arc<Limits>, open: bool) -> Self {
         Self {
-            limits,
             state: State::Connected,
             open,
             authenticated: false,
@@ -125,7 +125,13 @@ impl Session {
             deliveries: Deliveries::new(limits.in_flight_max),
             topics: Topics::default(),
             tally: Tally::default(),
+            limits,
         }
+    }
+
+    /// Its bounds.
+    pub(crate) const fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     /// Whether no keys are configured.
@@ -538,6 +544,7 @@ impl Session {
             | Answer::Peeked(_)
             | Answer::Rescheduled { .. }
             | Answer::Redriven { .. }
+            | Answer::Limit(_)
             | Answer::Kv(_)
             | Answer::Changes { .. } => debug_assert!(false, "an answer to no request"),
         }

@@ -1,6 +1,7 @@
 //! The session by table: frames in, requests and frames out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -18,8 +19,13 @@ use super::session::Session;
 use crate::doors::Output;
 use crate::doors::binary::common::{Io, Limits, Wants};
 
-const LIMITS: Limits =
-    Limits { frame_max: 1_000_000, message_max: 100, in_flight_max: 100, out_max: 100_000 };
+const LIMITS: Limits = Limits {
+    frame_max: 1_000_000,
+    message_max: 100,
+    batch_max: 100,
+    in_flight_max: 100,
+    out_max: 100_000,
+};
 
 /// A session with all that goes in and out.
 struct Pair {
@@ -31,7 +37,7 @@ struct Pair {
 
 impl Pair {
     fn new(open: bool) -> Self {
-        let session = Session::new(LIMITS, open);
+        let session = Session::new(Arc::new(LIMITS), open);
         let (input, output, requests) = Default::default();
         Self { session, input, output, requests }
     }
@@ -520,7 +526,7 @@ fn a_publisher_that_never_asks_is_fenced_now_and_then() {
 fn nothing_more_is_understood_than_the_output_has_room_for() {
     let mut pair = Pair::ready();
     let limits = Limits { out_max: 50, ..LIMITS };
-    pair.session = Session::new(limits, true);
+    pair.session = Session::new(Arc::new(limits), true);
     let mut bytes = BytesMut::new();
     for correlation_id in 0..10 {
         let frame = Frame { msg_type: Ping, correlation_id, payload: Bytes::new() };

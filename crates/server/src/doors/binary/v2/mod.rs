@@ -22,4 +22,4 @@ mod settling;
 mod tests;
 mod window;
 
-pub(crate) use session::{Limits, Session};
+pub(crate) use session::Session;

@@ -12,6 +12,7 @@
 //! tags of their own: their answers come when they come.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
 use sluice_model::{Code, Command, Published, QueueName, Refusal, Request, Timestamp};
@@ -32,7 +33,7 @@ use super::polls::Polls;
 use super::settling::Settle;
 use super::window::Window;
 use crate::auth::KeyHash;
-use crate::doors::binary::common::{EARLY_LENGTH_MAX, Io, Tally, Wants};
+use crate::doors::binary::common::{EARLY_LENGTH_MAX, Io, Limits, Tally, Wants};
 use crate::doors::binary::topics::Topics;
 
 /// So many requests that are silent when they succeed are followed by a fence, which tells that
@@ -42,16 +43,6 @@ const FENCE_EVERY: usize = 4_096;
 pub(super) const SILENT_WEIGHT: usize = 16;
 
 pub(super) const GOING: &str = "the broker drains";
-
-/// The bounds of a session.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) frame_max: usize,
-    pub(crate) message_max: usize,
-    pub(crate) batch_max: usize,
-    pub(crate) in_flight_max: usize,
-    pub(crate) out_max: usize,
-}
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +57,7 @@ pub(super) enum State {
 
 /// One client of version 2.
 pub(crate) struct Session {
-    pub(super) limits: Limits,
+    pub(super) limits: Arc<Limits>,
     pub(super) state: State,
     /// No keys are configured: everyone is let in.
     pub(super) open: bool,
@@ -99,9 +90,8 @@ pub(crate) struct Session {
 
 impl Session {
     /// A session that waits for its HELLO.
-    pub(crate) fn new(limits: Limits, open: bool, tally: Tally) -> Self {
+    pub(crate) fn new(limits: Arc<Limits>, open: bool, tally: Tally) -> Self {
         Self {
-            limits,
             state: State::Connected,
             open,
             authenticated: false,
@@ -124,6 +114,7 @@ impl Session {
             topics: Topics::default(),
             last_queue: None,
             tally,
+            limits,
         }
     }
 
@@ -333,6 +324,10 @@ impl Session {
             ClientFrame::Credit(_) if self.draining => {}
             ClientFrame::Credit(credit) => self.credit(id, credit, io),
             _ if self.draining => self.shutting_down(id, io),
+            // Who is over a limit can still change it.
+            ClientFrame::Control(control) if control.verb.starts_with("limit.") => {
+                self.control(id, control, io);
+            }
             frame => match io.count(1) {
                 Ok(()) => self.work(id, frame, io),
                 Err(refusal) => self.answer(id, Local::Refused(refusal), io),
@@ -352,19 +347,13 @@ impl Session {
         }
     }
 
-    /// Anything that can be asked of queues and keys.
+    /// Anything that can be asked of queues, limits and keys.
     fn control(&mut self, id: u64, control: ControlRef<'_>, io: &mut Io<'_>) {
         let ControlRef { verb, json } = control;
         if verb == json::KV_CHANGES {
             return self.poll(id, json, io);
         }
-        let command = match verb.starts_with("kv.") {
-            true => json::kv_request(verb, &[], json.as_bytes())
-                .map(|request| Command::Kv(Box::new(request))),
-            false => json::request(verb, json.as_bytes())
-                .map(|request| Command::Queue(Box::new(request))),
-        };
-        match command {
+        match json::command(verb, &[], json.as_bytes()) {
             Ok(command) => self.push(io.requests, id, Kind::Control, command),
             Err(refusal) => self.answer(id, Local::Refused(refusal), io),
         }

@@ -1,6 +1,7 @@
 //! The session by table: frames in, requests and frames out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -17,10 +18,10 @@ use sluice_protocol::binary::v2::{
     PublishWriter, ReceiveRef, ServerFrame, SettleHead, SubscribeRef, TagRange, put_ping,
 };
 
+use super::Session;
 use super::pending::{PUSH_TAGS, WAIT_TAGS};
-use super::{Limits, Session};
 use crate::doors::Output;
-use crate::doors::binary::common::{Io, Tally, Wants};
+use crate::doors::binary::common::{Io, Limits, Tally, Wants};
 
 const LIMITS: Limits = Limits {
     frame_max: 1_000_000,
@@ -46,7 +47,7 @@ impl Pair {
 
     /// One whose client takes frames up to that length.
     fn with_frames_of(frame_max: u32) -> Self {
-        let session = Session::new(LIMITS, true, Tally::default());
+        let session = Session::new(Arc::new(LIMITS), true, Tally::default());
         let (input, output, requests) = Default::default();
         let mut pair = Self { session, input, output, requests };
         pair.says(|out| Hello { frame_max, name: "" }.put(out, 1).unwrap());

@@ -130,6 +130,16 @@ mod tests {
             let known: Vec<_> = known.iter().copied().filter(|f| !in_path.contains(f)).collect();
             same(schema, &known);
         }
+        for (verb, schema, in_path) in [
+            ("limit.put", "NewLimit", "name"),
+            ("limit.pause", "Pause", "queue"),
+            ("limit.resume", "Resume", "queue"),
+            ("queue.weigh", "Weigh", "name"),
+        ] {
+            let (_, known) = json::LIMIT_VERBS.iter().find(|(known, _)| *known == verb).unwrap();
+            let known: Vec<_> = known.iter().copied().filter(|f| *f != in_path).collect();
+            same(schema, &known);
+        }
         same("Receive", &json::RECEIVE_FIELDS);
         for (what, known) in json::SETTLE_FIELDS {
             let schema = format!("{}{}", what[..1].to_uppercase(), &what[1..]);

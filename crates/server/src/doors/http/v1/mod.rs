@@ -7,6 +7,7 @@ mod backups;
 mod document;
 mod keys;
 mod kv;
+mod limits;
 mod messages;
 mod publish;
 mod queues;
@@ -29,7 +30,7 @@ use super::refusal::Outcome;
 
 /// Paths, and all below them, that need no place among the workers.
 pub(super) const EXEMPT: &[&str] =
-    &["/v1/ack", "/v1/nack", "/v1/extend", "/v1/keys", "/v1/backups"];
+    &["/v1/ack", "/v1/nack", "/v1/extend", "/v1/limits", "/v1/keys", "/v1/backups"];
 
 /// Every route.
 pub(super) fn routes() -> OpenApiRouter {
@@ -57,19 +58,26 @@ pub(super) fn routes() -> OpenApiRouter {
         .routes(routes!(kv::get, kv::put, kv::delete))
         .routes(routes!(kv::increment))
         .routes(routes!(kv::watch))
+        .routes(routes!(limits::list))
+        .routes(routes!(limits::put, limits::delete))
+        .routes(routes!(limits::top))
+        .routes(routes!(limits::pause))
+        .routes(routes!(limits::resume))
+        .routes(routes!(limits::weigh))
+        .routes(routes!(limits::explain))
+        .routes(routes!(limits::explain_message))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::revoke))
         .routes(routes!(backups::begin, backups::status))
 }
 
-/// Asks a verb of `docs/protocol/json.md` and tells what came back.
+/// Asks a verb of `docs/protocol/json.md` or `limits.md` and tells what came back.
 async fn ask(
     caller: &Caller,
     verb: &str,
     given: &[(&str, &str)],
     body: &[u8],
 ) -> Outcome<Response> {
-    let request = json::request_with(verb, given, body)?;
-    let answer = caller.ask_queue(request).await?;
+    let answer = caller.ask(json::command(verb, given, body)?).await?;
     Ok(extract::json(json::answer(&answer)))
 }

@@ -123,6 +123,56 @@ pub(super) struct Force {
     force: Option<bool>,
 }
 
+/// A limit in the path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct LimitInPath {
+    /// 1 to 64 of a-z, 0-9, `.`, `_` and `-`.
+    name: String,
+}
+
+/// Which limits are listed.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct LimitsOf {
+    /// Only those of that name.
+    name: Option<String>,
+    /// The `next` of the page before.
+    after: Option<String>,
+    /// Entries of a page.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u16>,
+}
+
+/// Which of the limits of a name.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MatchOf {
+    /// The one with that pattern of queues.
+    queue: Option<String>,
+    /// The one with that pattern of keys.
+    key: Option<String>,
+}
+
+/// How many keys are shown.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TopOf {
+    /// At most so many.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u16>,
+}
+
+/// Whose next message is asked about; of all without either.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ExplainOf {
+    /// That of a group.
+    group: Option<String>,
+    /// That under a key.
+    key: Option<String>,
+}
+
 /// Which messages are looked at.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -175,6 +225,91 @@ pub(super) struct MessageHeaders {
     /// The least level that is accepted: `memory`, `os` or `sync`.
     #[param(rename = "Sluice-Level")]
     level: Option<String>,
+}
+
+/// What a limit is to be like: at least one of `rate`, `window` and `concurrency`.
+#[derive(ToSchema)]
+pub(super) struct NewLimit {
+    /// What it counts: `queue`, `key`, `client` or `global`; else `key` where one is given, or
+    /// `queue`.
+    scope: Option<String>,
+    /// Which queues: a name or a pattern.
+    #[schema(default = ">")]
+    queue: Option<String>,
+    /// Which keys: one, or with a `*` at its end all that begin so.
+    key: Option<String>,
+    /// Tokens per period, as in `5/s`, or a number for every `per_ms`.
+    rate: Option<Rate>,
+    /// The period of a rate that is a number.
+    #[schema(minimum = 1, default = 1000)]
+    per_ms: Option<u64>,
+    /// Most tokens that may be taken at once.
+    #[schema(minimum = 1, default = 1)]
+    burst: Option<u32>,
+    /// Most deliveries in any interval of a length, as in `100/1m`.
+    window: Option<Window>,
+    /// Most leases at once; 0 is closed.
+    concurrency: Option<u32>,
+    /// What becomes of requests that come too fast: `refuse` or `delay`.
+    mode: Option<String>,
+    /// How long they are delayed at most.
+    #[schema(minimum = 1, maximum = 60000)]
+    max_wait_ms: Option<u64>,
+}
+
+/// A rate.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum Rate {
+    /// As in `2.5/s` or `100/10m`.
+    Text(String),
+    /// So many.
+    Number(f64),
+}
+
+/// A window.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum Window {
+    /// As in `100/1m`.
+    Text(String),
+    /// In its parts.
+    Parts {
+        /// Most deliveries.
+        #[schema(minimum = 1, maximum = 100000)]
+        max: u32,
+        /// The length of the interval.
+        #[schema(minimum = 1)]
+        length_ms: u64,
+    },
+}
+
+/// What is paused.
+#[derive(ToSchema)]
+pub(super) struct Pause {
+    /// This key alone.
+    key: Option<String>,
+    /// How long; else until it is resumed.
+    for_ms: Option<u64>,
+    /// Kept for those who ask why.
+    reason: Option<String>,
+}
+
+/// Which pause ends.
+#[derive(ToSchema)]
+pub(super) struct Resume {
+    /// That of this key.
+    key: Option<String>,
+}
+
+/// What turns a group has.
+#[derive(ToSchema)]
+pub(super) struct Weigh {
+    /// Which group.
+    group: String,
+    /// So many for one of others.
+    #[schema(minimum = 1, maximum = 1000)]
+    weight: u16,
 }
 
 /// What a queue is to be like.
@@ -277,13 +412,17 @@ pub(super) struct Ack {
 pub(super) struct Nack {
     /// 1 to 1000, as they came with the messages.
     tokens: Vec<String>,
-    /// `failed`, `released` or `rejected`.
+    /// `failed`, `released`, `rejected` or `throttled`.
     #[schema(default = "failed")]
     outcome: Option<String>,
     /// Replaces the backoff, or hides what is released.
     delay_ms: Option<u64>,
     /// Kept as the message's last error.
     note: Option<String>,
+    /// With `throttled`: how long the key is paused; else longer each time.
+    retry_after_ms: Option<u64>,
+    /// With `throttled`: which key; else the message's first.
+    key: Option<String>,
 }
 
 /// Leases that live longer.

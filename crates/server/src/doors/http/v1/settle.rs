@@ -22,7 +22,7 @@ pub(super) async fn ack(caller: Caller, Json(body): Json) -> Outcome<Response> {
 /// Give messages back
 ///
 /// `failed` counts the attempt and tries again after a delay, `released` counts nothing, `rejected`
-/// sends to the dead set at once.
+/// sends to the dead set at once, `throttled` counts nothing and pauses the key for everybody.
 #[utoipa::path(
     post, path = "/v1/nack", tag = "leases", request_body = schema::Nack,
     responses((status = 200, description = "What became of each", body = json::SettledEach))
