@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::run::{cargo, cargo_output, root};
 
 /// The arrows between our crates: who may use whom.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("sluice-model", &[]),
     ("sluice-flow", &[]),
     ("sluice-wal", &[]),
@@ -19,12 +19,13 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("sluice-client", &["protocol", "flow", "model"]),
     ("sluice-bench", &["protocol", "flow", "model"]),
     ("sluice-chaos", &["flow"]),
+    ("sluice-fetch", &["broker", "client", "wal", "flow", "model"]),
     ("sluice-sim", &["broker", "engine", "wal", "flow", "model", "protocol", "server"]),
     (
         "sluice-cli",
         &[
             "server", "broker", "engine", "wal", "flow", "model", "bench", "chaos", "client",
-            "protocol",
+            "fetch", "protocol",
         ],
     ),
     ("xtask", &["bench", "sim"]),
