@@ -18,13 +18,14 @@
 //! | small queue | 12, queue | counters of a queue, and its messages, if they are few |
 //!
 //! Places change when messages come or bodies move, states with every delivery; apart, a queue
-//! that is consumed writes 32 bytes for 256 messages and not 9 KiB. A queue with a few messages in
+//! that is consumed writes 32 bytes for 256 messages and not the 3 KiB of their places. A queue with a few messages in
 //! one chunk is one piece (`queue/slots.rs` decides it) beside its definition, which is written once, and has none of the kinds 1 to 3.
 //! Images of older programs have both in one, of kind 5. Older programs don't know these kinds and
 //! refuse the image.
 
 mod keys;
 mod limits;
+mod places;
 mod small;
 
 use std::sync::Arc;
@@ -38,9 +39,8 @@ use sluice_model::{
 use crate::deadlines::Due;
 use crate::dedupe::{DedupeChunk, Entry};
 use crate::engine::Engine;
-use crate::journal::BodyRef;
 use crate::queue::order::Place;
-use crate::queue::slots::{CHUNK, Chunk, Extra, Lease, More, Slot, Slots, Taken};
+use crate::queue::slots::{Chunk, Extra, Lease, More, Slot, Slots, Taken};
 use crate::queue::{Counters, Defined, Identity, Queue};
 use crate::random::LeaseKey;
 use crate::record::{
@@ -114,7 +114,7 @@ impl Piece {
     pub fn encode(&self, out: &mut Vec<u8>) -> bool {
         match &self.content {
             PieceContent::Bytes(bytes) => out.extend_from_slice(bytes),
-            PieceContent::Places(chunk) => encode_places(chunk, out),
+            PieceContent::Places(chunk) => places::encode(chunk, out),
             PieceContent::States(chunk) => encode_states(chunk, out),
             PieceContent::Dedupe(chunk) => encode_dedupe(chunk, out),
             PieceContent::KeyValues(chunk) => keys::encode_values(chunk, out),
@@ -336,52 +336,6 @@ fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, 
 fn made_of(engine: &Engine, identity: Identity, settings: QueueSettings) -> Queue {
     let rules = engine.rules(identity.unnamed, &settings);
     Queue::new(identity, settings, rules)
-}
-
-/// Bytes of a slot's place in an image.
-const PLACE_BYTES: usize = 37;
-
-fn encode_places(chunk: &Chunk, out: &mut Vec<u8>) {
-    out.reserve(chunk.slots.len() * PLACE_BYTES);
-    for slot in &chunk.slots {
-        encode_place(slot, out);
-    }
-}
-
-fn encode_place(slot: &Slot, out: &mut Vec<u8>) {
-    let BodyRef { sequence, segment, offset, len } = slot.body();
-    out.put_u64_le(sequence);
-    out.put_u32_le(segment);
-    out.put_u32_le(offset);
-    out.put_u32_le(len);
-    out.put_u64_le(slot.counter());
-    out.put_u64_le(slot.enqueued_at().as_millis());
-    out.put_u8(slot.flags());
-}
-
-fn decode_place(input: &mut &[u8]) -> Result<Slot, RecordError> {
-    let sequence = input.try_get_u64_le()?;
-    let body = BodyRef {
-        sequence,
-        segment: input.try_get_u32_le()?,
-        offset: input.try_get_u32_le()?,
-        len: input.try_get_u32_le()?,
-    };
-    let counter = input.try_get_u64_le()?;
-    let enqueued_at = Timestamp::from_millis(input.try_get_u64_le()?);
-    Ok(Slot::from_parts(body, counter, enqueued_at, input.try_get_u8()?))
-}
-
-fn decode_places(mut from: &[u8]) -> Result<Vec<Slot>, RecordError> {
-    let input = &mut from;
-    let mut slots = Vec::with_capacity(CHUNK as usize);
-    while !input.is_empty() {
-        slots.push(decode_place(input)?);
-    }
-    if slots.len() > CHUNK as usize {
-        return Err(RecordError::Long(slots.len() - CHUNK as usize));
-    }
-    Ok(slots)
 }
 
 /// A bit a slot says which are there; then what some have beside, by place.
@@ -621,7 +575,7 @@ impl Loader {
             QUEUE => self.add_queue(kind, decode_queue(&self.engine, no, bytes)?),
             SMALL => self.add_queue(kind, small::decode_queue(&self.engine, no, bytes)?),
             PLACES if self.queues.contains_key(&no) => {
-                self.places.insert((no, chunk), decode_places(bytes)?);
+                self.places.insert((no, chunk), places::decode(bytes)?);
             }
             STATES if self.queues.contains_key(&no) => {
                 let slots = self.places.remove(&(no, chunk)).ok_or(RecordError::Short)?;

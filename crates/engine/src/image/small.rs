@@ -212,7 +212,7 @@ fn decode_messages(input: &mut &[u8]) -> Result<(u64, Chunk), RecordError> {
 }
 
 /// Seven bits a byte, the lowest first; the eighth says that more follow.
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
+pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -220,7 +220,7 @@ fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-fn number(input: &mut &[u8]) -> Result<u64, RecordError> {
+pub(super) fn number(input: &mut &[u8]) -> Result<u64, RecordError> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let byte = input.try_get_u8()?;

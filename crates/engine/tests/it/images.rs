@@ -231,9 +231,9 @@ fn a_queue_with_few_messages_has_no_other_pieces_and_one_that_grows_and_shrinks_
         // A program that knows no messages in a queue's piece must not take it for one.
         let kinds: Vec<u8> = rig.image.pieces.keys().map(|key| key[0]).collect();
         assert!(!kinds.contains(&5), "{kinds:?}");
-        assert_eq!(kinds.contains(&10), !kinds.contains(&1), "{kinds:?}");
-        assert_eq!(kinds.contains(&9), kinds.contains(&10), "{kinds:?}");
-        assert_eq!(kinds.contains(&10), rig.image.pieces.len() == 3, "{kinds:?}");
+        assert_eq!(kinds.contains(&12), !kinds.contains(&1), "{kinds:?}");
+        assert_eq!(kinds.contains(&11), kinds.contains(&12), "{kinds:?}");
+        assert_eq!(kinds.contains(&12), rig.image.pieces.len() == 3, "{kinds:?}");
         rig.close(client, EndedBy::Client, &[]);
         rig.restart(rig.tape.last(), true, true);
         rig.fire();
@@ -256,18 +256,18 @@ fn a_small_queue_is_defined_once_and_again_when_its_settings_change() {
         let kinds: Vec<u8> = taken.iter().map(|piece| piece.key()[0]).collect();
         kinds.into_iter().filter(|kind| *kind != 0).collect::<Vec<_>>()
     };
-    assert_eq!(kinds(&mut rig), [9, 10]);
+    assert_eq!(kinds(&mut rig), [11, 12]);
     assert!(rig.put(client, "orders", "a", Extras::default()).is_ok());
-    assert_eq!(kinds(&mut rig), [10]);
+    assert_eq!(kinds(&mut rig), [12]);
     rig.declare(client, "orders", &[("max_messages", "7")]);
-    assert_eq!(kinds(&mut rig), [9, 10]);
+    assert_eq!(kinds(&mut rig), [11, 12]);
     rig.engine.forget_image();
     rig.image.pieces.clear();
-    assert_eq!(kinds(&mut rig), [9, 10], "nothing of what was lost is relied on");
+    assert_eq!(kinds(&mut rig), [11, 12], "nothing of what was lost is relied on");
     rig.restart(rig.tape.last(), true, true);
     let client = rig.open(peer(1));
     assert!(rig.put(client, "orders", "b", Extras::default()).is_ok());
-    assert_eq!(kinds(&mut rig), [10], "what was read is there");
+    assert_eq!(kinds(&mut rig), [12], "what was read is there");
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn small_queues_of_older_programs_are_read() {
         pieces.map(|(key, bytes)| (*key, bytes.clone())).collect()
     };
     // They had both in one, under the flags of both.
-    for ((defined, definition), (numbered, numbers)) in of(9, &rig).into_iter().zip(of(10, &rig)) {
+    for ((defined, definition), (numbered, numbers)) in of(11, &rig).into_iter().zip(of(12, &rig)) {
         let mut whole = definition;
         whole[0] |= numbers[0];
         whole.extend_from_slice(&numbers[1..]);
@@ -301,7 +301,7 @@ fn small_queues_of_older_programs_are_read() {
     assert!(of(5, &rig).is_empty(), "both were written anew");
     rig.restart(rig.tape.last(), true, true);
     rig.take_image();
-    assert_eq!((of(9, &rig).len(), of(10, &rig).len()), (2, 2));
+    assert_eq!((of(11, &rig).len(), of(12, &rig).len()), (2, 2));
 }
 
 #[test]
