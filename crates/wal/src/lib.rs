@@ -5,6 +5,7 @@
 //! damaged and was safe refuses the start, what was never safe is set aside and counted.
 
 mod backup;
+mod calendar;
 mod checkpoint;
 mod commit;
 mod config;
@@ -28,6 +29,7 @@ mod versions;
 pub use backup::{
     Backup, BackupError, BackupManifest, BackupStep, Gap, MANIFEST, NewLife, Shelf, Verified,
 };
+pub use calendar::Utc;
 pub use checkpoint::{CheckpointWriter, Checkpoints, ChunkKey, Held};
 pub use commit::{Commit, Committed};
 pub use config::{Config, ConfigError};

@@ -1,5 +1,7 @@
 //! Names of backups: when they were made, and up to which record they go.
 
+use crate::calendar::Utc;
+
 /// The name of a backup: `20261121T101500Z-4711`. Sorts by time.
 pub(crate) fn backup_name(time_ms: u64, last: u64) -> String {
     format!("{}-{last}", utc(time_ms / 1000))
@@ -18,20 +20,9 @@ pub(crate) fn parse(name: &str) -> Option<(&str, u64)> {
     if is_time && is_number { Some((time, last.parse().ok()?)) } else { None }
 }
 
-/// Seconds since 1970 in the basic form of ISO 8601. The date is by Howard Hinnant's
-/// `civil_from_days`.
+/// Seconds since 1970 in the basic form of ISO 8601.
 fn utc(seconds: u64) -> String {
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = 400 * era + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    let Utc { year, month, day, hour, minute, second } = Utc::at(seconds);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
