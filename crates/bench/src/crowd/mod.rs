@@ -6,6 +6,7 @@ mod asking;
 pub mod overload;
 mod posts;
 pub mod slow;
+pub mod watchers;
 
 use std::io;
 
