@@ -1,5 +1,5 @@
 //! Project tasks: `cargo xtask ci | tidy | purity | sim | bench | grow | steady | kill | errors | full | overload |
-//! crowd`.
+//! crowd | watchers`.
 #![expect(clippy::print_stdout, reason = "a command line's output is its purpose")]
 
 mod bench;
@@ -15,6 +15,7 @@ mod run;
 mod sim;
 mod steady;
 mod tidy;
+mod watchers;
 
 use clap::{Parser, Subcommand};
 use sluice_bench::null::bare_http;
@@ -56,6 +57,8 @@ enum Task {
     Overload(overload::OverloadArgs),
     /// Have thousands of slow clients and long polls at a real broker's HTTP door
     Crowd(crowd::CrowdArgs),
+    /// Have thousands of clients watch one key and see what a change costs the broker for each
+    Watchers(watchers::WatchersArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -73,5 +76,6 @@ fn main() -> anyhow::Result<()> {
         Task::Full(args) => full::run(&args),
         Task::Overload(args) => overload::run(&args),
         Task::Crowd(args) => crowd::run(&args),
+        Task::Watchers(args) => watchers::run(&args),
     }
 }

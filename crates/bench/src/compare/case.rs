@@ -130,9 +130,9 @@ impl Case {
     pub const fn peer_level(self) -> Option<Level> {
         match self {
             // None of them takes messages over HTTP, and keys are no queue.
-            Self::Confirm { files: Files::Growing, .. }
-            | Self::Http { .. }
-            | Self::Keys { .. } => None,
+            Self::Confirm { files: Files::Growing, .. } | Self::Http { .. } | Self::Keys { .. } => {
+                None
+            }
             _ => self.queue_level(),
         }
     }

@@ -7,6 +7,7 @@ pub mod overload;
 mod posts;
 pub mod slow;
 mod socket;
+pub mod watchers;
 
 use std::io;
 

@@ -89,7 +89,7 @@ pub(super) fn decode_values(first: u64, mut from: &[u8]) -> Result<Chunk, Record
                 What::Put { value: Value { kind, bytes }, expires_at }
             }
         };
-        chunk.changes.push(Change { revision, key, what, sequence: 0 });
+        chunk.changes.push_back(Change { revision, key, what, sequence: 0 });
     }
     Ok(chunk)
 }

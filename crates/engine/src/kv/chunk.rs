@@ -1,5 +1,7 @@
 //! Changes that lie together: what images take of the store.
 
+use std::collections::VecDeque;
+
 use super::change::Change;
 
 /// Most numbers that a chunk spans.
@@ -13,12 +15,13 @@ pub(crate) const BYTES: usize = 64 << 10;
 pub(crate) struct Chunk {
     /// The number of the first one that it was made with.
     pub(crate) first: u64,
-    pub(crate) changes: Vec<Change>,
+    /// The oldest ones go first, as the history does.
+    pub(crate) changes: VecDeque<Change>,
 }
 
 impl Chunk {
     pub(crate) fn new(first: u64) -> Self {
-        Self { first, changes: Vec::new() }
+        Self { first, changes: VecDeque::new() }
     }
 
     /// The change of that number.
@@ -29,7 +32,7 @@ impl Chunk {
     /// Takes a change out.
     pub(crate) fn remove(&mut self, revision: u64) -> Option<Change> {
         let at = self.place(revision)?;
-        let gone = self.changes.remove(at);
+        let gone = self.changes.remove(at)?;
         if self.changes.capacity() > 2 * self.changes.len() {
             self.changes.shrink_to_fit();
         }

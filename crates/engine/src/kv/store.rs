@@ -143,6 +143,11 @@ impl Store {
         self.at(*self.index.get(key)?)
     }
 
+    /// The key as it is held, if it is there.
+    pub(crate) fn known(&self, key: &str) -> Option<&Key> {
+        self.index.get_key_value(key).map(|(key, _)| key)
+    }
+
     /// The change of that number, if it is the last one of a key that is there.
     pub(crate) fn live_at(&self, revision: u64) -> Option<&Change> {
         self.at(revision).filter(|change| self.is_live(change))
@@ -227,7 +232,7 @@ impl Store {
         slab.bytes += weight;
         slab.filled += weight;
         slab.values_dirty = true;
-        Arc::make_mut(&mut slab.chunk).changes.push(change);
+        Arc::make_mut(&mut slab.chunk).changes.push_back(change);
     }
 
     /// Lets go of a change that is not in the history.

@@ -137,6 +137,9 @@ impl Engine {
 
     /// The refusal of a write whose condition does not hold.
     fn unmet(&self, key: &Key, condition: Condition) -> Option<Outcome> {
+        if condition == Condition::Always {
+            return None;
+        }
         let live = self.kv.store.live(key.as_str());
         let conflict =
             |text: String, need| Some(Outcome::Refused((Code::Conflict, text.into()), need));
@@ -250,8 +253,14 @@ impl Engine {
             }
             _ => return,
         };
-        // Keys were checked before they were written.
-        let Ok(key) = Key::new(key) else { return };
+        // A key that is there is shared. Others were checked before they were written.
+        let key = match self.kv.store.known(key) {
+            Some(known) => known.clone(),
+            None => match Key::new(key) {
+                Ok(key) => key,
+                Err(_) => return,
+            },
+        };
         if revision <= self.kv.store.last() {
             return;
         }

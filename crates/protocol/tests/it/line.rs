@@ -12,30 +12,11 @@ use sluice_model::{
     LeaseId, LimitAnswer, LimitRequest, MessageId, QueueNo, Refusal, Revision, Seq, SubscriptionId,
     Timestamp, Value, ValueKind, WatchEvent,
 };
-use sluice_protocol::line::{self, Ask, Event, Form, Line, LineDecoder, Said, Want};
+use sluice_protocol::line::{self, Event, Form, Line, LineDecoder, Said, Want};
+
+use super::exercise::exercise;
 
 const DOCS: &str = include_str!("../../../../docs/protocol/line.md");
-
-/// Reads a line in every way, and sees that what is said to it is one line in its form.
-fn exercise(bytes: &[u8]) {
-    let asked = line::read(bytes);
-    let said = match &asked.ask {
-        Err(refusal) => asked.form.refused(refusal),
-        Ok(Ask::Echo(text)) => {
-            assert!(bytes.ends_with(text));
-            return;
-        }
-        Ok(_) => asked.form.word(line::OK),
-    };
-    assert!(!said.contains('\n'), "{said:?}");
-    match asked.form {
-        Form::Text => assert!(!said.starts_with(['*', '{']) && !said.contains(char::is_control)),
-        Form::Json { id } => {
-            assert!(said.starts_with('{') && said.ends_with('}'), "{said}");
-            assert!(id.is_none_or(|id| said.contains(&*id)), "{said}");
-        }
-    }
-}
 
 #[test]
 fn the_corpus_is_read_without_a_panic() {

@@ -4,9 +4,11 @@
 
 mod any_bytes;
 mod client;
+mod exercise;
 mod json;
 mod line;
 mod v2_any_bytes;
 mod v2_round_trips;
 mod v2_vectors;
 mod vectors;
+mod walk;
