@@ -48,8 +48,11 @@ pub(super) async fn scan(caller: Caller, fields: Fields) -> Outcome<Response> {
 #[utoipa::path(
     get, path = "/v1/kv/{key}", tag = "keys and values", params(schema::NameOfKey),
     responses((
-        status = 200, description = "Its value", body = Vec<u8>,
-        content_type = "application/octet-stream",
+        status = 200, description = "Its value",
+        content(
+            (Vec<u8> = "application/octet-stream"), (String = "text/plain"),
+            (json::Value = "application/json")
+        ),
         headers(("Sluice-Revision" = u64), ("Sluice-Expires-At" = u64))
     ))
 )]
@@ -134,7 +137,7 @@ pub(super) async fn increment(
 /// resumes a watch.
 #[utoipa::path(
     get, path = "/v1/watch", tag = "keys and values", params(schema::WatchOf),
-    responses((status = 200, description = "Events", body = str, content_type = "text/event-stream"))
+    responses((status = 200, description = "Events", body = schema::Event, content_type = "text/event-stream"))
 )]
 pub(super) async fn watch(
     caller: Caller,

@@ -447,6 +447,17 @@ pub(super) struct Subscribe {
     settings: Option<BTreeMap<String, json::Value>>,
 }
 
+/// A server-sent event.
+#[derive(ToSchema)]
+pub(super) struct Event {
+    /// What happened.
+    event: String,
+    /// More of it, in JSON.
+    data: String,
+    /// By which a stream is resumed, where it can be.
+    id: Option<String>,
+}
+
 /// It is done.
 #[derive(ToSchema)]
 pub(super) struct Done {}

@@ -44,7 +44,7 @@ const TAKEN_MAX: u32 = 64;
 /// subscription.
 #[utoipa::path(
     get, path = "/v1/topics/{name}/stream", tag = "topics", params(schema::InPath),
-    responses((status = 200, description = "Events", body = str, content_type = "text/event-stream"))
+    responses((status = 200, description = "Events", body = schema::Event, content_type = "text/event-stream"))
 )]
 pub(super) async fn stream(
     caller: Caller,
