@@ -119,7 +119,7 @@ async fn two_consumers_that_are_pushed_to_never_hold_more_at_once_than_may_be() 
     let queue = QueueName::new("calls").unwrap();
     client.declare(&queue, QueueSettings::default()).await.unwrap();
     client.put_limit(tenants("concurrency 3")).await.unwrap();
-    let (publisher, total) = (client.to_queue("calls"), 600);
+    let (publisher, total) = (client.to_queue("calls"), 300);
     let keys = (0..total).map(|n| under(&format!("tenant:{}", n % 4)));
     for confirm in confirms_of(&publisher, keys).await {
         confirm.await.unwrap();
