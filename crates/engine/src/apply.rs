@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sluice_flow::Ended;
 use sluice_model::{
     DeadReason, Lane, Level, MessageId, Purge, QueueName, QueueNo, QueueSettings, Seq, Timestamp,
     TopicPattern,
@@ -12,7 +13,7 @@ use crate::deadlines::Due;
 use crate::dedupe;
 use crate::engine::{Engine, cancel_deadlines};
 use crate::journal::{BodyRef, Sequence};
-use crate::queue::slots::{Extra, More, Slot};
+use crate::queue::slots::{Extra, Lease, More, Slot};
 use crate::queue::{Identity, Queue, Returned};
 use crate::random::LeaseKey;
 use crate::record::{DedupeMark, DedupeScope, Record, Removal, Target};
@@ -190,7 +191,7 @@ impl Engine {
         let (unnamed, owner) = (name.is_none(), Owner::from_record(owner));
         let identity = Identity { no, name: named, pattern, unnamed, owner, made_at };
         let rules = self.rules(unnamed, settings);
-        let mut queue = Queue::new(identity, settings.clone(), rules);
+        let mut queue = Queue::new(identity, settings.clone(), rules, self.lane_seed);
         queue.begin_run(self.start, false);
         self.changes.note(&mut queue);
         self.add_queue(queue);
@@ -217,6 +218,7 @@ impl Engine {
             queue.settings = settings.clone();
             queue.rules = rules;
             queue.dirty = true;
+            queue.regroup();
         }
         self.arm(no);
     }
@@ -286,6 +288,7 @@ impl Engine {
     }
 
     fn remove_queue(&mut self, no: QueueNo) {
+        self.forget_lanes(no);
         let Some(mut queue) = self.queues.remove(&no) else { return };
         self.present -= queue.counts.present();
         let identity = &queue.identity;
@@ -344,6 +347,8 @@ impl Engine {
             ..Extra::default()
         });
         queue.push(slot, extra);
+        self.list_laned(target.queue);
+        let Some(queue) = self.queues.get_mut(&target.queue) else { return };
         self.present += 1;
         self.usage.add(&slot);
         if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
@@ -431,6 +436,7 @@ impl Engine {
             self.usage.release(&slot);
         }
         self.stats.dropped += u64::from(why == Removal::Dropped);
+        self.list_untidy(target.queue);
     }
 
     fn cancel_deadlines_of(&mut self, target: &Target) {
@@ -441,13 +447,19 @@ impl Engine {
         }
     }
 
-    /// Takes a message off the list of what its holder holds.
+    /// Takes a message off the list of what its holder holds, and from what limits count.
     fn release_lease(&mut self, target: &Target) {
-        if let Some(queue) = self.queues.get(&target.queue)
-            && let Some((_, Some(extra))) = queue.slots.get_full(target.seq.0)
-            && let Some(lease) = extra.lease
-            && let Some(session) = lease.session.and_then(|id| self.sessions.get_mut(&id))
+        if let Some(queue) = self.queues.get_mut(&target.queue)
+            && let Some(lease) = queue.lease_of(target.seq.0)
         {
+            self.limits.release(queue, &lease, Ended::Otherwise);
+            self.stir(Listener::Queue(target.queue));
+            self.forget_held(target, &lease);
+        }
+    }
+
+    fn forget_held(&mut self, target: &Target, lease: &Lease) {
+        if let Some(session) = lease.session.and_then(|id| self.sessions.get_mut(&id)) {
             session.forget((lease.generation, target.queue, target.seq), 1);
         }
     }

@@ -1,16 +1,20 @@
 //! Grants and acks, of one message or of many in rows.
 
+use sluice_flow::Ended;
 use sluice_model::{Generation, Level, QueueNo, Seq, SessionId, Timestamp};
 
 use crate::deadlines::{Deadlines, Due};
 use crate::engine::Engine;
 use crate::journal::Sequence;
+use crate::limits::{Limits, micros};
 use crate::queue::Queue;
+use crate::queue::lanes::NO_LANE;
 use crate::queue::slots::Lease;
 use crate::random::SeededMap;
 use crate::record::{AckedRun, Record, Run};
 use crate::run_set::Step as _;
 use crate::session::{Held, Session};
+use crate::topic::Listener;
 
 impl Engine {
     /// Applies a record about messages that were handed over or dealt with together.
@@ -19,11 +23,11 @@ impl Engine {
             Record::Granted { target, generation, at, deadline, bound } => {
                 let lease = granted(*generation, *at, *deadline, *bound);
                 let run = Run { first: target.seq, count: 1 };
-                self.grant_messages(target.queue, &[run], lease, sequence);
+                self.replay_grant(target.queue, &[run], lease, sequence);
             }
             Record::GrantedMany { queue, runs, generation, at, deadline, bound } => {
                 let lease = granted(*generation, *at, *deadline, *bound);
-                self.grant_messages(*queue, runs, lease, sequence);
+                self.replay_grant(*queue, runs, lease, sequence);
             }
             Record::Acked { target, generation } => {
                 let run = Run { first: target.seq, count: 1 };
@@ -33,6 +37,14 @@ impl Engine {
             Record::AckedMany { queue, runs } => self.ack_messages(*queue, runs, sequence),
             _ => {}
         }
+    }
+
+    /// The same for grants that were decided before: limits are told of them here.
+    fn replay_grant(&mut self, no: QueueNo, runs: &[Run], first: Lease, sequence: Sequence) {
+        self.limits.now = self.limits.now.max(micros(first.granted_at));
+        self.resolve_for(no, runs);
+        self.grant_messages(no, runs, first, sequence);
+        self.replay_starts(no, runs, first.granted_at);
     }
 
     /// T8: consumers got messages. `first` is the lease of the first one; the others' generations
@@ -63,7 +75,12 @@ impl Engine {
     pub(crate) fn ack_messages(&mut self, no: QueueNo, runs: &[AckedRun], sequence: Sequence) {
         let Some(queue) = self.queues.get_mut(&no) else { return };
         self.changes.note(queue);
-        let ends = &mut Ends { deadlines: &mut self.deadlines, sessions: &mut self.sessions };
+        let has_lanes = queue.lanes.is_some();
+        let ends = &mut Ends {
+            deadlines: &mut self.deadlines,
+            sessions: &mut self.sessions,
+            limits: &mut self.limits,
+        };
         for run in runs {
             end_leases(queue, ends, *run, sequence);
             for (seq, generation) in run.each() {
@@ -73,18 +90,24 @@ impl Engine {
                 }
             }
         }
+        if has_lanes {
+            // A group may be free.
+            self.stir(Listener::Queue(no));
+            self.list_untidy(no);
+        }
     }
 }
 
 /// The lease that a record tells of, held by no session yet.
 fn granted(generation: Generation, at: Timestamp, deadline: Timestamp, bound: bool) -> Lease {
-    Lease { generation, granted_at: at, deadline, bound, session: None }
+    Lease { generation, granted_at: at, deadline, bound, session: None, lane: NO_LANE }
 }
 
 /// Where leases are listed beside their queue.
 struct Ends<'a> {
     deadlines: &'a mut Deadlines,
     sessions: &'a mut SeededMap<SessionId, Session>,
+    limits: &'a mut Limits,
 }
 
 /// Leases in a row that nothing tells apart.
@@ -107,7 +130,9 @@ fn end_leases(queue: &mut Queue, ends: &mut Ends<'_>, acked: AckedRun, sequence:
         if expires_at != Timestamp::EPOCH {
             ends.deadlines.cancel(expires_at, Due::Expire(no, seq));
         }
-        let Some(Lease { generation, deadline, session, .. }) = lease else { continue };
+        let Some(lease) = lease else { continue };
+        ends.limits.release(queue, &lease, Ended::Acked);
+        let Lease { generation, deadline, session, .. } = lease;
         let held = (generation, no, seq);
         match &mut row {
             Some(row) if row.goes_on_with(held, deadline, session) => row.count += 1,

@@ -26,6 +26,15 @@ pub enum Overflow {
     Dead,
 }
 
+/// Whether messages of a group follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// They don't.
+    None,
+    /// One of a group is handed over when the one before it is settled.
+    GroupFifo,
+}
+
 /// Rules of one queue. They bind at each message's next transition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueConfig {
@@ -49,6 +58,10 @@ pub struct QueueConfig {
     pub max_message_bytes: u64,
     /// What happens past these.
     pub overflow: Overflow,
+    /// Whether messages of a group follow each other.
+    pub order: Order,
+    /// Groups take turns; otherwise the oldest message goes first, whatever its group.
+    pub is_fair: bool,
     /// How safe what is confirmed must be.
     pub level: Level,
     /// How long a dedupe id is remembered.
@@ -78,6 +91,8 @@ impl Default for QueueConfig {
             max_bytes: 1 << 30,
             max_message_bytes: 1 << 20,
             overflow: Overflow::Reject,
+            order: Order::None,
+            is_fair: true,
             level: Level::Sync,
             dedupe_window: Duration::from_secs(300),
             dedupe_max: 1_000_000,
@@ -142,7 +157,9 @@ pub struct Config {
     pub deadlines_per_turn: usize,
     /// Most limits; all of them are gone through when one is listed.
     pub limits_max: usize,
-    /// Most keys of messages of which something is known; messages with further ones wait.
+    /// Most keys of messages of which something is known; messages with further ones wait. One
+    /// message may ask 40 of them, with four keys and eight limits for each; one that asks more than
+    /// there may be never goes.
     pub live_keys_max: u32,
     /// The longest pause of a key that a consumer can ask for.
     pub pause_max: Duration,
@@ -201,12 +218,6 @@ pub enum ConfigError {
         value: u128,
         /// What is allowed.
         range: &'static str,
-    },
-    /// The value is known, and no queue can have it yet.
-    #[error("{setting} can't be changed in this version")]
-    NotYet {
-        /// The setting.
-        setting: Setting,
     },
     /// The backoff makes no sense.
     #[error(transparent)]
@@ -297,12 +308,8 @@ impl QueueConfig {
             Setting::OnExpire => self.on_expire = pick(value, ON_EXPIRE),
             Setting::DedupeWindowMs => self.dedupe_window = Duration::from_millis(value),
             Setting::DedupeMax => self.dedupe_max = value,
-            Setting::Order | Setting::Fairness => {
-                // Their first word is what every queue does.
-                if value != 0 {
-                    return Err(ConfigError::NotYet { setting });
-                }
-            }
+            Setting::Order => self.order = pick(value, ORDER),
+            Setting::Fairness => self.is_fair = value == 0,
             Setting::MaxMessages => self.max_messages = value,
             Setting::MaxBytes => self.max_bytes = value,
             Setting::MaxMessageBytes => self.max_message_bytes = value,
@@ -332,7 +339,8 @@ impl QueueConfig {
             Setting::OnExpire => place(self.on_expire, ON_EXPIRE),
             Setting::DedupeWindowMs => millis(self.dedupe_window),
             Setting::DedupeMax => self.dedupe_max,
-            Setting::Order | Setting::Fairness => 0,
+            Setting::Order => place(self.order, ORDER),
+            Setting::Fairness => u64::from(!self.is_fair),
             Setting::MaxMessages => self.max_messages,
             Setting::MaxBytes => self.max_bytes,
             Setting::MaxMessageBytes => self.max_message_bytes,
@@ -358,6 +366,7 @@ impl QueueConfig {
 /// The values of settings that are words, in the order of the words.
 const ON_EXPIRE: &[OnExpire] = &[OnExpire::Drop, OnExpire::Dead];
 const OVERFLOW: &[Overflow] = &[Overflow::Reject, Overflow::DropOldest, Overflow::Dead];
+const ORDER: &[Order] = &[Order::None, Order::GroupFifo];
 const LEVEL: &[Level] = &[Level::Sync, Level::Os, Level::Memory];
 
 fn pick<T: Copy>(at: u64, words: &[T]) -> T {

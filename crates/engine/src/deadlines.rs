@@ -21,6 +21,8 @@ pub(crate) enum Due {
     Wait(Listener, Ticket),
     /// Work in slices goes on.
     Work(QueueNo),
+    /// A look for the next message of a queue goes on.
+    Lanes(QueueNo),
     /// The pause of a queue is over.
     Resume(QueueNo),
     /// The oldest dedupe id of a scope is forgotten.

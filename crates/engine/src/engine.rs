@@ -20,7 +20,7 @@ use crate::effects::{Effect, Effects, Handover, Place, Ticket};
 use crate::imaging::Changes;
 use crate::journal::{BodyRef, Journal, Need, Progress, Sequence};
 use crate::kv::Kv;
-use crate::limits::Limits;
+use crate::limits::{Limits, micros, moment};
 use crate::names::Names;
 use crate::queue::slots::Extra;
 use crate::queue::{Queue, Waiting};
@@ -78,6 +78,8 @@ pub struct Engine {
     pub(crate) usage: Usage,
     pub(crate) kv: Kv,
     pub(crate) limits: Limits,
+    /// Of the hashes of lanes.
+    pub(crate) lane_seed: u64,
     pub(crate) stats: Stats,
     /// Messages in queues, in any state.
     pub(crate) present: u64,
@@ -160,6 +162,7 @@ impl Engine {
             ),
             kv: Kv::new(&random),
             limits: Limits::new(&config, &mut random),
+            lane_seed: random.next(),
             config,
             defaults,
             holdings: Holdings::default(),
@@ -212,6 +215,7 @@ impl Engine {
         journal: &mut dyn Journal,
         effects: &mut Effects,
     ) -> Ran {
+        self.limits.now = micros(now);
         let turn = &mut Turn { now, journal, effects };
         let out_max = self.config.session_out_max;
         let Some(state) = self.sessions.get(&session).filter(|state| !state.closed) else {
@@ -304,6 +308,7 @@ impl Engine {
         journal: &mut dyn Journal,
         effects: &mut Effects,
     ) {
+        self.limits.now = micros(now);
         let turn = &mut Turn { now, journal, effects };
         self.progress = progress;
         while let Some(copy) = self.hidden_copies.pop_front_if(|copy| copy.need.is_met(progress)) {
@@ -328,6 +333,8 @@ impl Engine {
     pub fn fire(&mut self, now: Timestamp, journal: &mut dyn Journal, effects: &mut Effects) {
         let turn = &mut Turn { now, journal, effects };
         let mut budget = self.config.deadlines_per_turn;
+        self.limits.now = micros(now);
+        self.advance_limits(&mut budget);
         while budget > 0 {
             let Some(due) = self.deadlines.pop(now) else { break };
             let before = budget;
@@ -342,6 +349,7 @@ impl Engine {
                 Due::Wait(from, ticket) => self.wait_is_over(turn, from, ticket),
                 Due::Work(queue) => self.work_on(turn, queue, &mut budget),
                 Due::Dedupe(scope) => self.forget_ids(now, scope, &mut budget),
+                Due::Lanes(queue) => self.look_on(turn, queue, &mut budget),
                 Due::Resume(queue) => self.pause_is_over(queue),
                 Due::Key(revision) => self.key_is_due(turn, revision),
                 Due::Watch(watch) => self.serve_watch(turn, watch),
@@ -350,6 +358,14 @@ impl Engine {
             budget = budget.min(before - 1);
         }
         self.show_changes();
+        self.serve_stirred(turn);
+        self.settle_lines(turn);
+        self.trim_history();
+        self.forget_ended(budget);
+    }
+
+    /// Answers those who wait where there may be something by now.
+    pub(crate) fn serve_stirred(&mut self, turn: &mut Turn<'_>) {
         while let Some(from) = self.stirred.pop() {
             if let Some(listed) = self.listed_stirred(from) {
                 *listed = false;
@@ -360,13 +376,15 @@ impl Engine {
                 Listener::Watch(id) => self.serve_watch(turn, id),
             }
         }
-        self.trim_history();
-        self.forget_ended(budget);
     }
 
     /// When [`Engine::fire`] has something to do next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        if self.ended.is_empty() { self.deadlines.next() } else { Some(Timestamp::EPOCH) }
+        if !self.ended.is_empty() || self.limits.resolving.is_some() {
+            return Some(Timestamp::EPOCH);
+        }
+        let of_limits = self.limits.keyed.next_at().map(moment);
+        self.deadlines.next().into_iter().chain(of_limits).min()
     }
 
     /// What has to be committed for somebody who waits: a reply, or a message to become visible.
@@ -437,6 +455,7 @@ impl Engine {
         assert!(held as u64 <= live, "sessions hold {held} leases of {live}");
         assert_eq!(present, self.present, "messages in all queues");
         self.kv.check();
+        self.limits.check();
         let open = self.sessions.values().filter(|session| !session.closed).count();
         assert_eq!(open, self.sessions_open, "open sessions");
     }
@@ -577,6 +596,7 @@ impl Engine {
             }
             self.deadlines.insert(due, Due::Dead(no));
         }
+        self.list_untidy(no);
     }
 
     /// Notes that parked receives may find something by now.

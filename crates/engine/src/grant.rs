@@ -1,13 +1,15 @@
 //! Granting: leases of the next messages of a queue, all that one receive takes in one record.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use sluice_model::{Generation, LeaseId, QueueNo, Reply, Seq, SessionId, Timestamp};
+use sluice_model::{Generation, Lane, LeaseId, QueueNo, Reply, Seq, SessionId, Timestamp};
 
 use crate::effects::{Body, Handover, Place};
 use crate::engine::{Asked, Engine, Turn};
-use crate::journal::Need;
+use crate::journal::{Need, Sequence};
 use crate::queue::Queue;
+use crate::queue::lanes::NO_LANE;
 use crate::queue::slots::{Extra, Lease, Slot};
 use crate::receive::{Terms, is_spent};
 use crate::record::{MANY_MAX, Record, Run, Target};
@@ -37,13 +39,17 @@ struct Picked {
     deadline: Timestamp,
     /// They are in memory only, so there is no record.
     resident: bool,
+    /// A window has to know of them after a crash.
+    windowed: bool,
+    /// Order and limits of those in memory only that a window has to know of.
+    lanes: Vec<Arc<Lane>>,
 }
 
 impl Engine {
     /// Hands over a message, and those behind it as far as the terms and the room allow.
     pub(crate) fn grant_all(&mut self, turn: &mut Turn<'_>, to: Asked, no: QueueNo, terms: Terms) {
         let Some(mut offer) = self.offer(to, terms) else { return };
-        while let Some(picked) = self.pick(turn.now, no, terms, &mut offer) {
+        while let Some(picked) = self.pick_next(turn, no, terms, &mut offer) {
             self.lease(turn, to.session, no, &picked, terms.bound, &mut offer.need);
             // Where the record ended early, there may be more.
             let more = offer.left > 0
@@ -80,17 +86,76 @@ impl Engine {
         })
     }
 
-    /// Takes the next messages into the offer, as many as one record can grant: all are in memory
-    /// only or none is, and none is to go on the way. Nothing is changed yet.
-    fn pick(&self, now: Timestamp, no: QueueNo, terms: Terms, offer: &mut Offer) -> Option<Picked> {
+    fn pick_next(
+        &mut self,
+        turn: &mut Turn<'_>,
+        no: QueueNo,
+        terms: Terms,
+        offer: &mut Offer,
+    ) -> Option<Picked> {
+        match self.is_laned(no) {
+            true => self.pick_laned(turn, no, terms, offer),
+            false => self.pick(turn.now, no, terms, offer),
+        }
+    }
+
+    /// The same in a queue with lanes: each message is charged when it is picked.
+    fn pick_laned(
+        &mut self,
+        turn: &mut Turn<'_>,
+        no: QueueNo,
+        terms: Terms,
+        offer: &mut Offer,
+    ) -> Option<Picked> {
+        let mut picked = self.begin_pick(turn.now, no, terms)?;
+        let mut generation = picked.first;
+        for _ in 0..MANY_MAX {
+            let Some(chosen) = self.choose(turn, no) else { break };
+            let Some(queue) = self.queues.get(&no) else { break };
+            let Some((slot, extra)) = queue.slots.get_full(chosen.seq) else { break };
+            let (resident, len) = (slot.sequence() == 0, slot.len() as usize);
+            if picked.runs.is_empty() {
+                picked.resident = resident;
+            } else if resident != picked.resident {
+                break;
+            } else if !offer.fits(len) {
+                offer.left = 0;
+                break;
+            }
+            let lease = self.lease_id(no, Seq(chosen.seq), generation);
+            offer.push(handover(queue, (slot, extra), lease, picked.deadline, terms));
+            let lane = extra.and_then(Extra::lane).cloned();
+            if self.take_chosen(turn.now, no, &chosen) {
+                picked.windowed = true;
+                picked.lanes.extend(lane.filter(|_| resident));
+            }
+            Run::add(&mut picked.runs, Seq(chosen.seq));
+            generation.counter += 1;
+            if offer.left == 0 {
+                break;
+            }
+        }
+        (!picked.runs.is_empty()).then_some(picked)
+    }
+
+    fn begin_pick(&self, now: Timestamp, no: QueueNo, terms: Terms) -> Option<Picked> {
         let queue = self.queues.get(&no)?;
         let counter = self.next.generation + 1;
-        let mut picked = Picked {
+        Some(Picked {
             runs: Vec::new(),
             first: Generation { start: self.start, counter },
             deadline: now.after(terms.lease.unwrap_or(queue.rules.lease)),
             resident: false,
-        };
+            windowed: false,
+            lanes: Vec::new(),
+        })
+    }
+
+    /// Takes the next messages into the offer, as many as one record can grant: all are in memory
+    /// only or none is, and none is to go on the way. Nothing is changed yet.
+    fn pick(&self, now: Timestamp, no: QueueNo, terms: Terms, offer: &mut Offer) -> Option<Picked> {
+        let queue = self.queues.get(&no)?;
+        let mut picked = self.begin_pick(now, no, terms)?;
         let mut generation = picked.first;
         for seq in queue.order.ahead(&queue.slots).take(MANY_MAX as usize) {
             let Some((slot, extra)) = queue.slots.get_full(seq) else { break };
@@ -126,7 +191,7 @@ impl Engine {
         bound: bool,
         need: &mut Need,
     ) {
-        let Picked { runs, first: generation, deadline, resident } = picked;
+        let Picked { runs, first: generation, deadline, resident, .. } = picked;
         let (generation, at, deadline) = (*generation, turn.now, *deadline);
         let record = match runs[..] {
             [Run { first, count: 1 }] => {
@@ -139,10 +204,12 @@ impl Engine {
             }
         };
         let sequence = if *resident { 0 } else { turn.journal.append(&record).sequence };
-        need.cover(Need { written: sequence, synced: 0 });
+        let last = self.count_resident(turn, no, picked).max(sequence);
+        need.cover(Need { written: last, synced: if picked.windowed { last } else { 0 } });
         // As `apply` does it, but that these leases have a connection that lives.
         let holder = bound.then_some(session);
-        let lease = Lease { generation, granted_at: at, deadline, bound, session: holder };
+        let lease =
+            Lease { generation, granted_at: at, deadline, bound, session: holder, lane: NO_LANE };
         self.grant_messages(no, runs, lease, sequence);
         if let Some(state) = holder.and_then(|id| self.sessions.get_mut(&id)) {
             let mut next = generation;
@@ -151,6 +218,29 @@ impl Engine {
                 next.counter += u64::from(run.count);
             }
         }
+    }
+}
+
+impl Engine {
+    /// Writes down that messages in memory only were handed out under a window.
+    fn count_resident(&self, turn: &mut Turn<'_>, no: QueueNo, picked: &Picked) -> Sequence {
+        if !picked.windowed || !picked.resident {
+            return 0;
+        }
+        let plain =
+            picked.runs.iter().map(|run| run.count).sum::<u32>() - picked.lanes.len() as u32;
+        let mut write = |lane: Cow<'_, Lane>, count| {
+            let record = Record::Counted { queue: no, at: turn.now, lane, count };
+            turn.journal.append(&record).sequence
+        };
+        let mut last = 0;
+        if plain > 0 {
+            last = write(Cow::Owned(Lane::default()), plain);
+        }
+        for lane in &picked.lanes {
+            last = write(Cow::Borrowed(lane), 1);
+        }
+        last
     }
 }
 

@@ -314,7 +314,7 @@ fn decode_queue(engine: &Engine, no: QueueNo, mut from: &[u8]) -> Result<Queue, 
 /// A queue without messages.
 fn made_of(engine: &Engine, identity: Identity, settings: QueueSettings) -> Queue {
     let rules = engine.rules(identity.unnamed, &settings);
-    Queue::new(identity, settings, rules)
+    Queue::new(identity, settings, rules, engine.lane_seed)
 }
 
 /// Bytes of a slot's place in an image.
@@ -411,7 +411,9 @@ fn encode_extra(extra: &Extra, out: &mut Vec<u8>) {
     out.put_u8(last.map_or(0, |(change, _)| change.as_u8()));
     put_time(out, last.map_or(Timestamp::EPOCH, |(_, at)| at));
     let lease = if extra.lease.is_some() { LEASE } else { 0 };
-    out.put_u8(lease | if extra.more.is_some() { MORE } else { 0 });
+    let placed_at = extra.more.as_ref().map_or(Timestamp::EPOCH, |more| more.placed_at);
+    let placed = if placed_at == Timestamp::EPOCH { 0 } else { PLACED };
+    out.put_u8(lease | placed | if extra.more.is_some() { MORE } else { 0 });
     if let Some(lease) = &extra.lease {
         put_generation(out, lease.generation);
         put_time(out, lease.granted_at);
@@ -421,12 +423,17 @@ fn encode_extra(extra: &Extra, out: &mut Vec<u8>) {
     if let Some(more) = &extra.more {
         encode_more(more, out);
     }
+    if placed != 0 {
+        put_time(out, placed_at);
+    }
 }
 
 /// A bit of an extra's flags: a lease follows.
 const LEASE: u8 = 1;
 /// A bit of an extra's flags: what only few messages have follows.
 const MORE: u8 = 2;
+/// A bit of an extra's flags: behind that, since when the message has its place.
+const PLACED: u8 = 4;
 
 fn encode_more(more: &More, out: &mut Vec<u8>) {
     let place = more.place.unwrap_or_default();
@@ -461,7 +468,7 @@ fn decode_more(input: &mut &[u8]) -> Result<More, RecordError> {
         _ => Some(Arc::new(lane(input)?)),
     };
     let place = Some(place).filter(|place| place.behind != 0);
-    Ok(More { lane, place, redriven, dead, note })
+    Ok(More { lane, place, placed_at: Timestamp::EPOCH, redriven, dead, note })
 }
 
 fn encode_dedupe(chunk: &DedupeChunk, out: &mut Vec<u8>) {
@@ -545,9 +552,14 @@ fn decode_extra(input: &mut &[u8]) -> Result<Extra, RecordError> {
             deadline: time(input)?,
             bound: input.try_get_u8()? != 0,
             session: None,
+            lane: crate::queue::lanes::NO_LANE,
         })
     };
-    let more = if flags & MORE == 0 { None } else { Some(Box::new(decode_more(input)?)) };
+    let mut more = if flags & MORE == 0 { None } else { Some(Box::new(decode_more(input)?)) };
+    if flags & PLACED != 0 {
+        let placed_at = time(input)?;
+        more.get_or_insert_default().placed_at = placed_at;
+    }
     Ok(Extra {
         lease,
         fence,
@@ -647,7 +659,9 @@ impl Loader {
                 engine.usage.add(slot);
                 engine.expect_deadlines(queue.no(), seq, slot.state(), extra);
             }
+            let no = queue.no();
             engine.add_queue(queue);
+            engine.hold_restored(no);
         }
         for (scope, until) in engine.dedupes.arm_all() {
             engine.deadlines.insert(until, Due::Dedupe(scope));

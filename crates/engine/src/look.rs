@@ -35,7 +35,7 @@ impl Engine {
             let value = queue.rules.value(*setting).clamp(*range.start(), *range.end());
             let _in_range = settings.set(*setting, value);
         }
-        let oldest_ready = queue.order.oldest(&queue.slots);
+        let oldest_ready = queue.oldest_ready();
         let age = |at: Timestamp| now.since(at);
         let leased = queue.held_leases().next().map(|(_, lease)| lease.granted_at);
         let counters = queue.counters;

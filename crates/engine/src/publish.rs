@@ -508,6 +508,8 @@ impl Engine {
             extra.more_mut().lane = Some(Arc::new(lane.clone()));
         }
         queue.push(slot, Some(extra));
+        self.list_laned(target.queue);
+        let Some(queue) = self.queues.get_mut(&target.queue) else { return };
         self.present += 1;
         if queue.has_hidden() && !std::mem::replace(&mut queue.listed_hidden, true) {
             self.hidden.push(target.queue);

@@ -133,6 +133,11 @@ impl Engine {
         let base = if unnamed { &self.defaults.unnamed } else { &self.defaults.queue };
         let checked = base.with(&settings);
         checked.map_err(|error| (Code::Invalid, error.to_string().into()))?;
+        let reorders = differences.iter().any(|difference| difference.setting == Setting::Order);
+        if reorders && queue.counts.present() > 0 {
+            let text = "order changes only while the queue is empty";
+            return Err((Code::Conflict, text.into()));
+        }
         let fewer = differences.iter().any(|difference| {
             let lowered = difference.asked < difference.is || difference.is == 0;
             difference.setting == Setting::MaxFailures && difference.asked > 0 && lowered

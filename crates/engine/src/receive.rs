@@ -10,8 +10,8 @@ use crate::deadlines::Due;
 use crate::effects::{Effect, Place, Ticket};
 use crate::engine::{Asked, Engine, Ran, Refused, Turn};
 use crate::journal::Need;
-use crate::queue::Parked;
 use crate::queue::slots::Extra;
+use crate::queue::{Parked, Queue};
 use crate::record::Target;
 use crate::topic::Listener;
 
@@ -122,7 +122,7 @@ impl Engine {
             return Ran::Done;
         }
         let Some(queue) = self.queues.get(&no) else { return Ran::Done };
-        let hidden = queue.has_hidden();
+        let hidden = self.is_undecided(queue);
         if until.is_none() && !hidden {
             self.answer_empty(turn, to, Listener::Queue(no));
             return Ran::Done;
@@ -172,6 +172,9 @@ impl Engine {
     /// The next message that may be handed over. Those past their time, and those whose failures
     /// are spent since the settings were changed, go on the way.
     pub(crate) fn next_message(&mut self, turn: &mut Turn<'_>, no: QueueNo) -> Option<Seq> {
+        if self.is_laned(no) {
+            return self.choose(turn, no).map(|chosen| Seq(chosen.seq));
+        }
         loop {
             let queue = self.queues.get_mut(&no).filter(|queue| !queue.is_paused(turn.now))?;
             let seq = Seq(queue.peek()?);
@@ -206,11 +209,17 @@ impl Engine {
                 self.grant_all(turn, Asked { session, tag, place }, no, terms);
             }
         }
-        while let Some(queue) = self.queues.get(&no).filter(|queue| !queue.has_hidden())
+        while let Some(queue) = self.queues.get(&no).filter(|queue| !self.is_undecided(queue))
             && let Some(ticket) = queue.parked.first_brief()
         {
             self.end_wait(turn, from, ticket);
         }
+    }
+
+    /// Whether it is not known yet if there is a message that may be handed over: some are not
+    /// committed, or not looked at since limits were changed.
+    fn is_undecided(&self, queue: &Queue) -> bool {
+        queue.has_hidden() || queue.lanes.is_some() && self.limits.resolving.is_some()
     }
 
     /// Whether a delivery of so many bytes may answer a receive that waited.
@@ -245,7 +254,7 @@ impl Engine {
         // What came in this turn was there before its time was up.
         self.serve_parked(turn, no);
         let Some(queue) = self.queues.get(&no) else { return };
-        if !queue.has_hidden() {
+        if !self.is_undecided(queue) {
             return self.end_wait(turn, from, ticket);
         }
         // Messages that were accepted are waited for, as if it had come just now.
@@ -315,17 +324,6 @@ impl Engine {
         let Asked { session, tag, place } = to;
         let answer = Answer::Empty { next };
         turn.effects.push(Effect::Reply { session, tag, place, answer, need });
-    }
-}
-
-impl Engine {
-    /// When a message of the queue may be handed over that can't be now, if only time is in the way.
-    /// It may be too early, and never is too late.
-    fn next_eligible(&self, now: Timestamp, no: QueueNo) -> Option<Timestamp> {
-        match self.queue_pause(now, no) {
-            Some(pause) => pause.until,
-            None => self.queues.get(&no)?.next_due(),
-        }
     }
 }
 

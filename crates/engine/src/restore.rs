@@ -85,6 +85,8 @@ impl Engine {
         let start = self.start + 1;
         self.commit(journal, &Record::Started { start, at: now, unclean });
         self.stats = Stats::default();
+        self.resolve_all();
+        self.resolve_slice(&mut { usize::MAX });
         self.limits.keyed.restart(micros(now));
         let mut numbers: Vec<QueueNo> = self.queues.keys().copied().collect();
         numbers.sort_unstable();
@@ -174,6 +176,7 @@ impl Engine {
         journal: &mut dyn Journal,
         effects: &mut Effects,
     ) {
+        self.limits.now = micros(now);
         self.bury_corrupt(&mut Turn { now, journal, effects }, lease);
     }
 }

@@ -30,7 +30,7 @@ impl Engine {
             let oldest_ready = if queue.counts.by_state.ready == 0 {
                 None
             } else if queue.order.approach(&queue.slots, &mut left) {
-                queue.order.oldest(&queue.slots).and_then(|seq| queue.slots.get(seq))
+                queue.oldest_ready().and_then(|seq| queue.slots.get(seq))
             } else {
                 return SurveyPart { queues, more: true };
             };

@@ -161,20 +161,71 @@ impl Keyed {
         if let Err(refused) = self.judge_all(waiter, asks, cost, now, woken) {
             return Err(self.park(waiter, asks, refused, cost, now, woken));
         }
-        for ask in &mut *asks {
+        self.charge_all(asks, cost, now);
+        self.leave(waiter, now, woken);
+        self.rouse_all(asks, now, woken);
+        Ok(())
+    }
+
+    /// Whether all keys allow a message of `cost` to whoever has the waiter's turn. Nothing is charged
+    /// and nobody waits: [`Keyed::take`] or [`Keyed::wait`] says at once what came of it.
+    ///
+    /// # Errors
+    /// Says which key refuses, and why.
+    pub fn may(
+        &mut self,
+        waiter: &Waiter,
+        asks: &mut [Ask<'_>],
+        cost: u32,
+        now: u64,
+        woken: &mut Vec<u32>,
+    ) -> Result<(), Refused> {
+        let now = self.clock(now);
+        self.judge_all(waiter, asks, cost, now, woken)
+    }
+
+    /// Leases a message that [`Keyed::may`] has just allowed. Whoever waited for it leaves next.
+    pub fn take(&mut self, asks: &mut [Ask<'_>], cost: u32, now: u64, woken: &mut Vec<u32>) {
+        let now = self.clock(now);
+        self.charge_all(asks, cost, now);
+        self.rouse_all(asks, now, woken);
+    }
+
+    /// Has a lane wait where [`Keyed::may`] has just refused it.
+    pub fn wait(
+        &mut self,
+        waiter: &mut Waiter,
+        asks: &mut [Ask<'_>],
+        refused: Refused,
+        cost: u32,
+        now: u64,
+        woken: &mut Vec<u32>,
+    ) -> Refused {
+        let now = self.clock(now);
+        self.park(waiter, asks, refused, cost, now, woken)
+    }
+
+    /// Whether starts of any of these keys are counted in a window.
+    pub fn is_windowed(&self, asks: &[Ask<'_>]) -> bool {
+        asks.iter().any(|ask| self.limits.get(ask.owner).window.is_some())
+    }
+
+    fn charge_all(&mut self, asks: &mut [Ask<'_>], cost: u32, now: u64) {
+        for ask in asks {
             let key = self.obtain(ask);
             self.follow(key, now);
             self.limits.get_mut(ask.owner).charge(&mut self.table.key_mut(key).bucket, cost, now);
             self.start(key, now);
         }
-        self.leave(waiter, now, woken);
+    }
+
+    fn rouse_all(&mut self, asks: &mut [Ask<'_>], now: u64, woken: &mut Vec<u32>) {
         for ask in asks {
             // One of a limit that was removed may have gone with its last lane.
             if let Some(key) = self.find_again(ask) {
                 self.rouse(key, now, woken);
             }
         }
-        Ok(())
     }
 
     /// Whether the message could be leased now, without doing it, for a lane that nobody is before:

@@ -88,7 +88,6 @@ fn first(settings: &Settings) -> Option<(Option<&'static Key>, String)> {
             }
             EngineError::Range { name, .. } => name,
             // No key says what no queue can have.
-            EngineError::NotYet { .. } => "",
             EngineError::Backoff(BackoffError::Order { .. }) => "retry_backoff_max",
             EngineError::Backoff(BackoffError::Factor(_)) => "retry_factor",
             EngineError::Backoff(BackoffError::Jitter(_)) => "retry_jitter",

@@ -15,6 +15,9 @@ impl Engine {
     pub(crate) fn apply_to_limits(&mut self, record: &Record<'_>, sequence: Sequence) {
         self.limits.last_sequence = self.limits.last_sequence.max(sequence);
         match record {
+            Record::Counted { queue, at, lane, count } => {
+                self.replay_counted(*queue, lane, *count, *at);
+            }
             Record::LimitPut { at, limit } => self.limit_was_put(limit, *at),
             Record::LimitDeleted { at, name, matches } => {
                 self.limits_were_deleted(name, matches.as_deref(), *at);
@@ -38,6 +41,9 @@ impl Engine {
                 self.changes.note(queue);
                 queue.touched(Level::Sync, sequence);
                 queue.weigh(group, *weight);
+                if let Some(lanes) = &mut queue.lanes {
+                    lanes.set_weight(group, (*weight).into());
+                }
                 queue.dirty = true;
             }
             _ => {}
@@ -63,9 +69,14 @@ impl Engine {
         if let Some(no) = no {
             limits.title(no, limit);
         }
+        let version = limits.set.version();
         let _set = limits.set.set(limit.clone(), no);
+        let is_stale = version != limits.set.version();
         if let Some(gone) = before.filter(|before| no != Some(*before)) {
             limits.keyed.remove(gone);
+        }
+        if is_stale || no != before {
+            self.resolve_all();
         }
     }
 
@@ -83,6 +94,7 @@ impl Engine {
                 limits.keyed.remove(no);
             }
         }
+        self.resolve_all();
     }
 
     fn queue_was_paused(&mut self, no: QueueNo, pause: Option<&Paused>, sequence: Sequence) {

@@ -2,7 +2,8 @@
 
 use sluice_flow::{Ask, Reason};
 use sluice_model::{
-    Code, Explained, Explanation, LimitAnswer, PRIORITY_DEFAULT, QueueName, State, Timestamp,
+    Code, Explained, Explanation, LimitAnswer, MessageId, PRIORITY_DEFAULT, QueueName, State,
+    Timestamp,
 };
 
 use super::{micros, moment, told};
@@ -55,6 +56,9 @@ impl Engine {
         if let Some(pause) = self.queue_pause(now, queue.no()) {
             reasons.push(Explanation::Paused { key: None, pause: pause.clone() });
         }
+        if let Some(head) = held_up_by(queue, seq, extra) {
+            reasons.push(Explanation::BehindHead { head });
+        }
         self.explain_limits(now, queue, extra, &mut reasons);
         if let Some(than) = priority_before(queue, extra) {
             reasons.push(Explanation::LowerPriority { than });
@@ -106,6 +110,14 @@ impl Engine {
             Reason::Turn => Explanation::Turn { by },
         }
     }
+}
+
+/// The message of its group that is before it, where they follow each other.
+fn held_up_by(queue: &Queue, seq: u64, extra: Option<&Extra>) -> Option<MessageId> {
+    let order = extra.and_then(Extra::lane).filter(|order| queue.is_fifo(order))?;
+    let lanes = queue.lanes.as_ref()?;
+    let head = lanes.get(lanes.find(order, true)?)?.holds_up().filter(|head| *head != seq)?;
+    queue.slots.get(head).map(|slot| queue.id_of(head, slot))
 }
 
 /// The next message of a queue, of a group in it, or with a key.

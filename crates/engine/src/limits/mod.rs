@@ -4,14 +4,18 @@
 //! how the two and the queues go together. Limits of requests are kept here and asked at the doors.
 
 mod apply;
+mod choose;
 mod explain;
+mod lines;
 mod request;
 mod requests;
+mod resolve;
 
 pub(crate) use self::request::check_text;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use slab::Slab;
 use sluice_flow::{
     Ask, Handle, Keyed, KeyedConfig, LimitNo, Owner, Pause, Rate, Terms, WindowLimit,
 };
@@ -33,8 +37,20 @@ pub(crate) struct Limits {
     titles: BTreeMap<u32, (Box<str>, LimitMatch)>,
     /// Counts what was set and taken away.
     pub(crate) version: u64,
-    /// Lanes that were woken and have not been looked at.
+    /// Lines by the numbers that they wait under: which of which queue.
+    pub(crate) lines: Slab<(QueueNo, u32)>,
+    /// Lines that were woken and have not been looked at.
     pub(crate) woken: Vec<u32>,
+    /// Lines that were woken in this turn and may not have tried.
+    pub(crate) awakened: Vec<(QueueNo, u32)>,
+    /// Queues of which lines have changed.
+    pub(crate) untidy: Vec<QueueNo>,
+    /// Queues with lanes.
+    pub(crate) laned: BTreeSet<QueueNo>,
+    /// The next queue and lane that is to be looked at since limits came or went.
+    pub(crate) resolving: Option<(QueueNo, u32)>,
+    /// In microseconds, as of the last call or record.
+    pub(crate) now: u64,
     /// The last record about limits and pauses.
     pub(crate) last_sequence: Sequence,
     /// They changed since the last image.
@@ -64,10 +80,24 @@ impl Limits {
             set: LimitSet::default(),
             titles: BTreeMap::new(),
             version: 0,
+            lines: Slab::new(),
             woken: Vec::new(),
+            awakened: Vec::new(),
+            untidy: Vec::new(),
+            laned: BTreeSet::new(),
+            resolving: None,
+            now: 0,
             last_sequence: 0,
             dirty: false,
             imaged: 0,
+        }
+    }
+
+    /// What must hold between any two calls.
+    pub(crate) fn check(&self) {
+        self.keyed.check();
+        for (number, _) in &self.lines {
+            debug_assert!(u32::try_from(number).is_ok(), "lines have numbers");
         }
     }
 
@@ -129,6 +159,37 @@ impl Asking {
     pub(crate) fn ask<'a>(&self, queue: &'a str, keys: &'a [Box<str>]) -> Ask<'a> {
         let key = self.key.and_then(|at| keys.get(usize::from(at)));
         Ask { owner: self.owner, text: key.map_or(queue, |key| key), handle: self.handle }
+    }
+}
+
+/// Does something with what is asked, with its texts, and notes where the keys were found.
+pub(crate) fn with_asks<R>(
+    asked: &mut [Asking],
+    queue: &str,
+    keys: &[Box<str>],
+    run: impl FnOnce(&mut [Ask<'_>]) -> R,
+) -> R {
+    /// What most messages ask at most.
+    const FEW: usize = 4;
+    if asked.len() <= FEW {
+        let ask = |at: usize| match asked.get(at) {
+            Some(asking) => asking.ask(queue, keys),
+            None => Ask::new(Owner::queue(0), ""),
+        };
+        let mut asks: [Ask<'_>; FEW] = std::array::from_fn(ask);
+        let outcome = run(&mut asks[..asked.len()]);
+        note(asked, &asks);
+        return outcome;
+    }
+    let mut asks: Vec<_> = asked.iter().map(|asking| asking.ask(queue, keys)).collect();
+    let outcome = run(&mut asks);
+    note(asked, &asks);
+    outcome
+}
+
+fn note(asked: &mut [Asking], asks: &[Ask<'_>]) {
+    for (asking, ask) in asked.iter_mut().zip(asks) {
+        asking.handle = ask.handle;
     }
 }
 

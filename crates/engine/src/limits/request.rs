@@ -81,6 +81,7 @@ impl Engine {
         }
         let record = Record::LimitPut { at: turn.now, limit: Cow::Borrowed(limit) };
         self.commit(turn.journal, &record);
+        self.resolve_slice(&mut { self.config.deadlines_per_turn });
         Ok((LimitAnswer::Put { replaced }, self.limits_need()))
     }
 
@@ -115,6 +116,7 @@ impl Engine {
             let matches = matches.map(Cow::Borrowed);
             let record = Record::LimitDeleted { at: turn.now, name: name.into(), matches };
             self.commit(turn.journal, &record);
+            self.resolve_slice(&mut { self.config.deadlines_per_turn });
         }
         // There are `limits_max` at most.
         let deleted = (before - self.limits.set.len()) as u32;

@@ -3,6 +3,8 @@
 mod counts;
 pub(crate) mod dead_set;
 mod droppable;
+mod laned;
+pub(crate) mod lanes;
 pub(crate) mod order;
 mod parked;
 #[expect(clippy::module_inception, reason = "the noun of the folder is the noun of the file")]

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use sluice_model::{PRIORITY_DEFAULT, PRIORITY_MAX, State};
 
 use crate::journal::{Progress, Sequence};
+use crate::queue::queue::lane_of;
 use crate::queue::slots::{Extra, Slot, Slots};
 
 /// Where a message stands among those that are ready: the lowest is next.
@@ -107,7 +108,8 @@ impl Order {
     }
 
     /// Makes visible what is committed.
-    pub(crate) fn reveal(&mut self, slots: &Slots, progress: Progress) {
+    /// Those that stand in lanes of their own go `laned`.
+    pub(crate) fn reveal(&mut self, slots: &Slots, progress: Progress, laned: &mut Vec<u64>) {
         let next = slots.next();
         if self.tail <= progress.written && self.tail_synced <= progress.synced {
             self.visible = next;
@@ -126,8 +128,10 @@ impl Order {
         while let Some(seq) = self.hidden.first().copied().filter(|seq| *seq < self.visible) {
             self.hidden.pop_first();
             let ready = slots.get_full(seq).filter(|(slot, _)| slot.state() == State::Ready);
-            if let Some((_, extra)) = ready {
-                self.ranked.insert(Rank::of(seq, extra));
+            match ready {
+                Some((_, extra)) if lane_of(extra).is_some() => laned.push(seq),
+                Some((_, extra)) => drop(self.ranked.insert(Rank::of(seq, extra))),
+                None => {}
             }
         }
     }
@@ -191,21 +195,56 @@ impl Order {
         None
     }
 
-    /// A message became ready.
+    /// Whether a message that becomes ready is not visible yet and stands elsewhere than its seq says.
+    pub(crate) fn hides(&self, seq: u64, slot: &Slot) -> bool {
+        slot.is_ranked() && seq >= self.visible
+    }
+
+    /// Such a message became ready.
+    pub(crate) fn hide(&mut self, seq: u64) {
+        self.hidden.insert(seq);
+    }
+
+    /// A message is not ready any more; says whether it was hidden.
+    pub(crate) fn unhide(&mut self, seq: u64, slot: &Slot) -> bool {
+        slot.is_ranked() && self.hidden.remove(&seq)
+    }
+
+    /// A message became ready that may be seen.
     pub(crate) fn enter(&mut self, seq: u64, slot: &Slot, extra: Option<&Extra>) {
-        if slot.is_ranked() && seq >= self.visible {
-            self.hidden.insert(seq);
-        } else if slot.is_ranked() || seq < self.cursor {
+        if slot.is_ranked() || seq < self.cursor {
             self.ranked.insert(Rank::of(seq, extra));
         }
     }
 
-    /// A message is not ready any more.
+    /// A message is not ready any more that was not hidden.
     pub(crate) fn leave(&mut self, seq: u64, slot: &Slot, extra: Option<&Extra>) {
         if slot.is_ranked() || seq < self.cursor {
             self.ranked.remove(&Rank::of(seq, extra));
-            self.hidden.remove(&seq);
         }
+    }
+
+    /// A message is about to be handed over: whoever asks for the next one gets another.
+    pub(crate) fn take(&mut self, seq: u64, slot: &Slot, extra: Option<&Extra>) {
+        self.leave(seq, slot, extra);
+        if !slot.is_ranked() && seq == self.cursor {
+            self.cursor += 1;
+        }
+    }
+
+    /// The next message of a priority.
+    pub(crate) fn first_of(&mut self, priority: u8, slots: &Slots) -> Option<(Place, u64)> {
+        let behind = PRIORITY_MAX.saturating_sub(priority);
+        let from = Rank { behind, place: Place::default(), seq: 0 };
+        let ranked = self.ranked.range(from..).next().filter(|rank| rank.behind == behind);
+        let ranked = ranked.map(|rank| (rank.place, rank.seq));
+        if priority != PRIORITY_DEFAULT {
+            return ranked;
+        }
+        self.approach(slots, &mut { u64::MAX });
+        let fresh = (self.cursor < self.visible).then_some(self.cursor);
+        let fresh = fresh.map(|seq| (Place { seq, ..Place::default() }, seq));
+        ranked.into_iter().chain(fresh).min()
     }
 
     /// Begins anew with what an image brought, all of it visible.
@@ -213,7 +252,8 @@ impl Order {
         *self = Self { cursor: slots.first_seq(), visible: slots.next(), ..Self::default() };
         for (seq, slot, extra) in slots.iter() {
             self.tail = self.tail.max(slot.sequence());
-            if slot.is_ranked() && slot.state() == State::Ready {
+            let is_here = slot.is_ranked() && slot.state() == State::Ready;
+            if is_here && lane_of(extra).is_none() {
                 self.ranked.insert(Rank::of(seq, extra));
             }
         }
@@ -241,6 +281,7 @@ impl Order {
         for (seq, slot, extra) in slots.iter() {
             let visible = seq < self.visible;
             let expected = slot.state() == State::Ready
+                && lane_of(extra).is_none()
                 && (slot.is_ranked() && visible || !slot.is_ranked() && seq < self.cursor);
             assert_eq!(self.ranked.contains(&Rank::of(seq, extra)), expected, "rank of {seq}");
             ranked += usize::from(expected);

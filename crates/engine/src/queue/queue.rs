@@ -11,13 +11,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    DeadReason, Generation, Level, MessageId, Paused, Purge, QueueName, QueueNo, QueueSettings,
-    Seq, SessionId, State, SubscriptionId, Timestamp, TopicPattern, Transition,
+    DeadReason, Generation, Lane, Level, MessageId, PRIORITY_DEFAULT, Paused, Purge, QueueLimits,
+    QueueName, QueueNo, QueueSettings, Seq, SessionId, State, SubscriptionId, Timestamp,
+    TopicPattern, Transition,
 };
 
 use crate::config::QueueConfig;
 use crate::journal::{Need, Progress, Sequence};
 use crate::queue::dead_set::DeadSet;
+use crate::queue::lanes::{Lanes, NO_LANE};
 use crate::queue::order::{Order, Place};
 use crate::queue::slots::{Extra, Lease, Slot, Slots};
 use crate::queue::work::Work;
@@ -68,6 +70,15 @@ pub(crate) struct Queue {
     pub(crate) inactive_at: Option<Timestamp>,
     pub(crate) slots: Slots,
     pub(crate) order: Order,
+    /// Messages with a group or keys, and whatever else limits are asked about; none until then.
+    pub(crate) lanes: Option<Box<Lanes>>,
+    /// Which limits are about it, or any key in it.
+    pub(crate) limits: QueueLimits,
+    /// Of the hashes of its lanes.
+    pub(super) seed: u64,
+    /// Listed among the queues with lanes, and among those whose lines have changed.
+    pub(crate) listed_laned: bool,
+    pub(crate) listed_untidy: bool,
     pub(crate) dead: DeadSet,
     pub(crate) counters: Counters,
     pub(crate) counts: Counts,
@@ -122,6 +133,7 @@ impl Queue {
         identity: Identity,
         settings: QueueSettings,
         rules: Arc<QueueConfig>,
+        seed: u64,
     ) -> Self {
         Self {
             identity,
@@ -133,6 +145,11 @@ impl Queue {
             inactive_at: None,
             slots: Slots::default(),
             order: Order::default(),
+            lanes: None,
+            limits: QueueLimits::default(),
+            seed,
+            listed_laned: false,
+            listed_untidy: false,
             dead: DeadSet::default(),
             counters: Counters::default(),
             counts: Counts::default(),
@@ -203,12 +220,17 @@ impl Queue {
 
     /// Whether messages were accepted that are not visible yet, or are held back.
     pub(crate) fn has_hidden(&self) -> bool {
-        self.order.visible() < self.slots.next() || self.order.is_held_back()
+        let unfinished = self.lanes.as_ref().is_some_and(|lanes| lanes.is_unfinished);
+        self.order.visible() < self.slots.next() || self.order.is_held_back() || unfinished
     }
 
     /// Makes visible what is committed.
     pub(crate) fn reveal(&mut self, progress: Progress) {
-        self.order.reveal(&self.slots, progress);
+        let mut laned = Vec::new();
+        self.order.reveal(&self.slots, progress, &mut laned);
+        for seq in laned {
+            self.enter_lane(seq, true);
+        }
     }
 
     /// The next message in order, if one is ready and visible and none before it is on its way.
@@ -236,7 +258,9 @@ impl Queue {
         let seq = self.slots.push(slot);
         let delayed = extra.as_ref().is_some_and(|extra| extra.ready_at != Timestamp::EPOCH);
         let lane = extra.as_ref().and_then(Extra::lane);
-        let ranked = lane.is_some_and(|lane| lane.priority != sluice_model::PRIORITY_DEFAULT);
+        let plain = |lane: &Lane| lane.priority == PRIORITY_DEFAULT && !is_laned(lane);
+        let ranked = lane.is_some_and(|lane| !plain(lane));
+        let extra = extra.map(|extra| self.share_lane(extra));
         if let Some(extra) = extra
             && let Some(place) = self.slots.extra_mut(seq)
         {
@@ -260,9 +284,17 @@ impl Queue {
         let Some((slot, extra)) = self.slots.get_full(seq) else { return };
         self.counts.add(to, slot.len());
         match to {
-            State::Ready => self.order.enter(seq, slot, extra),
+            State::Ready if self.order.hides(seq, slot) => self.order.hide(seq),
+            State::Ready if lane_of(extra).is_some() => self.enter_lane(seq, true),
+            State::Ready => {
+                self.order.enter(seq, slot, extra);
+                self.plain_changed(seq);
+            }
             State::Delayed => {
                 self.delayed.insert((extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
+                if lane_of(extra).is_some() {
+                    self.enter_lane(seq, false);
+                }
             }
             // Whoever leases messages lists them.
             State::Leased => {}
@@ -284,13 +316,24 @@ impl Queue {
         let Some((slot, extra)) = self.slots.get_full(seq) else { return };
         self.counts.subtract(slot.state(), slot.len());
         match slot.state() {
-            State::Ready => self.order.leave(seq, slot, extra),
+            State::Ready if self.order.unhide(seq, slot) => {}
+            State::Ready if lane_of(extra).is_some() => self.leave_lane(seq),
+            State::Ready => {
+                self.order.leave(seq, slot, extra);
+                self.plain_changed(seq);
+            }
             State::Delayed => {
                 self.delayed.remove(&(extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
+                if lane_of(extra).is_some() {
+                    self.leave_lane(seq);
+                }
             }
             State::Leased => {
                 let held = (generation_of(extra), self.identity.no, Seq(seq));
                 self.held.remove(held, 1);
+                if lane_of(extra).is_some() {
+                    self.leave_lane(seq);
+                }
             }
             State::Dead => {
                 if let Some((reason, at)) = extra.and_then(Extra::dead) {
@@ -312,7 +355,12 @@ impl Queue {
             let (generation, _, Seq(seq)) = first.plus(at);
             // Before its `ready_at` goes, by which it is found among the delayed ones.
             self.leave(seq);
-            if let Some(len) = self.slots.lease(seq, Lease { generation, ..lease }) {
+            self.fix_place(seq, None);
+            let lane = self.hold_in_lane(seq);
+            if let Some(len) = self.slots.lease(seq, Lease { generation, lane, ..lease }) {
+                if lane != NO_LANE {
+                    self.enter_lane(seq, false);
+                }
                 self.counts.add(State::Leased, len);
                 present += 1;
             } else {
@@ -424,6 +472,7 @@ impl Queue {
     /// T6: a delayed message is due.
     pub(crate) fn wake(&mut self, seq: u64) {
         self.leave(seq);
+        self.fix_place(seq, None);
         if let Some(extra) = self.slots.extra_mut(seq) {
             extra.ready_at = Timestamp::EPOCH;
         }
@@ -436,6 +485,9 @@ impl Queue {
             return;
         }
         self.leave(seq);
+        if ready_at == Timestamp::EPOCH {
+            self.fix_place(seq, Some(at));
+        }
         if let Some(extra) = self.slots.extra_mut(seq) {
             extra.ready_at = ready_at;
             extra.last = Some((Transition::Rescheduled, at));
@@ -493,6 +545,7 @@ impl Queue {
             more.dead = None;
             more.redriven += 1;
             more.place = Some(place);
+            more.placed_at = at;
         }
         self.slots.set_ranked(seq);
         self.arrive(seq, State::Ready);
@@ -526,9 +579,12 @@ impl Queue {
 
     /// The highest priority of messages that are ready and visible.
     pub(crate) fn highest_ready(&self) -> Option<u8> {
-        let first = self.order.ahead(&self.slots).next()?;
-        let lane = self.slots.get_full(first)?.1.and_then(Extra::lane);
-        Some(lane.map_or(sluice_model::PRIORITY_DEFAULT, |lane| lane.priority))
+        let priority = |first: u64| {
+            let lane = self.slots.get_full(first)?.1.and_then(Extra::lane);
+            Some(lane.map_or(PRIORITY_DEFAULT, |lane| lane.priority))
+        };
+        let plain = self.order.ahead(&self.slots).next().and_then(priority);
+        plain.into_iter().chain(self.lanes.as_ref().and_then(|lanes| lanes.highest())).max()
     }
 
     /// Whether a purge of `what` deletes the message at `seq`.
@@ -549,16 +605,19 @@ impl Queue {
     /// Counts what is there after an image was loaded, and makes all of it visible.
     pub(crate) fn recount(&mut self) {
         self.counts = Counts::default();
+        let mut laned = Vec::new();
         for (seq, slot, extra) in self.slots.iter() {
             self.counts.add(slot.state(), slot.len());
             self.last_sequence = self.last_sequence.max(slot.sequence());
             match slot.state() {
-                State::Ready => {}
+                State::Ready => laned.extend(lane_of(extra).map(|_| seq)),
                 State::Delayed => {
+                    laned.extend(lane_of(extra).map(|_| seq));
                     let at = extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at);
                     self.delayed.insert((at, seq));
                 }
                 State::Leased => {
+                    laned.extend(lane_of(extra).map(|_| seq));
                     self.held.insert((generation_of(extra), self.identity.no, Seq(seq)), 1);
                 }
                 State::Dead => {
@@ -569,6 +628,14 @@ impl Queue {
             }
         }
         self.order.restart(&self.slots);
+        for seq in laned {
+            let state = self.slots.get(seq).map(Slot::state);
+            if state == Some(State::Leased) {
+                let lane = self.hold_in_lane(seq);
+                self.slots.set_lane(seq, lane);
+            }
+            self.enter_lane(seq, state == Some(State::Ready));
+        }
         self.droppable = Droppable::from(self.slots.first_seq());
         self.dirty = false;
     }
@@ -605,8 +672,18 @@ impl Queue {
         assert_eq!(self.delayed.len() as u64, counts.by_state.delayed, "queue {no:?}");
         assert_eq!(self.dead.len() as u64, counts.by_state.dead, "queue {no:?}");
         self.order.check(&self.slots);
+        self.check_lanes();
         self.parked.check();
     }
+}
+
+/// Order and limits of a message that stands in a lane of its own, not among the plain ones.
+pub(super) fn lane_of(extra: Option<&Extra>) -> Option<&Arc<Lane>> {
+    extra.and_then(Extra::lane).filter(|lane| is_laned(lane))
+}
+
+pub(super) fn is_laned(lane: &Lane) -> bool {
+    lane.group.is_some() || !lane.keys.is_empty()
 }
 
 /// The lease that a message is held under; only of one that is leased.

@@ -59,6 +59,8 @@ pub(crate) struct More {
     pub(crate) lane: Option<Arc<Lane>>,
     /// Where it stands since it was redriven.
     pub(crate) place: Option<Place>,
+    /// Since when it has its place, if not since its publish.
+    pub(crate) placed_at: Timestamp,
     pub(crate) redriven: u32,
     /// Why and since when it is dead.
     pub(crate) dead: Option<(DeadReason, Timestamp)>,
@@ -76,6 +78,8 @@ pub(crate) struct Lease {
     pub(crate) bound: bool,
     /// The connection; none after a restart.
     pub(crate) session: Option<SessionId>,
+    /// The lane that the message stands in; none for a plain one.
+    pub(crate) lane: u32,
 }
 
 impl Extra {
@@ -242,6 +246,15 @@ impl Slots {
     pub(crate) fn set_ranked(&mut self, seq: u64) {
         if let Some((chunk, at)) = self.locate_mut(seq, Dirty { states: true, places: true }) {
             chunk.slots[at].set_ranked();
+        }
+    }
+
+    /// Notes the lane of a message that somebody holds; no image has it.
+    pub(crate) fn set_lane(&mut self, seq: u64, lane: u32) {
+        if let Some((chunk, at)) = self.locate_mut(seq, Dirty::default())
+            && let Some(lease) = &mut chunk.with_extra(at).1.lease
+        {
+            lease.lane = lane;
         }
     }
 

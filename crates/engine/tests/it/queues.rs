@@ -62,8 +62,11 @@ fn a_queue_is_made_once_compared_and_changed_only_when_asked() {
         rig.restart(rig.tape.last(), restarts > 0, true);
         assert_eq!(rig.open(peer(1)), client, "the first session of every run");
     }
-    let group_fifo = [("order", "group_fifo")];
-    assert_eq!(refused(declare(&mut rig, &group_fifo, true)).0, Code::Invalid);
+    let order = |word| [("order", word)];
+    let fifo = declare(&mut rig, &order("group_fifo"), true);
+    assert_eq!(fifo, Answer::Declared { created: false });
+    rig.put(client, "jobs", "1", Extras::default()).unwrap();
+    assert_eq!(refused(declare(&mut rig, &order("none"), true)).0, Code::Conflict);
     let crossed = [("backoff_min_ms", "9000000")];
     assert_eq!(refused(declare(&mut rig, &crossed, true)).0, Code::Invalid);
 }

@@ -25,8 +25,8 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// Where a key was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a key was found. While it is live no other key has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Handle(pub(super) u32);
 
 impl Default for Handle {

@@ -1,0 +1,165 @@
+//! Lines that are woken, and what becomes of them when nobody receives.
+
+use sluice_model::{QueueNo, Timestamp};
+
+use super::{Limits, micros, moment, with_asks};
+use crate::engine::{Engine, Turn};
+use crate::topic::Listener;
+
+/// Lines of which an empty receive finds out anew when they may go, at most.
+const OVERDUE_MAX: usize = 16;
+
+impl Engine {
+    /// Has the lines that were woken stand among those that may have something, and those who wait
+    /// for a message of their queues looked after.
+    pub(crate) fn wake_lines(&mut self) {
+        while let Some(number) = self.limits.woken.pop() {
+            let Some((no, line)) = self.limits.lines.get(number as usize).copied() else {
+                continue;
+            };
+            self.wake_line(no, line);
+        }
+    }
+
+    /// The same for one line.
+    pub(crate) fn wake_line(&mut self, no: QueueNo, line: u32) {
+        if let Some(lanes) = self.queues.get_mut(&no).and_then(|queue| queue.lanes.as_mut()) {
+            lanes.wake_line(line);
+            self.limits.awakened.push((no, line));
+            self.stir(Listener::Queue(no));
+        }
+    }
+
+    /// Lets time pass for limits: wakes whose time has come, and goes on with what changes of limits
+    /// bring.
+    pub(crate) fn advance_limits(&mut self, budget: &mut usize) {
+        let now = self.limits.now;
+        let Limits { keyed, woken, .. } = &mut self.limits;
+        if keyed.next_at().is_some_and(|at| at <= now) {
+            keyed.advance(now, *budget, woken);
+        }
+        self.resolve_slice(budget);
+    }
+
+    /// Lists a queue of which lines have changed.
+    pub(crate) fn list_untidy(&mut self, no: QueueNo) {
+        if let Some(queue) = self.queues.get_mut(&no)
+            && queue.lanes.as_ref().is_some_and(|lanes| !lanes.chores.is_empty())
+            && !std::mem::replace(&mut queue.listed_untidy, true)
+        {
+            self.limits.untidy.push(no);
+        }
+    }
+
+    /// Lists a queue that has lanes.
+    pub(crate) fn list_laned(&mut self, no: QueueNo) {
+        if let Some(queue) = self.queues.get_mut(&no)
+            && queue.lanes.is_some()
+            && !std::mem::replace(&mut queue.listed_laned, true)
+        {
+            self.limits.laned.insert(no);
+        }
+    }
+
+    /// Ends a turn: whoever was woken has tried or leaves, which may wake others.
+    pub(crate) fn settle_lines(&mut self, turn: &mut Turn<'_>) {
+        loop {
+            self.wake_lines();
+            self.serve_stirred(turn);
+            self.tidy_lines(turn.now);
+            if !self.limits.woken.is_empty() || !self.stirred.is_empty() {
+                continue;
+            }
+            let Some((no, line)) = self.limits.awakened.pop() else { return };
+            self.leave_untried(turn.now, no, line);
+        }
+    }
+
+    /// Closes lines of which nothing is left, and has those looked at whose first message is another
+    /// one than before.
+    fn tidy_lines(&mut self, now: Timestamp) {
+        while let Some(no) = self.limits.untidy.pop() {
+            let Some(queue) = self.queues.get_mut(&no) else { continue };
+            queue.listed_untidy = false;
+            let Some(lanes) = &mut queue.lanes else { continue };
+            for line in std::mem::take(&mut lanes.chores) {
+                let Some(lanes) = self.queues.get_mut(&no).and_then(|queue| queue.lanes.as_mut())
+                else {
+                    break;
+                };
+                if lanes.is_over(line) {
+                    self.close_line(now, no, line);
+                } else if lanes.is_stale(line) {
+                    self.wake_line(no, line);
+                }
+            }
+        }
+    }
+
+    /// Closes a line.
+    fn close_line(&mut self, now: Timestamp, no: QueueNo, line: u32) {
+        let lanes = self.queues.get_mut(&no).and_then(|queue| queue.lanes.as_mut());
+        if let Some(mut waiter) = lanes.and_then(|lanes| lanes.close_line(line)) {
+            let (keyed, woken) = (&mut self.limits.keyed, &mut self.limits.woken);
+            keyed.leave(&mut waiter, micros(now), woken);
+            self.limits.lines.try_remove(waiter.lane as usize);
+        }
+    }
+
+    /// A line was woken and nobody tried it: it waits no more, and the next one is woken. It is tried
+    /// when somebody receives.
+    fn leave_untried(&mut self, now: Timestamp, no: QueueNo, number: u32) {
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        let weights = &queue.weights;
+        let Some(lanes) = &mut queue.lanes else { return };
+        let Some(line) = lanes.line_mut(number).filter(|line| line.is_awake) else { return };
+        let (keyed, woken) = (&mut self.limits.keyed, &mut self.limits.woken);
+        keyed.leave(&mut line.waiter, micros(now), woken);
+        if lanes.is_short(number) {
+            let weight = |group: &str| weights.get(group).map_or(1, |weight| u32::from(*weight));
+            lanes.dissolve(number, weight);
+        }
+        self.list_untidy(no);
+    }
+
+    /// When a message of the queue may be handed over that can't be now, if only time is in the way.
+    /// It may be too early, and never is too late.
+    pub(crate) fn next_eligible(&mut self, now: Timestamp, no: QueueNo) -> Option<Timestamp> {
+        if let Some(pause) = self.queue_pause(now, no) {
+            return pause.until;
+        }
+        let queue = self.queues.get_mut(&no)?;
+        let name = queue.identity.name.as_str();
+        if let Some(lanes) = &mut queue.lanes {
+            for _ in 0..OVERDUE_MAX {
+                let Some((line, lane)) = lanes.overdue(micros(now)) else { break };
+                let Some((asked, order, _)) = lanes.parts(lane, None) else { break };
+                let cost = u32::from(order.cost);
+                let refused = with_asks(asked, name, &order.keys, |asks| {
+                    self.limits.keyed.why(asks, cost, micros(now))
+                });
+                let times = refused.iter().map(|refused| refused.reason.eligible_at());
+                // Unless all of them say when, nobody knows.
+                let last = times.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
+                lanes.set_eligible(line, last);
+            }
+        }
+        let of_lines = queue.lanes.as_ref().and_then(|lanes| lanes.eligible());
+        let of_lines = of_lines.map(moment).filter(|at| *at > now);
+        queue.next_due().into_iter().chain(of_lines).min()
+    }
+
+    /// Takes everything of a queue that ends from the limits.
+    pub(crate) fn forget_lanes(&mut self, no: QueueNo) {
+        let now = self.limits.now;
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        let lines = queue.lanes.as_ref().map(|lanes| lanes.line_numbers()).unwrap_or_default();
+        for line in lines {
+            self.close_line(Timestamp::from_millis(now / 1_000), no, line);
+        }
+        let Some(queue) = self.queues.get_mut(&no) else { return };
+        self.limits.release_all(queue);
+        queue.lanes = None;
+        self.limits.laned.remove(&no);
+    }
+}
