@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Parser;
+use sluice_bench::kill::limits::{self, LimitFigures, LimitOptions};
 use sluice_bench::kill::{self, Figures, Options};
 
 use crate::run::{again_in_release, is_slow, release_broker, target};
@@ -32,6 +33,9 @@ pub(crate) struct KillArgs {
     /// Topics, a consumer each, beside one consumer for them all
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     topics: u64,
+    /// Times that a broker with limits is killed, before all of this; 0 to leave that out
+    #[arg(long, default_value_t = 100)]
+    limit_kills: u64,
 }
 
 pub(crate) fn run(args: &KillArgs) -> anyhow::Result<()> {
@@ -45,6 +49,22 @@ pub(crate) fn run(args: &KillArgs) -> anyhow::Result<()> {
     }
     std::fs::create_dir_all(&dir)?;
     let KillArgs { seed, kills, publishes, publishers, topics, .. } = *args;
+    if args.limit_kills > 0 {
+        let dir = dir.join("limits");
+        std::fs::create_dir_all(&dir)?;
+        with_limits(&LimitOptions {
+            program: program.clone(),
+            dir: dir.clone(),
+            seed,
+            kills: args.limit_kills,
+            consumers: 4,
+        })?;
+        std::fs::remove_dir_all(dir)?;
+    }
+    if kills == 0 {
+        std::fs::remove_dir_all(&dir)?;
+        return Ok(());
+    }
     let options = Options { program, dir: dir.clone(), seed, kills, publishes, publishers, topics };
     println!("seed {seed}, {publishers} publishers, {topics} topics, data in {}", dir.display());
     let started = Instant::now();
@@ -62,6 +82,28 @@ pub(crate) fn run(args: &KillArgs) -> anyhow::Result<()> {
     if figures.kills_in_flight * 2 < figures.kills {
         bail!("fewer than half of the kills met unconfirmed publishes: too gentle to tell");
     }
+    Ok(())
+}
+
+/// The same with limits, which are judged from outside.
+fn with_limits(options: &LimitOptions) -> anyhow::Result<()> {
+    let LimitOptions { dir, seed, consumers, .. } = options;
+    println!("limits: seed {seed}, {consumers} consumers, data in {}", dir.display());
+    let started = Instant::now();
+    let outcome = limits::run(options, |figures| {
+        if figures.kills % 20 == 0 {
+            println!("{:>4} kills, {} leases", figures.kills, figures.leases);
+        }
+    });
+    let figures = match outcome {
+        Ok(figures) => figures,
+        Err(error) => bail!("{error}\nthe data and the log are kept in {}", dir.display()),
+    };
+    let LimitFigures { kills, confirmed, leases, acked, abandoned, verdict } = figures;
+    println!("{kills} kills in {:.0} s, no limit exceeded", started.elapsed().as_secs_f64());
+    println!("published    {confirmed} confirmed");
+    println!("leased       {leases} times, {acked} acked, {abandoned} let go");
+    println!("at most      {} at once, {} starts in an interval", verdict.at_once, verdict.starts);
     Ok(())
 }
 

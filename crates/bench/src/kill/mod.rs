@@ -18,6 +18,7 @@
 //! broker to it.
 
 mod consumer;
+pub mod limits;
 mod message;
 mod publisher;
 

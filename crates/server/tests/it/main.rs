@@ -11,6 +11,7 @@ mod hostile;
 mod http;
 mod keys;
 mod lifecycle;
+mod limit_scenarios;
 mod local;
 mod memory;
 mod running;

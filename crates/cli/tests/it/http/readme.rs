@@ -1,9 +1,11 @@
 //! What the README has new users type, as it stands there.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use sluice_bench::process::Broker;
 
@@ -17,6 +19,8 @@ const ADDR: &str = "localhost:8080";
 const TOKEN: &str = "TOKEN";
 /// What a command that goes on until Ctrl-C begins with.
 const STREAM: &str = "curl -N ";
+/// What a consumer begins with that goes on until it is stopped.
+const CONSUMER: &str = "while sluice queue take ";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Failures fail, and no proxy is asked for what is on this machine.
 const PRELUDE: &str = "curl() { command curl -sSf --noproxy '*' \"$@\"; }\n\
@@ -151,11 +155,91 @@ fn the_queue_of_the_first_ten_minutes_by_command_line_is_as_the_readme_says() {
     let broker = place.broker();
     let mut user = User::new(&place, &broker);
     let mut out = String::new();
-    for line in lines("sluice queue") {
+    for line in lines("queue declare mail") {
         out = user.types(line);
     }
     assert!(user.tokens.is_empty(), "a token was shown and not used");
     assert!(!out.contains("error"), "{out}");
+    drop(user);
+    assert!(broker.terminate().unwrap().success());
+}
+
+/// A consumer in a terminal of its own.
+struct Terminal {
+    child: Child,
+    out: std::path::PathBuf,
+}
+
+impl Terminal {
+    fn open(user: &User<'_>, line: &str, name: &str) -> Self {
+        let out = user.place.path(name);
+        let child = user.shell(line).stdout(File::create(&out).unwrap()).process_group(0).spawn();
+        Self { child: child.unwrap(), out }
+    }
+
+    /// How many calls of a tenant it was given.
+    fn calls_of(&self, tenant: u32) -> usize {
+        let text = std::fs::read_to_string(&self.out).unwrap();
+        text.lines().filter(|line| line.starts_with(&format!("tenant {tenant}, "))).count()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let group = Pid::from_child(&self.child);
+        let _ = kill_process_group(group, Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_api_is_called_five_times_a_second_for_each_tenant_as_the_readme_says() {
+    let place = Place::new();
+    let broker = place.broker();
+    let mut user = User::new(&place, &broker);
+    let (before, rest): (Vec<_>, Vec<_>) = {
+        let lines = [lines("limit set api --key 'tenant:*' --rate 5/s"), lines(CONSUMER)].concat();
+        lines.into_iter().partition(|line| !line.starts_with(CONSUMER))
+    };
+    let [consumer] = rest[..] else { panic!("there is one line of a consumer") };
+    for line in before {
+        user.types(line);
+    }
+    let began = Instant::now();
+    let consumers = [1, 2].map(|n| Terminal::open(&user, consumer, &format!("consumer{n}")));
+    let calls_of = |tenant| consumers.iter().map(|one| one.calls_of(tenant)).sum::<usize>();
+    // One at once and five a second from then on.
+    let allowed = |seconds: f64| 1 + (5.0 * seconds) as usize;
+    user.until(|| {
+        let counts = [1, 2, 3].map(calls_of);
+        let allowed = allowed(began.elapsed().as_secs_f64());
+        assert!(counts.iter().all(|count| *count <= allowed), "{counts:?}, {allowed} may");
+        counts.iter().all(|count| *count >= 15)
+    });
+    assert!(began.elapsed() > Duration::from_millis(2_700), "{:?}", began.elapsed());
+    assert!(consumers.iter().all(|one| std::fs::metadata(&one.out).unwrap().len() > 0));
+    let expected = [
+        ("explain calls --key tenant:1", "rate of limit api for tenant:1: may go in "),
+        ("limit top api", "tenant:1"),
+        ("--rate 50/s", "was 5/s"),
+    ];
+    let mut seen = 0;
+    for line in lines("limit top api") {
+        let out = user.types(line);
+        for (_, words) in expected.iter().filter(|(typed, _)| line.contains(typed)) {
+            assert!(out.contains(words), "{line}: {out}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, expected.len(), "a line of the README is another one");
+    user.until(|| [1, 2, 3].map(calls_of).iter().sum::<usize>() == 600);
+    drop(consumers);
+    let mut out = Vec::new();
+    for line in lines("--throttled=30s") {
+        out.push(user.types(line));
+    }
+    assert!(out[3].contains("key tenant:4 is paused because a consumer was throttled"), "{out:?}");
+    assert!(out[4].contains("tenant:4 goes on") && user.tokens.is_empty(), "{out:?}");
     drop(user);
     assert!(broker.terminate().unwrap().success());
 }
