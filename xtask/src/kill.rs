@@ -36,6 +36,9 @@ pub(crate) struct KillArgs {
     /// Times that a broker with limits is killed, before all of this; 0 to leave that out
     #[arg(long, default_value_t = 100)]
     limit_kills: u64,
+    /// Writers of keys, a connection each
+    #[arg(long, default_value_t = 2)]
+    key_writers: u32,
 }
 
 pub(crate) fn run(args: &KillArgs) -> anyhow::Result<()> {
@@ -48,7 +51,7 @@ pub(crate) fn run(args: &KillArgs) -> anyhow::Result<()> {
         bail!("{} is there already; what it holds may be what an earlier run found", dir.display());
     }
     std::fs::create_dir_all(&dir)?;
-    let KillArgs { seed, kills, publishes, publishers, topics, .. } = *args;
+    let KillArgs { seed, kills, publishes, publishers, topics, key_writers, .. } = *args;
     if args.limit_kills > 0 {
         let dir = dir.join("limits");
         std::fs::create_dir_all(&dir)?;
@@ -65,7 +68,16 @@ pub(crate) fn run(args: &KillArgs) -> anyhow::Result<()> {
         std::fs::remove_dir_all(&dir)?;
         return Ok(());
     }
-    let options = Options { program, dir: dir.clone(), seed, kills, publishes, publishers, topics };
+    let options = Options {
+        program,
+        dir: dir.clone(),
+        seed,
+        kills,
+        publishes,
+        publishers,
+        topics,
+        key_writers,
+    };
     println!("seed {seed}, {publishers} publishers, {topics} topics, data in {}", dir.display());
     let started = Instant::now();
     let outcome = kill::run(&options, |figures| {
@@ -116,6 +128,8 @@ fn print(figures: &Figures, elapsed: Duration) {
     println!("{kills} kills in {:.0} s, every promise kept", elapsed.as_secs_f64());
     println!("  with unconfirmed publishes in flight  {}", figures.kills_in_flight);
     println!("  with unconfirmed acks in flight       {}", figures.kills_acks_in_flight);
+    println!("  with unanswered writes of keys        {}", figures.kills_key_writes_in_flight);
+    println!("keys         {} writes acknowledged", figures.key_writes);
     println!("published    {published}, {confirmed} confirmed, {survived} survived unconfirmed");
     println!("delivered    {delivered} through two subscriptions each, {redelivered} again");
     println!("acked        {acked}");

@@ -14,10 +14,14 @@
 //! - within a connection each publisher's messages come in the order published, and so do first
 //!   deliveries over all connections.
 //!
+//! Writers of keys beside them see that no acknowledged write is lost, none counts twice, and that
+//! revisions never stand for two changes.
+//!
 //! What was in flight at the kill may have survived or not; the check finds out and holds the
 //! broker to it.
 
 mod consumer;
+mod keys;
 pub mod limits;
 mod message;
 mod publisher;
@@ -37,6 +41,7 @@ use crate::process::{Broker, Launch, StartError};
 use crate::random::Random;
 use crate::v1::ClientError;
 use consumer::Consumer;
+use keys::KeyWriter;
 use publisher::Publisher;
 
 /// Small segments, so that many are begun and given back. Leases outlast the run, so that a
@@ -64,6 +69,8 @@ pub struct Options {
     pub publishers: u32,
     /// Topics, a consumer each; one more consumer takes them all.
     pub topics: u64,
+    /// Writers of keys, a connection each.
+    pub key_writers: u32,
 }
 
 /// What a run came to.
@@ -87,6 +94,10 @@ pub struct Figures {
     pub redelivered: u64,
     /// Acknowledgements confirmed.
     pub acked: u64,
+    /// Writes of keys acknowledged.
+    pub key_writes: u64,
+    /// Kills with writes of keys in flight that were not acknowledged.
+    pub kills_key_writes_in_flight: u64,
     /// Time from start to ready, of each start.
     pub starts: Vec<Duration>,
 }
@@ -146,6 +157,7 @@ struct World<'a> {
     random: Random,
     publishers: Vec<Publisher>,
     consumers: Vec<Consumer>,
+    key_writers: Vec<KeyWriter>,
     figures: Figures,
 }
 
@@ -164,8 +176,10 @@ impl<'a> World<'a> {
         let consumers = patterns
             .map(|topic| Consumer::new(topic, topics, options.publishers, random.split()))
             .collect();
+        let key_writers =
+            (0..options.key_writers).map(|number| KeyWriter::new(number, random.split())).collect();
         let figures = Figures::default();
-        Ok(Self { options, launch, random, publishers, consumers, figures })
+        Ok(Self { options, launch, random, publishers, consumers, key_writers, figures })
     }
 
     fn published(&self) -> u64 {
@@ -186,6 +200,10 @@ impl<'a> World<'a> {
             consumer.drain(ack_all)?;
             consumer.compare(&self.publishers)?;
         }
+        for writer in &mut self.key_writers {
+            writer.check(broker.tcp_addr())?;
+            self.figures.kills_key_writes_in_flight += u64::from(writer.was_cut_short());
+        }
         Ok(())
     }
 
@@ -195,7 +213,7 @@ impl<'a> World<'a> {
         let enough = 1 + self.random.below(2 * average.max(1));
         let pause = Duration::from_micros(self.random.below(PAUSE_MAX));
         let addr = broker.tcp_addr();
-        let sent = AtomicU64::new(0);
+        let (sent, written) = (AtomicU64::new(0), AtomicU64::new(0));
         let mut broken = None;
         thread::scope(|scope| {
             let publishers: Vec<_> = self
@@ -207,6 +225,11 @@ impl<'a> World<'a> {
                 .consumers
                 .iter_mut()
                 .map(|consumer| scope.spawn(|| consumer.consume()))
+                .collect();
+            let key_writers: Vec<_> = self
+                .key_writers
+                .iter_mut()
+                .map(|writer| scope.spawn(|| writer.write(addr, &written)))
                 .collect();
             // A publisher that ends before the kill has something to say.
             while sent.load(Ordering::Relaxed) < enough
@@ -221,7 +244,7 @@ impl<'a> World<'a> {
                 broken =
                     Some(format!("a connection ended before the kill, the broker by {status}"));
             }
-            for worker in publishers.into_iter().chain(consumers) {
+            for worker in publishers.into_iter().chain(consumers).chain(key_writers) {
                 worker.join().map_err(|_| KillError::Broken("a client panicked".into()))??;
             }
             Ok::<_, KillError>(())
@@ -240,6 +263,7 @@ impl<'a> World<'a> {
     fn count(&mut self) {
         self.figures.published = self.published();
         self.figures.confirmed = self.publishers.iter().map(Publisher::confirmed_count).sum();
+        self.figures.key_writes = self.key_writers.iter().map(KeyWriter::writes).sum();
         let sum = |of: fn(&Consumer) -> u64| self.consumers.iter().map(of).sum();
         self.figures.delivered = sum(|consumer| consumer.counts.delivered);
         let survived = |consumer: &Consumer| consumer.survivors(&self.publishers);

@@ -16,6 +16,7 @@ fn what_was_confirmed_survives_kills_under_load() {
         publishes: 8_000,
         publishers: 3,
         topics: 2,
+        key_writers: 2,
     };
     let figures = run(&options, |_| {}).unwrap();
     assert!(figures.kills_in_flight * 2 >= figures.kills, "{figures:#?}");

@@ -12,7 +12,7 @@ use sluice_model::{
     LeaseId, LimitAnswer, LimitRequest, MessageId, QueueNo, Refusal, Revision, Seq, SubscriptionId,
     Timestamp, Value, ValueKind, WatchEvent,
 };
-use sluice_protocol::line::{self, Event, Form, Line, LineDecoder, Said, Want};
+use sluice_protocol::line::{self, Ask, Event, Form, Line, LineDecoder, Said, Want};
 
 use super::exercise::exercise;
 
