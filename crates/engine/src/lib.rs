@@ -42,7 +42,7 @@ mod topic;
 mod usage;
 mod work;
 
-pub use config::{Config, ConfigError, OnExpire, Overflow, QueueConfig};
+pub use config::{Config, ConfigError, OnExpire, Order, Overflow, QueueConfig};
 pub use content::{Content, read_content};
 pub use effects::{Body, Effect, Effects, Handover, Place, Ticket};
 pub use engine::{Engine, Ran};

@@ -12,7 +12,7 @@ use super::kind::Kind::{
     Switch, Time, Word,
 };
 use super::kind::Reading::{EveryN, FileOfOld, Interval, Port, Same};
-use super::value::{Field, LEVELS, LOG_FORMATS, ON_EXPIRE, OVERFLOW};
+use super::value::{Field, LEVELS, LOG_FORMATS, ON_EXPIRE, ORDERS, OVERFLOW};
 
 macro_rules! sections {
     ($([$section:ident] $title:literal {$(
@@ -283,6 +283,11 @@ sections! {
         overflow: Word(OVERFLOW) => local.engine.queue.overflow;
         /// The same of a subscription over version 1
         v1_overflow: Word(OVERFLOW) => local.engine.unnamed.overflow;
+        /// Whether messages of a group follow each other: `none`; or `group_fifo`, where one is handed
+        /// over when the one before it is settled
+        order: Word(ORDERS) => local.engine.queue.order & local.engine.unnamed.order;
+        /// Groups of messages take turns; otherwise the oldest message goes first, whatever its group
+        fair: Switch => local.engine.queue.is_fair & local.engine.unnamed.is_fair;
         /// `sync` confirms what is on disk; `os` what the kernel has, which survives a crash of
         /// the broker but not of the machine; `memory` what the broker has
         durability: Word(LEVELS) => local.engine.queue.level & local.engine.unnamed.level;

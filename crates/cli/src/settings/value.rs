@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use sluice_engine::{OnExpire, Overflow};
+use sluice_engine::{OnExpire, Order, Overflow};
 use sluice_model::Level;
 use sluice_server::HttpAddr;
 use sluice_wal::SyncPolicy;
@@ -202,6 +202,7 @@ word_fields! {
     Level, LEVELS: "sync" = Self::Sync, "os" = Self::Os, "memory" = Self::Memory;
     OnExpire, ON_EXPIRE: "drop" = Self::Drop, "dead" = Self::Dead;
     Overflow, OVERFLOW: "reject" = Self::Reject, "drop_oldest" = Self::DropOldest, "dead" = Self::Dead;
+    Order, ORDERS: "none" = Self::None, "group_fifo" = Self::GroupFifo;
     LogFormat, LOG_FORMATS: "text" = Self::Text, "json" = Self::Json;
 }
 
