@@ -3,6 +3,7 @@
 mod bench;
 mod chaos;
 mod client;
+mod fetch;
 mod kv;
 mod limit;
 mod queue;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand, ValueHint};
 pub(crate) use bench::*;
 pub(crate) use chaos::*;
 pub(crate) use client::*;
+pub(crate) use fetch::*;
 pub(crate) use kv::*;
 pub(crate) use limit::*;
 pub(crate) use queue::*;
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     /// Measure a broker: one of its own on this machine, or one that runs; fails if a message was
     /// lost or doubled
     Bench(BenchArgs),
+    /// Fetch a list of URLs under limits for each host, and say how long they took
+    Fetch(FetchArgs),
     /// Look at a log that no broker has open, or repair it
     Log(LogArgs),
     /// Copy the log of a running broker, or with --offline of one that does not run

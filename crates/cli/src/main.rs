@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         Command::Limit(args) => commands::limit::run(&args.command),
         Command::Health(args) => commands::health::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Fetch(args) => commands::fetch::run(&args),
         Command::Backup(args) => commands::backup::run(&args),
         Command::Restore(args) => commands::restore::run(&args),
         Command::Log(args) => match args.command {

@@ -12,7 +12,7 @@ pub enum Mode {
     Seq,
     /// A thread for each request.
     Threads,
-    /// A task for each request, and a broker that hands out what may be asked.
+    /// A task for each request.
     Async,
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod bench;
 pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod fetch;
 pub(crate) mod generate;
 pub(crate) mod health;
 pub(crate) mod key;

@@ -4,6 +4,7 @@
 mod backup;
 mod bench;
 mod chaos;
+mod fetch;
 mod grow;
 mod http;
 mod keys;
