@@ -2,7 +2,7 @@
 
 use sluice_flow::{Ask, Reason};
 use sluice_model::{
-    Code, Explained, Explanation, LimitAnswer, MessageId, PRIORITY_DEFAULT, QueueName, State,
+    Code, Explained, Explanation, Lane, LimitAnswer, MessageId, PRIORITY_DEFAULT, QueueName, State,
     Timestamp,
 };
 
@@ -26,7 +26,7 @@ impl Engine {
     ) -> Result<(LimitAnswer, Need), Refused> {
         let no = self.named(name)?;
         let not_found = |text: &'static str| (Code::NotFound, text.into());
-        let queue = self.queues.get_mut(&no).ok_or(not_found("there is no such queue"))?;
+        let queue = self.queues.get(&no).ok_or(not_found("there is no such queue"))?;
         let found = match what {
             Explained::Message(id) => queue.find(*id),
             what => next_of(queue, what),
@@ -120,20 +120,22 @@ fn held_up_by(queue: &Queue, seq: u64, extra: Option<&Extra>) -> Option<MessageI
     queue.slots.get(head).map(|slot| queue.id_of(head, slot))
 }
 
-/// The next message of a queue, of a group in it, or with a key.
-fn next_of(queue: &mut Queue, what: &Explained) -> Option<u64> {
-    let is_meant = |extra: Option<&Extra>| {
-        let lane = extra.and_then(Extra::lane);
-        match what {
-            Explained::Group(group) => {
-                lane.is_some_and(|lane| lane.group.as_deref() == Some(&**group))
-            }
-            Explained::Key(key) => lane.is_some_and(|lane| lane.keys.contains(key)),
-            Explained::Message(_) | Explained::Queue => true,
-        }
+/// The next message of a queue, of a group in it, or with a key; else one of them that is held or
+/// delayed.
+fn next_of(queue: &Queue, what: &Explained) -> Option<u64> {
+    let is_of = |order: &Lane| match what {
+        Explained::Group(group) => order.group.as_deref() == Some(&**group),
+        Explained::Key(key) => order.keys.contains(key),
+        Explained::Message(_) | Explained::Queue => true,
     };
+    let is_all = matches!(what, Explained::Queue);
+    let is_meant =
+        |extra: Option<&Extra>| is_all || extra.and_then(Extra::lane).is_some_and(|it| is_of(it));
+    if let Some(seq) = queue.lanes.as_ref().filter(|_| !is_all).and_then(|it| it.first_of(is_of)) {
+        return Some(seq);
+    }
     let (mut from, end) = (0, queue.slots.next());
-    let mut delayed = None;
+    let mut other = None;
     for _ in 0..LOOK_MAX {
         let Some(seq) = queue.slots.next_alive(from, end) else { break };
         from = seq + 1;
@@ -141,12 +143,13 @@ fn next_of(queue: &mut Queue, what: &Explained) -> Option<u64> {
         match slot.state() {
             State::Ready if is_meant(extra) => return Some(seq),
             State::Delayed | State::Leased if is_meant(extra) => {
-                delayed.get_or_insert(seq);
+                other.get_or_insert(seq);
             }
             _ => {}
         }
     }
-    delayed
+    let is_held = |seq: &u64| queue.slots.get_full(*seq).is_some_and(|(_, it)| is_meant(it));
+    other.or_else(|| queue.held().take(LOOK_MAX).find(is_held))
 }
 
 /// A higher priority than its own of which messages are ready.

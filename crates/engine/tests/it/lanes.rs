@@ -8,7 +8,7 @@ use sluice_model::{
 use crate::limits::{keyed, limit};
 use crate::rig::{Rig, Said, config, ms, peer, queue};
 
-fn of(group: &str, keys: &[&str], cost: u16) -> Extras {
+pub(crate) fn of(group: &str, keys: &[&str], cost: u16) -> Extras {
     let group = (!group.is_empty()).then(|| Box::from(group));
     let keys = keys.iter().map(|key| Box::from(*key)).collect();
     Extras { lane: Lane { group, keys, cost, ..Lane::default() }, ..Extras::default() }

@@ -16,6 +16,7 @@ mod lanes;
 mod limits;
 mod many;
 mod model;
+mod pace;
 mod queues;
 mod random;
 mod rig;

@@ -413,6 +413,15 @@ impl Lanes {
         self.tiers.iter().rposition(has_some).map(|priority| priority as u8)
     }
 
+    /// The first message that is ready of lanes with such an order and such limits.
+    pub(crate) fn first_of(&self, is_meant: impl Fn(&Order) -> bool) -> Option<u64> {
+        let meant = self.all.iter().filter(|(_, lane)| is_meant(&lane.name.order));
+        // Of those that follow each other, the second one at the latest.
+        let firsts =
+            meant.filter_map(|(_, lane)| lane.messages.iter().find(|(_, entry)| entry.is_ready));
+        firsts.map(|(spot, _)| spot.seq).min()
+    }
+
     /// The oldest message of those that are ready; of many lanes, of some of them.
     pub(crate) fn oldest(&self) -> Option<u64> {
         let heads = self.all.iter().take(LOOK_MAX).filter_map(|(_, lane)| lane.head);
