@@ -7,6 +7,9 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::mode::Mode;
 use crate::tally::{Latencies, Summary};
 
+/// One of the figures.
+type LatencyOf = fn(&Latencies) -> f64;
+
 /// What runs came to, side by side; where one was one after the other, how many times as fast the
 /// others were.
 pub fn text(runs: &[Summary]) -> String {
@@ -40,7 +43,7 @@ pub fn text(runs: &[Summary]) -> String {
             format!("{:.1}", run.requests_per_second / slow.requests_per_second.max(0.1))
         });
     }
-    let latencies: [(&str, fn(&Latencies) -> f64); 7] = [
+    let latencies: [(&str, LatencyOf); 7] = [
         ("min", |it| it.min),
         ("mean", |it| it.mean),
         ("p50", |it| it.p50),
