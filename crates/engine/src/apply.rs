@@ -88,12 +88,6 @@ impl Engine {
             | Record::GrantedMany { .. }
             | Record::Acked { .. }
             | Record::AckedMany { .. } => self.apply_to_many(record, body.sequence),
-            Record::LimitPut { .. }
-            | Record::LimitDeleted { .. }
-            | Record::Paused { .. }
-            | Record::Throttled { .. }
-            | Record::Weighed { .. }
-            | Record::Counted { .. } => self.apply_to_limits(record, body.sequence),
             record => self.apply_to_one(record, body.sequence),
         }
     }
@@ -139,8 +133,8 @@ impl Engine {
                 self.moved_in_time(target.queue);
             }
             Record::KeySet { .. } | Record::KeyGone { .. } => self.apply_to_key(record, sequence),
-            // The others are about more than one message.
-            _ => {}
+            // The others are of limits.
+            _ => self.apply_to_limits(record, sequence),
         }
     }
 

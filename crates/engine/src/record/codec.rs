@@ -123,12 +123,6 @@ impl Record<'_> {
                 out.put_u32_le(*number);
             }
             Self::GrantedMany { .. } | Self::AckedMany { .. } => self.encode_many(out),
-            Self::LimitPut { .. }
-            | Self::LimitDeleted { .. }
-            | Self::Paused { .. }
-            | Self::Throttled { .. }
-            | Self::Weighed { .. }
-            | Self::Counted { .. } => put_limits(self, out),
             record => record.encode_one(out),
         }
     }
@@ -209,8 +203,8 @@ impl Record<'_> {
                 out.put_u8(why.as_u8());
             }
             Self::KeySet { .. } | Self::KeyGone { .. } => put_key(self, out),
-            // The others are about more than one message.
-            _ => {}
+            // The others are of limits.
+            _ => put_limits(self, out),
         }
     }
 }
