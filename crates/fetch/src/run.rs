@@ -1,17 +1,17 @@
 //! Runs a list in one of the modes.
 
+use std::sync::Arc;
 use std::thread;
 
 use sluice_flow::Random;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-use std::sync::Arc;
-
 use crate::board::{Board, HostLimits};
 use crate::desk::Desk;
 use crate::job::Job;
 use crate::mode::Mode;
+use crate::options::THREADS_MAX;
 use crate::request::client;
 use crate::tally::Summary;
 use crate::urls::Listed;
@@ -24,12 +24,7 @@ use crate::work::{FetchError, Plan, Run};
 /// No requests can be made, results can't be written, or what hands out URLs has failed.
 pub fn fetch(plan: Plan, urls: &[Listed]) -> Result<Summary, FetchError> {
     let run = Arc::new(Run::new(plan));
-    let options = &run.plan.options;
-    let workers = match run.plan.mode {
-        Mode::Seq => 1,
-        // More than there are jobs would only wait.
-        Mode::Threads | Mode::Async => urls.len().min(options.concurrency as usize),
-    };
+    let workers = workers(run.plan.mode, run.plan.options.concurrency, urls.len());
     match run.plan.mode {
         Mode::Seq | Mode::Threads => {
             on_threads(&run, &board(&run, urls), workers)?;
@@ -39,8 +34,17 @@ pub fn fetch(plan: Plan, urls: &[Listed]) -> Result<Summary, FetchError> {
             runtime.block_on(on_tasks(&run, Arc::new(board(&run, urls)), workers))?;
         }
     }
-    let summary = run.summary(urls.len() as u64);
-    Ok(summary)
+    Ok(run.summary(urls.len() as u64))
+}
+
+/// How many work at once: more than there are URLs would only wait.
+fn workers(mode: Mode, concurrency: u32, urls: usize) -> usize {
+    let most = match mode {
+        Mode::Seq => 1,
+        Mode::Threads => concurrency.min(THREADS_MAX),
+        Mode::Async => concurrency,
+    };
+    urls.min(most as usize)
 }
 
 fn board(run: &Run, urls: &[Listed]) -> Board {
@@ -104,4 +108,16 @@ async fn on_tasks<D: Desk + 'static>(
         outcome = outcome.and(worked);
     }
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_bounded_whatever_is_asked_for() {
+        assert_eq!(workers(Mode::Threads, 9_000, 1 << 20), THREADS_MAX as usize);
+        assert_eq!(workers(Mode::Async, 9_000, 1 << 20), 9_000);
+        assert_eq!((workers(Mode::Seq, 50, 9), workers(Mode::Threads, 50, 9)), (1, 9));
+    }
 }
