@@ -8,12 +8,10 @@ use serde_json::{Value, json};
 
 use super::http::Http;
 use super::judge::Lease;
-use super::{KillError, QUEUE, ended, now};
+use super::{KillError, LEASE_MS, QUEUE, ended, now};
 use crate::process::Broker;
 use crate::random::Random;
 
-/// Time to settle a message. One that is let go comes again after it.
-const LEASE_MS: u64 = 1_500;
 /// Messages asked for at once.
 const TAKE: u64 = 4;
 /// Longest time that a message is worked on, in microseconds.

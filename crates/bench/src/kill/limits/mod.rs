@@ -44,8 +44,17 @@ const INTERVAL: Duration = Duration::from_millis(400);
 const BATCH: u64 = 50;
 /// Messages that wait or are held before a producer waits.
 const WAITING_MAX: u64 = 2_000;
+/// Time to settle a message, of the queue too: a start gives what is held so long again. One that
+/// is let go comes again after it.
+const LEASE_MS: u64 = 1_000;
 /// Longest time between a start and its kill.
 const ROUND_MAX: Duration = Duration::from_millis(600);
+/// The same of a long round. Only a broker that lives longer than a lease frees what a kill left behind, and has something to hand out.
+const LONG_ROUND_MAX: Duration = Duration::from_millis(4_000);
+/// Of a hundred rounds, so many may be long.
+const LONG_PERCENT: u64 = 25;
+/// Leases for each kill below which a run says too little.
+const LEASES_PER_KILL_MIN: u64 = 5;
 /// How long the rest may take to be drained.
 const DRAIN_MAX: Duration = Duration::from_secs(120);
 
@@ -99,6 +108,11 @@ pub fn run(
         world.count();
         tell(&world.figures);
     }
+    let LimitFigures { kills, leases, .. } = world.figures;
+    if leases < kills * LEASES_PER_KILL_MIN {
+        let text = format!("{leases} leases between {kills} kills: too gentle to tell");
+        return Err(KillError::Broken(text));
+    }
     world.drain()?;
     world.count();
     world.judged()
@@ -107,7 +121,10 @@ pub fn run(
 fn set_limits(http: &mut Http) -> Result<(), KillError> {
     let length_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
     for (path, body) in [
-        ("/v1/queues/calls", json!({"settings": {"max_failures": 0, "backoff_min_ms": 10}})),
+        (
+            "/v1/queues/calls",
+            json!({"settings": {"lease_ms": LEASE_MS, "max_failures": 0, "backoff_min_ms": 10}}),
+        ),
         ("/v1/limits/at-once", json!({"key": "c*", "concurrency": AT_ONCE})),
         (
             "/v1/limits/window",
@@ -140,7 +157,9 @@ impl<'a> World<'a> {
 
     /// Lets everybody work until the kill, which comes at a moment of chance.
     fn load(&mut self, broker: Broker) -> Result<(), KillError> {
-        let round = Duration::from_micros(self.random.below(ROUND_MAX.as_micros() as u64));
+        let is_long = self.random.chance(LONG_PERCENT);
+        let most = if is_long { LONG_ROUND_MAX } else { ROUND_MAX };
+        let round = Duration::from_micros(self.random.below(most.as_micros() as u64));
         let producer = Producer { published: &self.published, random: self.random.split() };
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
