@@ -456,6 +456,7 @@ impl Engine {
         assert_eq!(present, self.present, "messages in all queues");
         self.kv.check();
         self.limits.check();
+        self.check_lines();
         let open = self.sessions.values().filter(|session| !session.closed).count();
         assert_eq!(open, self.sessions_open, "open sessions");
     }

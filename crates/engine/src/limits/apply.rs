@@ -19,8 +19,8 @@ impl Engine {
                 self.replay_counted(*queue, lane, *count, *at);
             }
             Record::LimitPut { at, limit } => self.limit_was_put(limit, *at),
-            Record::LimitDeleted { at, name, matches } => {
-                self.limits_were_deleted(name, matches.as_deref(), *at);
+            Record::LimitDeleted { name, matches, .. } => {
+                self.limits_were_deleted(name, matches.as_deref());
             }
             Record::Paused { queue, key: None, at: _, pause } => {
                 self.queue_was_paused(*queue, pause.as_deref(), sequence);
@@ -29,9 +29,7 @@ impl Engine {
                 self.pause_key(*queue, key, *at, pause.as_deref());
             }
             Record::Throttled { queue, key, at, retry_after } => {
-                let Some(its) = self.queues.get(queue) else { return };
-                let of = self.limits.set.of_queue(its.identity.name.as_str());
-                let owners = self.limits.owners_of(&of, *queue, key);
+                let owners = self.owners_seen_from(*queue, key);
                 let mut asks: Vec<_> = owners.iter().map(|owner| Ask::new(*owner, key)).collect();
                 let (keyed, woken) = (&mut self.limits.keyed, &mut self.limits.woken);
                 keyed.throttle(&mut asks, retry_after.map(micros_of), micros(*at), woken);
@@ -80,7 +78,7 @@ impl Engine {
         }
     }
 
-    fn limits_were_deleted(&mut self, name: &str, matches: Option<&LimitMatch>, _at: Timestamp) {
+    fn limits_were_deleted(&mut self, name: &str, matches: Option<&LimitMatch>) {
         let limits = &mut self.limits;
         limits.dirty = true;
         limits.version += 1;

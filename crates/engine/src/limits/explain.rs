@@ -53,7 +53,7 @@ impl Engine {
             }
             State::Ready | State::Dead => {}
         }
-        if let Some(pause) = self.queue_pause(now, queue.no()) {
+        if let Some(pause) = queue.pause_at(now) {
             reasons.push(Explanation::Paused { key: None, pause: pause.clone() });
         }
         if let Some(head) = held_up_by(queue, seq, extra) {

@@ -125,7 +125,7 @@ impl Engine {
     /// When a message of the queue may be handed over that can't be now, if only time is in the way.
     /// It may be too early, and never is too late.
     pub(crate) fn next_eligible(&mut self, now: Timestamp, no: QueueNo) -> Option<Timestamp> {
-        if let Some(pause) = self.queue_pause(now, no) {
+        if let Some(pause) = self.queues.get(&no).and_then(|queue| queue.pause_at(now)) {
             return pause.until;
         }
         let queue = self.queues.get_mut(&no)?;
@@ -147,6 +147,21 @@ impl Engine {
         let of_lines = queue.lanes.as_ref().and_then(|lanes| lanes.eligible());
         let of_lines = of_lines.map(moment).filter(|at| *at > now);
         queue.next_due().into_iter().chain(of_lines).min()
+    }
+
+    /// What must hold of lines between any two calls: each has its number, and no number is left over.
+    pub(crate) fn check_lines(&self) {
+        let mut numbers = 0;
+        for (no, queue) in &self.queues {
+            let Some(lanes) = &queue.lanes else { continue };
+            for line in lanes.line_numbers() {
+                let number = lanes.line(line).map(|line| line.waiter.lane as usize);
+                let place = number.and_then(|number| self.limits.lines.get(number));
+                assert_eq!(place, Some(&(*no, line)), "the number of a line");
+                numbers += 1;
+            }
+        }
+        assert_eq!(numbers, self.limits.lines.len(), "numbers of lines");
     }
 
     /// Takes everything of a queue that ends from the limits.

@@ -11,7 +11,6 @@ mod request;
 mod requests;
 mod resolve;
 
-pub(crate) use self::request::check_text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use sluice_model::{
     Limit, LimitMatch, LimitSet, LimitTerms, LimitedBy, Paused, QueueLimits, QueueNo, Timestamp,
 };
 
+pub(crate) use self::request::check_text;
 use crate::config::Config;
 use crate::journal::Sequence;
 use crate::random::Random;
@@ -96,9 +96,8 @@ impl Limits {
     /// What must hold between any two calls.
     pub(crate) fn check(&self) {
         self.keyed.check();
-        for (number, _) in &self.lines {
-            debug_assert!(u32::try_from(number).is_ok(), "lines have numbers");
-        }
+        let has_woken = !self.woken.is_empty() || !self.awakened.is_empty();
+        assert!(has_woken || self.keyed.is_quiet(), "whoever was woken has tried or left");
     }
 
     /// What messages with these keys ask in a queue: its limits, those of each key, and for a key

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use sluice_flow::{Ask, KeyView};
+use sluice_flow::{Ask, KeyView, Owner};
 use sluice_model::{
     Answer, Code, KEY_BYTES_MAX, KeyFigures, Level, Limit, LimitAnswer, LimitMatch, LimitRequest,
     NOTE_BYTES_MAX, Pausable, Paused, QueueName, QueueNo, SessionId, Timestamp, WEIGHT_MAX,
@@ -159,7 +159,7 @@ impl Engine {
     fn resume(&mut self, turn: &mut Turn<'_>, what: &Pausable) -> Outcome {
         let (queue, key) = self.pausable(what)?;
         let was_paused = match key {
-            None => self.queue_pause(turn.now, queue).is_some(),
+            None => self.queues.get(&queue).is_some_and(|queue| queue.is_paused(turn.now)),
             Some(key) => self.key_pause(turn.now, queue, key).is_some(),
         };
         if was_paused {
@@ -228,17 +228,9 @@ impl Engine {
         (LimitAnswer::TopKeys(views.into_iter().filter_map(figures).collect()), self.limits_need())
     }
 
-    /// The pause of a queue.
-    pub(crate) fn queue_pause(&self, now: Timestamp, no: QueueNo) -> Option<&Paused> {
-        let pause = self.queues.get(&no)?.pause.as_deref()?;
-        Some(pause).filter(|pause| pause.until.is_none_or(|until| now < until))
-    }
-
     /// The pause of a key as a queue sees it: the longest under any limit.
     pub(crate) fn key_pause(&self, now: Timestamp, no: QueueNo, key: &str) -> Option<Paused> {
-        let queue = self.queues.get(&no)?;
-        let of = self.limits.set.of_queue(queue.identity.name.as_str());
-        let owners = self.limits.owners_of(&of, no, key).into_iter();
+        let owners = self.owners_seen_from(no, key).into_iter();
         let views = owners.filter_map(|owner| self.limits.keyed.view(&Ask::new(owner, key)));
         let paused = views.filter_map(|view| Some((view.paused_until?, view.pause)));
         let paused = paused.filter(|(until, _)| *until > micros(now));
@@ -258,6 +250,14 @@ impl Engine {
         self.commit(turn.journal, &record);
     }
 
+    /// The limits under which a key is counted as a queue sees it, or the queue itself; none if it is
+    /// gone.
+    pub(super) fn owners_seen_from(&self, no: QueueNo, key: &str) -> Vec<Owner> {
+        let Some(queue) = self.queues.get(&no) else { return Vec::new() };
+        let of = self.limits.set.of_queue(queue.identity.name.as_str());
+        self.limits.owners_of(&of, no, key)
+    }
+
     /// Carries a pause by hand to a key as a queue sees it.
     pub(crate) fn pause_key(
         &mut self,
@@ -266,9 +266,7 @@ impl Engine {
         at: Timestamp,
         pause: Option<&Paused>,
     ) {
-        let Some(queue) = self.queues.get(&no) else { return };
-        let of = self.limits.set.of_queue(queue.identity.name.as_str());
-        let owners = self.limits.owners_of(&of, no, key);
+        let owners = self.owners_seen_from(no, key);
         let (now, limits) = (micros(at), &mut self.limits);
         for owner in owners {
             let (ask, woken) = (&mut Ask::new(owner, key), &mut limits.woken);
@@ -284,7 +282,8 @@ pub(crate) fn check_text(what: &str, text: &str) -> Result<(), Refused> {
     match (1..=KEY_BYTES_MAX).contains(&text.len()) {
         true => Ok(()),
         false => {
-            let text = format!("{what} has {} bytes, it must have 1 to 128", text.len());
+            let text =
+                format!("{what} has {} bytes, it must have 1 to {KEY_BYTES_MAX}", text.len());
             Err((Code::Invalid, text.into()))
         }
     }

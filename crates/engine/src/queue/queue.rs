@@ -582,10 +582,14 @@ impl Queue {
         }
     }
 
+    /// The pause that somebody made of it, if it is not over.
+    pub(crate) fn pause_at(&self, now: Timestamp) -> Option<&Paused> {
+        self.pause.as_deref().filter(|pause| pause.until.is_none_or(|until| now < until))
+    }
+
     /// Whether it gives out nothing because somebody paused it.
     pub(crate) fn is_paused(&self, now: Timestamp) -> bool {
-        let pause = self.pause.as_ref();
-        pause.is_some_and(|pause| pause.until.is_none_or(|until| now < until))
+        self.pause_at(now).is_some()
     }
 
     /// The highest priority of messages that are ready and visible.
@@ -620,15 +624,16 @@ impl Queue {
         for (seq, slot, extra) in self.slots.iter() {
             self.counts.add(slot.state(), slot.len());
             self.last_sequence = self.last_sequence.max(slot.sequence());
+            if slot.state() != State::Dead {
+                laned.extend(lane_of(extra).map(|_| seq));
+            }
             match slot.state() {
-                State::Ready => laned.extend(lane_of(extra).map(|_| seq)),
+                State::Ready => {}
                 State::Delayed => {
-                    laned.extend(lane_of(extra).map(|_| seq));
                     let at = extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at);
                     self.delayed.insert((at, seq));
                 }
                 State::Leased => {
-                    laned.extend(lane_of(extra).map(|_| seq));
                     self.held.insert((generation_of(extra), self.identity.no, Seq(seq)), 1);
                 }
                 State::Dead => {
