@@ -1,5 +1,5 @@
 //! What limits cost: instructions are not counted here, so times are only held against each other
-//! with much room. Built for release, what it prints is what the decision record says.
+//! with much room. Built for release, what it prints says more.
 
 use std::time::Instant;
 
