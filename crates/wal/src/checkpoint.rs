@@ -176,7 +176,11 @@ impl<D: Disk> Checkpoints<D> {
         let mut chunks = self.latest().map(|manifest| manifest.chunks.clone()).unwrap_or_default();
         let index = match self.index.take() {
             Some(index) => index,
-            None => read::index(&self.disk, &mut chunks)?,
+            None => {
+                let (index, needed) = read::index(&self.disk, &chunks.packs)?;
+                chunks.recount(&needed);
+                index
+            }
         };
         self.begin_with(position, chunks, index)
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use sluice_broker::{ClosedBy, Session};
 use sluice_model::Reply;
 
-use super::{Desk, Output, Shared, Visitor};
+use super::{Desk, Ended, Output, Shared, Visitor};
 
 /// A read that brought so much is taken for the beginning of more.
 const MORE_FOLLOWS: usize = 64 << 10;
@@ -26,7 +26,7 @@ pub(crate) struct Link {
     /// On the heap: who has asked for nothing yet needs no room for it.
     session: Option<Box<Session>>,
     /// Whose end of the connection went away.
-    pub(crate) by: ClosedBy,
+    by: ClosedBy,
     /// Weight of replies that have left, of which the broker hears with the next requests.
     untold: usize,
 }
@@ -89,6 +89,11 @@ impl Link {
             Some(session) => session.poll_replies(context),
             None => Poll::Pending,
         }
+    }
+
+    /// Ends the session as the connection ended.
+    pub(crate) fn close(mut self, ended: Ended) {
+        self.by = ended.by();
     }
 }
 

@@ -15,6 +15,7 @@ mod visitor;
 mod waiting;
 mod wire;
 
+use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use parking_lot::RwLock;
 use sluice_broker::{Broker, ClosedBy};
 use sluice_model::Principal;
 use tokio::time::Instant;
+use tracing::debug;
 
 use crate::admission::Intake;
 use crate::auth::{FailureTable, Keys};
@@ -158,6 +160,14 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
+    /// What came of serving a client: an error says that the connection broke.
+    pub(crate) fn of(served: io::Result<Self>) -> Self {
+        served.unwrap_or_else(|error| {
+            debug!(fault = "client", %error, "connection broke");
+            Self::Broken
+        })
+    }
+
     /// Whose end went away.
     pub(crate) const fn by(self) -> ClosedBy {
         match self {

@@ -5,13 +5,14 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Desk, Socket};
+use super::{Desk, Ended, Socket};
 
 /// What one read may bring: what a read brings shares one commit, so a small one costs a sync more.
 const READ_BYTES: usize = 256 * 1024;
@@ -142,9 +143,15 @@ impl Wire {
         Ok(progress)
     }
 
-    /// Ends the connection so that the client gets what was sent last.
-    pub(crate) async fn linger(self) {
-        self.socket.linger().await;
+    /// Ends the connection, so that the client gets what was sent last if it may not have read it.
+    /// On the heap: no connection is to keep room for it from its beginning.
+    pub(crate) fn end(self, ended: Ended) -> Pin<Box<impl Future<Output = ()>>> {
+        Box::pin(async move {
+            match ended.answers_may_be_unread() {
+                true => self.socket.linger().await,
+                false => self.close(),
+            }
+        })
     }
 
     /// Ends the connection at once.

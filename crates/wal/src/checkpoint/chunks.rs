@@ -83,9 +83,17 @@ impl Chunks {
         self.forget(image, bytes, is_gone);
     }
 
-    /// So many bytes of an image's packs are not needed: who reads a manifest learns of it from them.
-    pub(super) fn waste(&mut self, image: u32, bytes: u64) {
-        self.forget(image, bytes, false);
+    /// Of the packs of each image so many bytes are needed: who reads a manifest learns of it from
+    /// the packs.
+    pub(super) fn recount(&mut self, packed: &BTreeMap<u32, u64>) {
+        for (image, share) in &mut self.images {
+            share.bytes = packed.get(image).copied().unwrap_or(0);
+        }
+        for place in self.alone.values() {
+            if let Some(share) = self.images.get_mut(&place.image) {
+                share.bytes += u64::from(place.len);
+            }
+        }
     }
 
     fn need(&mut self, place: &Place, bytes: u64) {

@@ -108,22 +108,22 @@ fn no_pack(place: &Place) -> WalError {
     damaged(&image_path(place.image), place.offset, Sequence(0), "a damaged pack of chunks")
 }
 
-/// Finds the small chunks again, and what of their packs is needed.
-pub(super) fn index<D: Disk>(disk: &D, chunks: &mut Chunks) -> Result<Index, WalError> {
-    let mut index = Index::default();
-    let packs = chunks.packs.clone();
-    each_place(disk, &mut places(&packs), |number, place, bytes| {
+/// Finds the small chunks again, and how many bytes of each image's packs are needed.
+pub(super) fn index<D: Disk>(
+    disk: &D,
+    packs: &BTreeMap<u32, Pack>,
+) -> Result<(Index, BTreeMap<u32, u64>), WalError> {
+    let (mut index, mut needed) = (Index::default(), BTreeMap::new());
+    each_place(disk, &mut places(packs), |number, place, bytes| {
         let Some(pack) = packs.get(number) else { return Ok(()) };
-        let mut needed = 0;
+        let of_image: &mut u64 = needed.entry(place.image).or_default();
         each_packed(pack, bytes, |at, len, key, _| {
-            needed += u64::from(len);
+            *of_image += u64::from(len);
             index.insert(&key, Spot { pack: *number, at, len });
             Ok::<_, WalError>(())
-        })?;
-        chunks.waste(place.image, u64::from(place.len) - needed);
-        Ok(())
+        })
     })?;
-    Ok(index)
+    Ok((index, needed))
 }
 
 fn places(packs: &BTreeMap<u32, Pack>) -> Vec<(u32, Place)> {

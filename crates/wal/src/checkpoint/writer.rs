@@ -286,6 +286,27 @@ mod tests {
     }
 
     #[test]
+    fn what_images_hold_is_the_same_however_often_a_generation_is_given_up() {
+        let (disk, mut checkpoints) = open();
+        for (count, byte) in [(100, 1), (40, 2)] {
+            let mut writer = checkpoints.begin(Position::default()).unwrap();
+            for number in 0..count {
+                writer.put([number; 16], &[byte; 50]).unwrap();
+            }
+            writer.put([200 + byte; 16], &[byte; pack::ALONE + 1]).unwrap();
+            checkpoints.publish(writer, Sequence(0), 1).unwrap();
+        }
+        let published = checkpoints.latest().unwrap().chunks.clone();
+        for _ in 0..3 {
+            let writer = checkpoints.begin(Position::default()).unwrap();
+            assert_eq!(writer.manifest.chunks, published);
+        }
+        let mut again = Checkpoints::open(disk, 7).unwrap().0;
+        let writer = again.begin(Position::default()).unwrap();
+        assert_eq!(writer.manifest.chunks, published, "read back");
+    }
+
+    #[test]
     fn the_manifest_of_many_small_chunks_takes_less_than_a_byte_for_each() {
         let (_, mut checkpoints) = open();
         let mut writer = checkpoints.begin(Position::default()).unwrap();

@@ -72,19 +72,11 @@ pub(crate) fn serve(arrived: Arrived) -> Serving {
     };
     // Taken by reference: what is moved within a task has its place in it twice.
     Box::pin(async move {
-        let ended = connection.talk().await.unwrap_or_else(|error| {
-            debug!(fault = "client", %error, "connection broke");
-            Ended::Broken
-        });
+        let ended = Ended::of(connection.talk().await);
         connection.count();
-        connection.link.by = ended.by();
         let Connection { wire, link, .. } = connection;
-        drop(link);
-        match ended.answers_may_be_unread() {
-            // On the heap: no connection is to keep room for it from its beginning.
-            true => Box::pin(wire.linger()).await,
-            false => wire.close(),
-        }
+        link.close(ended);
+        wire.end(ended).await;
         ended
     })
 }
