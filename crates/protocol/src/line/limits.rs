@@ -5,15 +5,15 @@
 
 use sluice_model::{
     Explained, KeyPattern, Limit, LimitAnswer, LimitMatch, LimitRequest, LimitScope, LimitTerms,
-    MessageId, Outcome, Pausable, QueueName, QueuePattern, Refusal, Throttled,
+    MessageId, Outcome, Pausable, QueueName, QueuePattern, Refusal, Throttled, Timestamp,
 };
 
 use super::ask::Ask;
 use super::text::Arguments;
-use crate::json::PAGE_MAX;
 use crate::json::explain::explained;
 use crate::json::fields::{Fields, invalid, missing};
 use crate::json::limit::{asked_in, weighed};
+use crate::json::{PAGE_MAX, Reason};
 
 /// What stands between limits on one line.
 const BETWEEN: &str = " | ";
@@ -118,8 +118,8 @@ pub(super) fn of_queue(fields: &mut Fields, weighs: bool) -> Result<Ask, Refusal
     }))
 }
 
-/// An answer on one line.
-pub(super) fn text(answer: &LimitAnswer) -> String {
+/// An answer on one line; times are from now.
+pub(super) fn text(answer: &LimitAnswer, now: Timestamp) -> String {
     let joined = |parts: Vec<String>, none: &str| match parts.is_empty() {
         true => none.to_owned(),
         false => parts.join(BETWEEN),
@@ -128,7 +128,8 @@ pub(super) fn text(answer: &LimitAnswer) -> String {
         LimitAnswer::List(limits) => joined(limits.iter().map(limit_text).collect(), "NONE"),
         LimitAnswer::Deleted(limits) => format!("{} {limits}", super::OK),
         LimitAnswer::Explained(reasons) => {
-            joined(reasons.iter().map(ToString::to_string).collect(), "DELIVERABLE")
+            let told = |reason| Reason::from(reason).told(now.as_millis());
+            joined(reasons.iter().map(told).collect(), "DELIVERABLE")
         }
         LimitAnswer::TopKeys(keys) => {
             let key = |key: &sluice_model::KeyFigures| {
