@@ -17,6 +17,8 @@ use crate::json::{PAGE_MAX, Reason};
 
 /// What stands between limits on one line.
 const BETWEEN: &str = " | ";
+/// What stands behind limits where there are more: no limit is one word.
+const MORE: &str = "MORE";
 
 /// `LIMIT name scope [queue [key]] terms`.
 pub(super) fn set(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
@@ -125,7 +127,10 @@ pub(super) fn text(answer: &LimitAnswer, now: Timestamp) -> String {
         false => parts.join(BETWEEN),
     };
     match answer {
-        LimitAnswer::List(limits) => joined(limits.iter().map(limit_text).collect(), "NONE"),
+        LimitAnswer::List { limits, more } => {
+            let more = more.then(|| MORE.to_owned());
+            joined(limits.iter().map(limit_text).chain(more).collect(), "NONE")
+        }
         LimitAnswer::Deleted(limits) => format!("{} {limits}", super::OK),
         LimitAnswer::Explained(reasons) => {
             let told = |reason| Reason::from(reason).told(now.as_millis());

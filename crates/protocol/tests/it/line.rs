@@ -181,11 +181,13 @@ fn a_limit_is_told_in_text_as_it_is_set() {
         LimitRequest::Put(limit) => *limit,
         other => panic!("{other:?}"),
     };
-    let answer = LimitAnswer::List(lines.iter().map(limit).collect());
+    let list = |more| LimitAnswer::List { limits: lines.iter().map(limit).collect(), more };
     let expected = lines.map(|line| line.strip_prefix("LIMIT ").unwrap()).join(" | ");
     let of = |answer| told(&Form::Text, Want::Limits, &Answer::Limit(Box::new(answer)));
-    assert_eq!(of(answer), Said::Line(expected));
-    assert_eq!(of(LimitAnswer::List(vec![])), Said::Line("NONE".to_owned()));
+    assert_eq!(of(list(false)), Said::Line(expected.clone()));
+    assert_eq!(of(list(true)), Said::Line(expected + " | MORE"));
+    let none = LimitAnswer::List { limits: vec![], more: false };
+    assert_eq!(of(none), Said::Line("NONE".to_owned()));
     assert_eq!(of(LimitAnswer::Explained(vec![])), Said::Line("DELIVERABLE".to_owned()));
     let by = LimitedBy { limit: "stripe".into(), key: "stripe:7".into() };
     let eligible_at = Timestamp::from_millis(144);
