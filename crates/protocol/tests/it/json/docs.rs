@@ -105,7 +105,7 @@ fn limit_answer(verb: &str) -> LimitAnswer {
         }
         "limit.delete" => LimitAnswer::Deleted(1),
         "limit.pause" => {
-            let (by, reason) = (Some("ops".into()), Some("their maintenance".into()));
+            let (by, reason) = (Some("key:ops".into()), Some("their maintenance".into()));
             LimitAnswer::Paused(Paused { by, reason, ..pause })
         }
         "limit.resume" => LimitAnswer::Resumed(true),
