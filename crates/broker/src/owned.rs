@@ -90,8 +90,12 @@ impl Asking {
         loop {
             let after = all.last().map(|last| (last.name().into(), last.matches().clone()));
             match self.ask(LimitRequest::List { name: None, after, limit: PAGE }).await? {
-                LimitAnswer::List(page) if page.is_empty() => return Ok(all),
-                LimitAnswer::List(page) => all.extend(page),
+                LimitAnswer::List { limits, more } => {
+                    all.extend(limits);
+                    if !more {
+                        return Ok(all);
+                    }
+                }
                 _ => return Err(unexpected()),
             }
         }

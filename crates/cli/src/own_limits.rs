@@ -84,11 +84,16 @@ impl OwnLimits {
     }
 }
 
-/// Puts a file in the place of another, whole.
+/// Puts a file in the place of another, whole, and so that a crash of the machine finds it there: the
+/// log, which tells of the limits, may be on disk long before the name of a file is.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = std::fs::File::create(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
-    std::fs::rename(&beside, path)
+    std::fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }

@@ -1,9 +1,9 @@
 //! Limits by key: who may be handed out now, and who is told when that changes.
 //!
 //! ```text
-//! lane --lease--> all its keys allow it --> charged, held --release--> slots are free
-//!   ^    '------> one refuses: parked there                             |
-//!   '--- woken: time came, slot or room is free, limit was changed <----'
+//! lane --may--> all its keys allow it --take--> charged, held --release--> slots are free
+//!   ^   '-----> one refuses --wait--> parked there                         |
+//!   '--- woken: time came, slot or room is free, limit was changed <-------'
 //! ```
 //!
 //! A key is an [`Owner`], a limit or a queue, and a text. It is live while something is known of it:
@@ -12,7 +12,7 @@
 //!
 //! - All keys of a message are asked first and charged then; a refusal charges nothing.
 //! - A key that has lanes waiting either refuses the first of them, and has a timer if time alone
-//!   will change that, or has woken it. One lane at a time is woken; what it does next, [`Keyed::lease`]
+//!   will change that, or has woken it. One lane at a time is woken; what it does next, [`Keyed::wait`]
 //!   or [`Keyed::leave`], wakes the next one if there is more to have. So a woken lane must do either.
 //! - Lanes go by priority, then in turn: nobody takes what a lane waits for that comes before it.
 //! - What a limit allows is counted for its keys, whatever queue their messages are in.
@@ -144,65 +144,11 @@ impl Keyed {
         }
     }
 
-    /// Leases a message of `cost` for the lane if all its keys allow it; no two of them may be the
-    /// same. Otherwise nothing is charged, and the lane waits where it was refused.
-    ///
-    /// # Errors
-    /// Says which key refuses, and why.
-    pub fn lease(
-        &mut self,
-        waiter: &mut Waiter,
-        asks: &mut [Ask<'_>],
-        cost: u32,
-        now: u64,
-        woken: &mut Vec<u32>,
-    ) -> Result<(), Refused> {
-        let now = self.clock(now);
-        if let Err(refused) = self.judge_all(waiter, asks, cost, now, woken) {
-            return Err(self.park(waiter, asks, refused, cost, now, woken));
-        }
-        self.charge_all(asks, cost, now);
-        self.leave(waiter, now, woken);
-        self.rouse_all(asks, now, woken);
-        Ok(())
-    }
-
-    /// Whether all keys allow a message of `cost` to whoever has the waiter's turn. Nothing is charged
-    /// and nobody waits: [`Keyed::take`] or [`Keyed::wait`] says at once what came of it.
-    ///
-    /// # Errors
-    /// Says which key refuses, and why.
-    pub fn may(
-        &mut self,
-        waiter: &Waiter,
-        asks: &mut [Ask<'_>],
-        cost: u32,
-        now: u64,
-        woken: &mut Vec<u32>,
-    ) -> Result<(), Refused> {
-        let now = self.clock(now);
-        self.judge_all(waiter, asks, cost, now, woken)
-    }
-
     /// Leases a message that [`Keyed::may`] has just allowed. Whoever waited for it leaves next.
     pub fn take(&mut self, asks: &mut [Ask<'_>], cost: u32, now: u64, woken: &mut Vec<u32>) {
         let now = self.clock(now);
         self.charge_all(asks, cost, now);
         self.rouse_all(asks, now, woken);
-    }
-
-    /// Has a lane wait where [`Keyed::may`] has just refused it.
-    pub fn wait(
-        &mut self,
-        waiter: &mut Waiter,
-        asks: &mut [Ask<'_>],
-        refused: Refused,
-        cost: u32,
-        now: u64,
-        woken: &mut Vec<u32>,
-    ) -> Refused {
-        let now = self.clock(now);
-        self.park(waiter, asks, refused, cost, now, woken)
     }
 
     /// Whether starts of any of these keys are counted in a window.
@@ -367,16 +313,6 @@ impl Keyed {
     pub fn restart(&mut self, now: u64) {
         let now = self.clock(now);
         self.limits.start_empty(now);
-    }
-
-    /// How many keys are live.
-    pub fn live_keys(&self) -> usize {
-        self.table.len()
-    }
-
-    /// How many lanes wait.
-    pub fn parked_lanes(&self) -> usize {
-        self.waiters.len()
     }
 
     /// The time to reckon with.

@@ -121,8 +121,13 @@ pub enum LimitAnswer {
         /// The one that it took the place of.
         replaced: Option<Box<Limit>>,
     },
-    /// Limits in order; there are more if as many as asked for came.
-    List(Vec<Limit>),
+    /// A page of limits.
+    List {
+        /// In order.
+        limits: Vec<Limit>,
+        /// There are more behind the last one.
+        more: bool,
+    },
     /// So many were taken away.
     Deleted(u32),
     /// It is paused.
@@ -147,7 +152,7 @@ impl LimitAnswer {
         };
         match self {
             Self::Put { replaced } => replaced.as_deref().map_or(0, limit),
-            Self::List(limits) => limits.iter().map(limit).sum(),
+            Self::List { limits, .. } => limits.iter().map(limit).sum(),
             Self::Paused(paused) => paused.weight(),
             Self::TopKeys(keys) => {
                 let paused = |key: &KeyFigures| key.paused.as_ref().map_or(0, Paused::weight);

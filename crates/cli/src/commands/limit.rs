@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sluice_client::json::{LimitShown, Limits, PauseShown, TopKey};
+use sluice_client::json::{LimitShown, Limits, PauseShown, TopKey, in_time};
 use sluice_client::{
     Client, Limit, LimitMatch, LimitMode, LimitScope, LimitTerms, Pausable, QueuePattern,
 };
@@ -10,7 +10,7 @@ use sluice_client::{
 use crate::args::{
     LimitCommand, LimitDeleteArgs, LimitListArgs, LimitSetArgs, PauseArgs, ResumeArgs, TopArgs,
 };
-use crate::commands::queue::explain::{in_time, now};
+use crate::commands::queue::explain::now;
 use crate::commands::queue::print_json;
 use crate::commands::table::Table;
 use crate::commands::{client, print};

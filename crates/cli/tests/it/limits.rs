@@ -3,27 +3,15 @@
 use std::io::{BufRead, BufReader, Write};
 
 use serde_json::Value;
-use sluice_bench::process::Broker;
 
 use crate::reload::Followed;
-use crate::setup::{Outcome, Place};
-
-fn run(place: &Place, broker: &Broker, args: &[&str]) -> Outcome {
-    place.client(broker, args).output().unwrap().into()
-}
-
-#[track_caller]
-fn ok(place: &Place, broker: &Broker, args: &[&str]) -> String {
-    let outcome = run(place, broker, args);
-    outcome.assert(0, &[]);
-    outcome.out
-}
+use crate::setup::Place;
 
 #[test]
 fn limits_are_set_listed_and_deleted() {
     let place = Place::new();
     let broker = place.broker();
-    let limit = |args: &[&str]| ok(&place, &broker, &[&["limit"], args].concat());
+    let limit = |args: &[&str]| place.ok(&broker, &[&["limit"], args].concat());
     let set = limit(&["set", "tenants", "--key", "tenant:*", "--rate", "5/s", "--burst", "2"]);
     assert_eq!(set, "limit tenants (key tenant:* in >): 5/s burst 2\n");
     let again = limit(&["set", "tenants", "--key", "tenant:*", "--concurrency", "1"]);
@@ -35,11 +23,11 @@ fn limits_are_set_listed_and_deleted() {
     assert_eq!(rows[2], ["tenants", "key", ">", "tenant:*", "concurrency", "1"]);
     let json: Value = serde_json::from_str(&limit(&["list", "calls", "--json"])).unwrap();
     assert_eq!(json["limits"].as_array().unwrap().len(), 1);
-    run(&place, &broker, &["limit", "set", "a"]).assert(2, &["none of rate, window"]);
-    run(&place, &broker, &["limit", "set", "a", "--rate", "5"]).assert(2, &["not like 5/s"]);
-    run(&place, &broker, &["limit", "set", "a", "--burst", "5"]).assert(2, &["--rate"]);
+    place.ask(&broker, &["limit", "set", "a"]).assert(2, &["none of rate, window"]);
+    place.ask(&broker, &["limit", "set", "a", "--rate", "5"]).assert(2, &["not like 5/s"]);
+    place.ask(&broker, &["limit", "set", "a", "--burst", "5"]).assert(2, &["--rate"]);
     assert_eq!(limit(&["delete", "calls", "--queue", "calls.>"]), "deleted 1\n");
-    run(&place, &broker, &["limit", "delete", "calls"]).assert(1, &["no such limit calls"]);
+    place.ask(&broker, &["limit", "delete", "calls"]).assert(1, &["no such limit calls"]);
     assert_eq!(limit(&["top", "tenants"]).lines().count(), 1);
 }
 
@@ -47,7 +35,7 @@ fn limits_are_set_listed_and_deleted() {
 fn a_paused_queue_says_why_and_goes_on_when_it_is_resumed() {
     let place = Place::new();
     let broker = place.broker();
-    let run = |args: &[&str]| ok(&place, &broker, args);
+    let run = |args: &[&str]| place.ok(&broker, args);
     run(&["queue", "declare", "calls"]);
     let put = ["queue", "put", "calls", "hello", "--key", "tenant:7", "--group", "eu"];
     run(&[&put[..], &["--cost", "2"]].concat());
@@ -114,12 +102,12 @@ fn a_limit_that_left_the_file_while_the_broker_was_down_is_gone() {
     let config = place.config("[limits.gone]\nrate = \"5/s\"\n");
     let args = ["--config", config.to_str().unwrap()];
     let broker = place.launch().arg(args[0]).arg(args[1]).start().unwrap();
-    ok(&place, &broker, &["limit", "set", "mine", "--rate", "9/s"]);
-    assert_eq!(ok(&place, &broker, &["limit", "list"]).lines().count(), 3);
+    place.ok(&broker, &["limit", "set", "mine", "--rate", "9/s"]);
+    assert_eq!(place.ok(&broker, &["limit", "list"]).lines().count(), 3);
     broker.kill().unwrap();
     place.config("[limits.new]\nrate = \"1/s\"\n");
     let broker = place.launch().arg(args[0]).arg(args[1]).start().unwrap();
-    let list = ok(&place, &broker, &["limit", "list"]);
+    let list = place.ok(&broker, &["limit", "list"]);
     let names: Vec<_> = list.lines().skip(1).map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(names, ["mine", "new"]);
     place.run(["config", "check", args[0], args[1]]).assert(0, &[]);
@@ -129,7 +117,7 @@ fn a_limit_that_left_the_file_while_the_broker_was_down_is_gone() {
 fn requests_are_limited_by_what_is_set_and_a_limit_can_be_changed_from_behind_it() {
     let place = Place::new();
     let broker = place.broker();
-    let run = |args: &[&str]| ok(&place, &broker, args);
+    let run = |args: &[&str]| place.ok(&broker, args);
     run(&["queue", "declare", "mail"]);
     run(&["limit", "set", "front", "--scope", "global", "--rate", "1/h"]);
     let refused = |line: &str| {

@@ -91,6 +91,19 @@ impl Place {
         command.env("SLUICE_SERVER", broker.tcp_addr().to_string());
         command
     }
+
+    /// What such a command comes to.
+    pub(crate) fn ask(&self, broker: &Broker, args: &[&str]) -> Outcome {
+        self.client(broker, args).output().unwrap().into()
+    }
+
+    /// What one that must succeed prints.
+    #[track_caller]
+    pub(crate) fn ok(&self, broker: &Broker, args: &[&str]) -> String {
+        let outcome = self.ask(broker, args);
+        outcome.assert(0, &[]);
+        outcome.out
+    }
 }
 
 /// A child process that is fed from memory.

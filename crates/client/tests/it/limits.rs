@@ -40,8 +40,7 @@ async fn limits_are_set_listed_and_taken_away() {
     let page = client.limits(None, 1).await.unwrap();
     assert_eq!((page.limits.len(), &*page.limits[0].name), (1, "calls"));
     let rest = client.limits(page.next.as_deref(), 1).await.unwrap();
-    assert_eq!(rest.limits[0].terms(), "concurrency 1");
-    assert_eq!(client.limits(rest.next.as_deref(), 1).await.unwrap().limits, []);
+    assert_eq!((rest.limits[0].terms(), rest.next), ("concurrency 1".to_owned(), None));
     assert_eq!(client.delete_limits("calls", Some(matches)).await.unwrap().limits, 1);
     assert_eq!(client.delete_limits("calls", None).await.unwrap().limits, 0);
     assert_eq!(client.top_keys("tenants", 9).await.unwrap().keys, []);

@@ -98,8 +98,10 @@ impl Engine {
                 && after.is_none_or(|(name, matches)| place > (&**name, matches))
         };
         let all = self.limits.set.iter().map(|(limit, _)| limit);
-        let found = all.filter(is_meant).take(count).cloned().collect();
-        (LimitAnswer::List(found), self.limits_need())
+        let mut found = all.filter(is_meant);
+        let limits = found.by_ref().take(count).cloned().collect();
+        let more = found.next().is_some();
+        (LimitAnswer::List { limits, more }, self.limits_need())
     }
 
     fn delete_limits(

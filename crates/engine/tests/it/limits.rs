@@ -42,7 +42,7 @@ impl Rig {
     pub(crate) fn limits(&mut self, session: SessionId) -> Vec<Limit> {
         let list = LimitRequest::List { name: None, after: None, limit: 1_000 };
         match self.limit(session, list) {
-            Ok(LimitAnswer::List(limits)) => limits,
+            Ok(LimitAnswer::List { limits, more: false }) => limits,
             other => panic!("{other:?}"),
         }
     }
@@ -116,8 +116,11 @@ fn limits_are_set_listed_and_deleted_and_survive_a_restart_with_and_without_an_i
     }
     let ops = rig.open(peer(1));
     let after = Some((Box::from("stripe"), all[1].matches().clone()));
-    let page = LimitRequest::List { name: Some("stripe".into()), after, limit: 9 };
-    assert_eq!(rig.limit(ops, page), Ok(LimitAnswer::List(vec![all[2].clone()])));
+    for (after, there, more) in [(None, &all[1], true), (after, &all[2], false)] {
+        let page = LimitRequest::List { name: Some("stripe".into()), after, limit: 1 };
+        let expected = LimitAnswer::List { limits: vec![there.clone()], more };
+        assert_eq!(rig.limit(ops, page), Ok(expected));
+    }
     let delete = LimitRequest::Delete { name: "stripe".into(), matches: None };
     assert_eq!(rig.limit(ops, delete), Ok(LimitAnswer::Deleted(2)));
     assert_eq!(rig.limits(ops), all[..1]);

@@ -91,8 +91,13 @@ pub struct Refused {
 }
 
 impl Keyed {
-    /// Asks all keys.
-    pub(super) fn judge_all(
+    /// Whether all keys allow a message of `cost` to whoever has the waiter's turn; no two of them may
+    /// be the same. Nothing is charged and nobody waits: [`Keyed::take`] or [`Keyed::wait`] says at once
+    /// what came of it.
+    ///
+    /// # Errors
+    /// Says which key refuses, and why.
+    pub fn may(
         &mut self,
         waiter: &Waiter,
         asks: &mut [Ask<'_>],
@@ -100,6 +105,7 @@ impl Keyed {
         now: u64,
         woken: &mut Vec<u32>,
     ) -> Result<(), Refused> {
+        let now = self.clock(now);
         let mut missing = 0;
         for (at, ask) in asks.iter_mut().enumerate() {
             let judged = match self.find_again(ask) {

@@ -25,8 +25,9 @@ impl Keyed {
         }
     }
 
-    /// Has the lane wait where it was refused; it keeps its turn.
-    pub(super) fn park(
+    /// Has the lane wait where [`Keyed::may`] has just refused it; it keeps its turn. Says what it waits
+    /// for: room, where there is none for the key that refused it.
+    pub fn wait(
         &mut self,
         waiter: &mut Waiter,
         asks: &mut [Ask<'_>],
@@ -35,6 +36,7 @@ impl Keyed {
         now: u64,
         woken: &mut Vec<u32>,
     ) -> Refused {
+        let now = self.clock(now);
         let Refused { at, mut reason } = refused;
         let found = asks.get_mut(at).and_then(|ask| self.find_again(ask));
         let key = match (reason, found) {

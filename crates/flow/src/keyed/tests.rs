@@ -69,6 +69,23 @@ fn asks(numbers: &[LimitNo], pairs: &[Pair]) -> Vec<Ask<'static>> {
     pairs.iter().map(ask).collect()
 }
 
+/// Leases a message if it may go, as the engine does; otherwise its lane waits.
+fn lease(
+    keyed: &mut Keyed,
+    waiter: &mut Waiter,
+    asks: &mut [Ask<'_>],
+    cost: u32,
+    now: u64,
+    woken: &mut Vec<u32>,
+) -> Result<(), Refused> {
+    if let Err(refused) = keyed.may(waiter, asks, cost, now, woken) {
+        return Err(keyed.wait(waiter, asks, refused, cost, now, woken));
+    }
+    keyed.take(asks, cost, now, woken);
+    keyed.leave(waiter, now, woken);
+    Ok(())
+}
+
 impl World {
     fn new(terms: Vec<Terms>, lanes: Vec<(u8, Vec<Pair>)>, live_keys_max: u32) -> Self {
         let config = KeyedConfig { live_keys_max, ..KeyedConfig::default() };
@@ -139,9 +156,10 @@ impl World {
             };
             let mut asks = asks(&self.numbers, &lane.pairs);
             let (pairs, now) = (lane.pairs.clone(), self.now);
-            let leased = self.keyed.lease(&mut lane.waiter, &mut asks, cost, now, &mut self.woken);
+            let leased =
+                lease(&mut self.keyed, &mut lane.waiter, &mut asks, cost, now, &mut self.woken);
             if leased.is_err() {
-                assert!(lane.waiter.is_parked());
+                assert!(lane.waiter.place.is_some());
                 return;
             }
             lane.messages.pop_front();
@@ -166,7 +184,8 @@ impl World {
     /// A turn of the engine: whoever may try does, `odd` ones before those that were woken.
     fn turn(&mut self, odd: usize) {
         for number in (0..self.lanes.len()).filter(|number| number % 2 == odd % 2) {
-            if !self.lanes[number].waiter.is_parked() && !self.lanes[number].messages.is_empty() {
+            if self.lanes[number].waiter.place.is_none() && !self.lanes[number].messages.is_empty()
+            {
                 self.try_lane(number);
             }
         }
@@ -175,7 +194,7 @@ impl World {
                 let lane = self.woken.remove(0);
                 self.try_lane(lane as usize);
             }
-            let runnable = |lane: &Lane| !lane.waiter.is_parked() && !lane.messages.is_empty();
+            let runnable = |lane: &Lane| lane.waiter.place.is_none() && !lane.messages.is_empty();
             match self.lanes.iter().position(runnable) {
                 Some(number) => self.try_lane(number),
                 None => break,
@@ -281,7 +300,7 @@ impl World {
         }
         assert!(self.lanes.iter().all(|lane| lane.messages.is_empty()), "{:?}", self.lanes);
         self.pass(self.now + 2_000 * HOUR);
-        assert_eq!((self.keyed.live_keys(), self.keyed.parked_lanes()), (0, 0));
+        assert_eq!((self.keyed.table.len(), self.keyed.waiters.len()), (0, 0));
         assert_eq!(self.keyed.next_at(), None);
     }
 }
@@ -414,7 +433,7 @@ fn a_freed_slot_wakes_one_lane_by_priority_and_then_in_turn() {
     let mut world = one_limit(Terms { concurrency: Some(1), ..Terms::default() }, &[5, 5, 7, 5]);
     publish(&mut world, &[0, 0, 1, 2, 3]);
     world.turn(0);
-    assert_eq!((world.held.len(), world.keyed.parked_lanes()), (1, 4));
+    assert_eq!((world.held.len(), world.keyed.waiters.len()), (1, 4));
     // Lane 0 went first and came back before 2, which is odd, and behind it nobody was.
     for left in [[1, 1, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]] {
         world.end(0, Ended::Otherwise);
@@ -423,7 +442,7 @@ fn a_freed_slot_wakes_one_lane_by_priority_and_then_in_turn() {
         let messages: Vec<usize> = world.lanes.iter().map(|lane| lane.messages.len()).collect();
         assert_eq!(messages, left);
     }
-    assert!(world.keyed.parked_lanes() == 0);
+    assert!(world.keyed.waiters.len() == 0);
 }
 
 #[test]
@@ -520,7 +539,7 @@ fn after_a_restart_windows_and_leases_are_those_of_the_records_and_buckets_are_e
     let why = |keyed: &Keyed, now| keyed.why(&[Ask::new(owner, "k")], 1, now);
     let rate = Reason::Rate { eligible_at: 6 * SECOND };
     assert_eq!(why(&keyed, 5 * SECOND), [Refused { at: 0, reason: rate }]);
-    keyed.lease(&mut waiter, &mut ask, 1, 6 * SECOND, &mut woken).unwrap();
+    lease(&mut keyed, &mut waiter, &mut ask, 1, 6 * SECOND, &mut woken).unwrap();
     let held = Reason::Concurrency { holders: 3, max: 3 };
     assert_eq!(why(&keyed, 8 * SECOND), [Refused { at: 0, reason: held }]);
     keyed.release(&mut ask, 3, Ended::Otherwise, 8 * SECOND, &mut woken);
@@ -535,16 +554,16 @@ fn a_limit_that_is_removed_lets_its_lanes_go_and_its_number_is_free_again() {
     publish(&mut world, &[0, 1, 2]);
     world.turn(0);
     world.turn(1);
-    assert_eq!(world.keyed.parked_lanes(), 3);
+    assert_eq!(world.keyed.waiters.len(), 3);
     world.keyed.remove(world.numbers[0]);
     world.terms[0].concurrency = None;
     world.pass(0);
-    assert_eq!((world.held.len(), world.keyed.parked_lanes()), (3, 0));
+    assert_eq!((world.held.len(), world.keyed.waiters.len()), (3, 0));
     // What is held of it is nobody's business any more.
     while !world.held.is_empty() {
         world.end(0, Ended::Acked);
     }
-    assert_eq!(world.keyed.live_keys(), 0);
+    assert_eq!(world.keyed.table.len(), 0);
     assert_eq!(world.keyed.add(&Terms::default()), Ok(world.numbers[0]));
 }
 

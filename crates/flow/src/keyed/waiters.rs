@@ -30,11 +30,6 @@ impl Waiter {
         Self { lane, priority, turn: 0, place: None }
     }
 
-    /// Whether it waits for a limit, a pause, or for room.
-    pub fn is_parked(&self) -> bool {
-        self.place.is_some()
-    }
-
     /// It goes, or waits no more.
     pub(super) fn end_turn(&mut self) -> Option<Place> {
         self.turn = 0;

@@ -17,16 +17,17 @@ fn fill(terms: &Terms, count: u32) -> (f64, Keyed) {
     let before = used();
     let mut keyed = Keyed::new(KeyedConfig { live_keys_max: KEYS, ..KeyedConfig::default() });
     let owner = Owner::limit(keyed.add(terms).expect("it is allowed"));
-    let (mut waiter, mut woken) = (Waiter::new(0, 5), Vec::new());
+    let (waiter, mut woken) = (Waiter::new(0, 5), Vec::new());
     for number in 0..KEYS {
         let text = text(number);
         let mut asks = [Ask::new(owner, &text)];
         for _ in 0..count {
-            keyed.lease(&mut waiter, &mut asks, 1, SECOND, &mut woken).expect("it is allowed");
+            keyed.may(&waiter, &mut asks, 1, SECOND, &mut woken).expect("it is allowed");
+            keyed.take(&mut asks, 1, SECOND, &mut woken);
         }
         keyed.release(&mut asks, count, Ended::Acked, SECOND, &mut woken);
     }
-    assert_eq!((keyed.live_keys(), woken.len()), (KEYS as usize, 0));
+    assert_eq!((keyed.all_figures(SECOND).keys, woken.len()), (KEYS, 0));
     ((used() - before) as f64 / f64::from(KEYS), keyed)
 }
 
@@ -36,7 +37,7 @@ fn empty(mut keyed: Keyed, before: i64) {
     while keyed.next_at().is_some() {
         keyed.advance(SECOND + DAY, 4_096, &mut woken);
     }
-    assert_eq!(keyed.live_keys(), 0);
+    assert_eq!(keyed.all_figures(SECOND + DAY).keys, 0);
     // A wheel, and a few numbers of pieces that are free.
     assert!(used() - before < 16 << 10, "{} bytes are left", used() - before);
 }

@@ -15,17 +15,19 @@ fn nanos(keys: u64) -> f64 {
     let owner = Owner::limit(keyed.add(&terms).expect("it is allowed"));
     let texts: Vec<String> = (0..keys).map(|key| format!("stripe:{key:09}")).collect();
     let mut asks: Vec<[Ask<'_>; 1]> = texts.iter().map(|text| [Ask::new(owner, text)]).collect();
-    let (mut waiter, mut woken) = (Waiter::new(0, 5), Vec::new());
+    let (waiter, mut woken) = (Waiter::new(0, 5), Vec::new());
     for ask in &mut asks {
         // Held, so that they stay live.
-        keyed.lease(&mut waiter, ask, 1, 1, &mut woken).expect("it is allowed");
+        keyed.may(&waiter, ask, 1, 1, &mut woken).expect("it is allowed");
+        keyed.take(ask, 1, 1, &mut woken);
     }
     let mut random = Random::new(7);
     let begun = Instant::now();
     for round in 0..ROUNDS {
         let ask = &mut asks[random.below(keys) as usize];
         let now = u64::from(round) * 2;
-        keyed.lease(&mut waiter, ask, 1, now, &mut woken).expect("it is allowed");
+        keyed.may(&waiter, ask, 1, now, &mut woken).expect("it is allowed");
+        keyed.take(ask, 1, now, &mut woken);
         keyed.release(ask, 1, Ended::Acked, now, &mut woken);
     }
     begun.elapsed().as_nanos() as f64 / f64::from(ROUNDS)

@@ -84,7 +84,7 @@ pub struct LimitPut {
 pub struct Limits {
     /// In the order of their names, then of what they match.
     pub limits: Vec<LimitShown>,
-    /// If there may be more: the `after` of the next page.
+    /// If there are more: the `after` of the next page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -406,9 +406,9 @@ pub fn limit_answer(answer: &LimitAnswer) -> String {
         LimitAnswer::Put { replaced } => {
             text(&LimitPut { replaced: replaced.as_deref().map(LimitShown::from) })
         }
-        LimitAnswer::List(limits) => text(&Limits {
+        LimitAnswer::List { limits, more } => text(&Limits {
             limits: limits.iter().map(LimitShown::from).collect(),
-            next: limits.last().map(told_cursor),
+            next: limits.last().filter(|_| *more).map(told_cursor),
         }),
         LimitAnswer::Deleted(limits) => text(&LimitsDeleted { limits: *limits }),
         LimitAnswer::Paused(paused) => text(&PauseShown::from(paused)),

@@ -105,12 +105,14 @@ fn a_page_names_where_the_next_one_begins() {
         other => panic!("{other:?}"),
     };
     let keys = put(r#"{"name": "a", "key": "two words*", "rate": "1/s"}"#);
-    let told = limit_answer(&LimitAnswer::List(vec![keys.clone()]));
-    let page: Limits = serde_json::from_str(&told).unwrap();
+    let told = |limits, more| limit_answer(&LimitAnswer::List { limits, more });
+    let page: Limits = serde_json::from_str(&told(vec![keys.clone()], true)).unwrap();
     let next = format!(r#"{{"after": "{}"}}"#, page.next.unwrap());
     let LimitRequest::List { after, .. } = asked("limit.list", &next) else { panic!() };
     assert_eq!(after, Some((keys.name().into(), keys.matches().clone())));
-    assert_eq!(limit_answer(&LimitAnswer::List(vec![])), r#"{"limits":[]}"#);
+    let last: Limits = serde_json::from_str(&told(vec![keys], false)).unwrap();
+    assert_eq!((last.limits.len(), last.next), (1, None));
+    assert_eq!(told(vec![], false), r#"{"limits":[]}"#);
 }
 
 #[test]

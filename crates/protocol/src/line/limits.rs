@@ -5,18 +5,20 @@
 
 use sluice_model::{
     Explained, KeyPattern, Limit, LimitAnswer, LimitMatch, LimitRequest, LimitScope, LimitTerms,
-    MessageId, Outcome, Pausable, QueueName, QueuePattern, Refusal, Throttled,
+    MessageId, Outcome, Pausable, QueueName, QueuePattern, Refusal, Throttled, Timestamp,
 };
 
 use super::ask::Ask;
 use super::text::Arguments;
-use crate::json::PAGE_MAX;
 use crate::json::explain::explained;
 use crate::json::fields::{Fields, invalid, missing};
 use crate::json::limit::{asked_in, weighed};
+use crate::json::{PAGE_MAX, Reason};
 
 /// What stands between limits on one line.
 const BETWEEN: &str = " | ";
+/// What stands behind limits where there are more: no limit is one word.
+const MORE: &str = "MORE";
 
 /// `LIMIT name scope [queue [key]] terms`.
 pub(super) fn set(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
@@ -118,17 +120,21 @@ pub(super) fn of_queue(fields: &mut Fields, weighs: bool) -> Result<Ask, Refusal
     }))
 }
 
-/// An answer on one line.
-pub(super) fn text(answer: &LimitAnswer) -> String {
+/// An answer on one line; times are from now.
+pub(super) fn text(answer: &LimitAnswer, now: Timestamp) -> String {
     let joined = |parts: Vec<String>, none: &str| match parts.is_empty() {
         true => none.to_owned(),
         false => parts.join(BETWEEN),
     };
     match answer {
-        LimitAnswer::List(limits) => joined(limits.iter().map(limit_text).collect(), "NONE"),
+        LimitAnswer::List { limits, more } => {
+            let more = more.then(|| MORE.to_owned());
+            joined(limits.iter().map(limit_text).chain(more).collect(), "NONE")
+        }
         LimitAnswer::Deleted(limits) => format!("{} {limits}", super::OK),
         LimitAnswer::Explained(reasons) => {
-            joined(reasons.iter().map(ToString::to_string).collect(), "DELIVERABLE")
+            let told = |reason| Reason::from(reason).told(now.as_millis());
+            joined(reasons.iter().map(told).collect(), "DELIVERABLE")
         }
         LimitAnswer::TopKeys(keys) => {
             let key = |key: &sluice_model::KeyFigures| {

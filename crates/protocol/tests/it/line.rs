@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use sluice_model::{
     Answer, Carried, Code, Command, Delivery, Entry, Explanation, Generation, Key, KvAnswer,
-    LeaseId, LimitAnswer, LimitRequest, MessageId, QueueNo, Refusal, Revision, Seq, SubscriptionId,
-    Timestamp, Value, ValueKind, WatchEvent,
+    LeaseId, LimitAnswer, LimitRequest, LimitedBy, MessageId, QueueNo, Refusal, Revision, Seq,
+    SubscriptionId, Timestamp, Value, ValueKind, WatchEvent,
 };
 use sluice_protocol::line::{self, Ask, Event, Form, Line, LineDecoder, Said, Want};
 
@@ -181,14 +181,23 @@ fn a_limit_is_told_in_text_as_it_is_set() {
         LimitRequest::Put(limit) => *limit,
         other => panic!("{other:?}"),
     };
-    let answer = LimitAnswer::List(lines.iter().map(limit).collect());
+    let list = |more| LimitAnswer::List { limits: lines.iter().map(limit).collect(), more };
     let expected = lines.map(|line| line.strip_prefix("LIMIT ").unwrap()).join(" | ");
     let of = |answer| told(&Form::Text, Want::Limits, &Answer::Limit(Box::new(answer)));
-    assert_eq!(of(answer), Said::Line(expected));
-    assert_eq!(of(LimitAnswer::List(vec![])), Said::Line("NONE".to_owned()));
+    assert_eq!(of(list(false)), Said::Line(expected.clone()));
+    assert_eq!(of(list(true)), Said::Line(expected + " | MORE"));
+    let none = LimitAnswer::List { limits: vec![], more: false };
+    assert_eq!(of(none), Said::Line("NONE".to_owned()));
     assert_eq!(of(LimitAnswer::Explained(vec![])), Said::Line("DELIVERABLE".to_owned()));
-    let reasons = vec![Explanation::NoConsumer, Explanation::LowerPriority { than: 9 }];
-    let text = "no consumer is receiving | messages of priority 9 go first";
+    let by = LimitedBy { limit: "stripe".into(), key: "stripe:7".into() };
+    let eligible_at = Timestamp::from_millis(144);
+    let reasons = vec![
+        Explanation::Rate { by, eligible_at },
+        Explanation::NoConsumer,
+        Explanation::LowerPriority { than: 9 },
+    ];
+    let text = "rate of limit stripe for stripe:7: may go in 143ms | no consumer is receiving | \
+                messages of priority 9 go first";
     assert_eq!(of(LimitAnswer::Explained(reasons)), Said::Line(text.to_owned()));
 }
 

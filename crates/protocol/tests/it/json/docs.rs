@@ -99,12 +99,13 @@ fn limit_answer(verb: &str) -> LimitAnswer {
                 r#"{"name": "stripe", "key": "stripe:*", "rate": 2.5, "window": "100/m"}"#,
             )),
         },
-        "limit.list" => LimitAnswer::List(vec![*limit(
-            r#"{"name": "front", "scope": "client", "rate": 100, "burst": 20, "max_wait_ms": 250}"#,
-        )]),
+        "limit.list" => {
+            let front = r#"{"name": "front", "scope": "client", "rate": 100, "burst": 20, "max_wait_ms": 250}"#;
+            LimitAnswer::List { limits: vec![*limit(front)], more: true }
+        }
         "limit.delete" => LimitAnswer::Deleted(1),
         "limit.pause" => {
-            let (by, reason) = (Some("ops".into()), Some("their maintenance".into()));
+            let (by, reason) = (Some("key:ops".into()), Some("their maintenance".into()));
             LimitAnswer::Paused(Paused { by, reason, ..pause })
         }
         "limit.resume" => LimitAnswer::Resumed(true),
