@@ -154,15 +154,14 @@ impl Run {
                 };
                 let fault = FaultKind::Throttled.with(why.to_string());
                 let ending = Ending { status: Some(status), fault: Some(fault) };
-                self.finish(job, ending, attempt)
+                self.record(job, ending, Some(attempt))?;
+                Ok(Settled::GivenUp)
             }
-            Verdict::Done(ending) => self.finish(job, ending, attempt),
+            Verdict::Done(ending) => {
+                self.record(job, ending, Some(attempt))?;
+                Ok(Settled::Done)
+            }
         }
-    }
-
-    fn finish(&self, job: &Job, ending: Ending, attempt: &Attempt) -> Result<Settled, FetchError> {
-        self.record(job, ending, Some(attempt))?;
-        Ok(Settled::Done)
     }
 
     /// Writes a result down and counts it.
