@@ -98,11 +98,15 @@ impl Run {
 
     /// Works until there is nothing left, or it was asked to stop, or somebody failed.
     pub(crate) async fn work<D: Desk>(&self, desk: &D, client: &Client) -> Result<(), FetchError> {
-        let worked = self.work_on(desk, client).await;
-        if worked.is_err() {
+        self.heed(self.work_on(desk, client).await)
+    }
+
+    /// Passes an outcome on; behind a failure the other workers end too.
+    pub(crate) fn heed<T>(&self, outcome: Result<T, FetchError>) -> Result<T, FetchError> {
+        if outcome.is_err() {
             self.halt.0.stop();
         }
-        worked
+        outcome
     }
 
     async fn work_on<D: Desk>(&self, desk: &D, client: &Client) -> Result<(), FetchError> {
