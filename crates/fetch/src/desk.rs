@@ -20,6 +20,9 @@ pub(crate) enum Settled {
     Replaced(Job),
     /// It was not done: somebody else may.
     Released,
+    /// Its result is written, and its host is asked no more: the rest of its jobs are handed out
+    /// whatever its limits.
+    GivenUp,
 }
 
 /// Why a desk has no more to give.

@@ -65,23 +65,22 @@ fn runtime(mut builder: Builder) -> Result<Runtime, FetchError> {
 
 /// Workers on threads of their own, with a client each.
 fn on_threads<D: Desk>(run: &Run, desk: &D, workers: usize) -> Result<(), FetchError> {
+    let ready = || Ok((runtime(Builder::new_current_thread())?, client(&run.plan.options)?));
     let work = || {
-        let client = client(&run.plan.options)?;
-        runtime(Builder::new_current_thread())?.block_on(run.work(desk, &client))
+        let (runtime, client) = run.heed(ready())?;
+        runtime.block_on(run.work(desk, &client))
     };
     thread::scope(|scope| {
         let workers: Vec<_> = (0..workers)
             .map(|_| thread::Builder::new().name("fetch".to_owned()).spawn_scoped(scope, work))
+            .map(|spawned| run.heed(spawned.map_err(FetchError::Start)))
             .collect();
         let mut outcome = Ok(());
         for worker in workers {
-            let worked = match worker {
-                Ok(worker) => {
-                    worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                }
-                Err(error) => Err(FetchError::Start(error)),
-            };
-            outcome = outcome.and(worked);
+            let joined = worker.map(|worker| {
+                worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            outcome = outcome.and(joined.flatten());
         }
         outcome
     })
@@ -112,7 +111,25 @@ async fn on_tasks<D: Desk + 'static>(
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
+    use crate::options::{Options, Route};
+    use crate::stop::stop;
+    use crate::urls;
+
+    #[test]
+    fn nobody_goes_on_where_a_worker_could_not_start() {
+        let route = Route { direct: true, ..Options::default().route };
+        let options = Arc::new(Options { route, ..Options::default() });
+        let (mode, watch, stop) = (Mode::Threads, Arc::new(()), stop().1);
+        let run = Run::new(Plan { mode, options, out: None, watch, stop });
+        let listed = urls::read(&b"http://127.0.0.1:1/"[..]).unwrap();
+        let failed = run.heed::<()>(Err(FetchError::Start(io::ErrorKind::WouldBlock.into())));
+        assert!(failed.is_err());
+        on_threads(&run, &board(&run, &listed), 1).unwrap();
+        assert_eq!(run.summary(1).left, 1);
+    }
 
     #[test]
     fn threads_are_bounded_whatever_is_asked_for() {

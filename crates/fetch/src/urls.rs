@@ -22,7 +22,7 @@ pub struct Listed {
     pub target: Target,
 }
 
-/// Why a list can't be used. All that is wrong is told, each with its line.
+/// Why a list can't be used. The first problems are told with their lines, further ones counted.
 #[derive(Debug, Error)]
 pub enum ListError {
     /// It can't be read.

@@ -98,11 +98,15 @@ impl Run {
 
     /// Works until there is nothing left, or it was asked to stop, or somebody failed.
     pub(crate) async fn work<D: Desk>(&self, desk: &D, client: &Client) -> Result<(), FetchError> {
-        let worked = self.work_on(desk, client).await;
-        if worked.is_err() {
+        self.heed(self.work_on(desk, client).await)
+    }
+
+    /// Passes an outcome on; behind a failure the other workers end too.
+    pub(crate) fn heed<T>(&self, outcome: Result<T, FetchError>) -> Result<T, FetchError> {
+        if outcome.is_err() {
             self.halt.0.stop();
         }
-        worked
+        outcome
     }
 
     async fn work_on<D: Desk>(&self, desk: &D, client: &Client) -> Result<(), FetchError> {
@@ -154,15 +158,14 @@ impl Run {
                 };
                 let fault = FaultKind::Throttled.with(why.to_string());
                 let ending = Ending { status: Some(status), fault: Some(fault) };
-                self.finish(job, ending, attempt)
+                self.record(job, ending, Some(attempt))?;
+                Ok(Settled::GivenUp)
             }
-            Verdict::Done(ending) => self.finish(job, ending, attempt),
+            Verdict::Done(ending) => {
+                self.record(job, ending, Some(attempt))?;
+                Ok(Settled::Done)
+            }
         }
-    }
-
-    fn finish(&self, job: &Job, ending: Ending, attempt: &Attempt) -> Result<Settled, FetchError> {
-        self.record(job, ending, Some(attempt))?;
-        Ok(Settled::Done)
     }
 
     /// Writes a result down and counts it.

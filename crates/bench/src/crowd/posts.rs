@@ -227,9 +227,12 @@ impl Crew {
         }
     }
 
-    /// A socket that is of no more use, and was asked something.
+    /// A socket that is of no more use. One that waits for nothing may end, as it is no answer's.
     fn lose(&mut self, at: usize) {
-        self.posted.failed += 1;
+        match self.sockets[at].as_ref().and_then(|socket| socket.asked) {
+            Some(_) => self.posted.failed += 1,
+            None => self.idle.retain(|idle| *idle != at),
+        }
         self.close(at);
     }
 
@@ -276,6 +279,29 @@ mod tests {
         stream.write_all(pieces[1])?;
         stream.read_exact(&mut request)?;
         stream.write_all(pieces[2])
+    }
+
+    #[test]
+    fn a_connection_that_ends_behind_its_answer_fails_no_post() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (warm_up, duration) = (Duration::ZERO, Duration::from_secs(1));
+        let plan = Plan { addr, sockets: 1, rate: None, warm_up, duration };
+        let mut crew = Crew::new(&plan).unwrap();
+        let mut request = vec![0; crew.request.len()];
+        thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                stream.read_exact(&mut request).unwrap();
+                stream.write_all(b"HTTP/1.1 202 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            }
+        });
+        for accepted in 1..=3 {
+            assert!(crew.begin().unwrap());
+            while crew.posted.accepted < accepted || crew.free.is_empty() {
+                crew.listen().unwrap();
+            }
+            assert_eq!((crew.posted.failed, crew.idle.len()), (0, 0));
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A host with jobs is in one place: in the ring of those that may be tried, under a time before
 //! which it can't be, or nowhere while all its permits are out. Nothing is searched for. The rules
 //! are those that the broker has for keys: a pause is for the whole host, the bucket is empty after
-//! it, and until the next answer one request is out at a time.
+//! it, and until the next answer one request is out at a time. Of a host that was given up nothing
+//! is asked, so no limit holds its jobs up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -68,6 +69,10 @@ struct HostState {
     probing: bool,
     /// It is in the ring or under a time.
     placed: bool,
+    /// Under which time it was last.
+    timed: u64,
+    /// It is asked no more.
+    given_up: bool,
 }
 
 impl Schedule {
@@ -104,7 +109,7 @@ impl Schedule {
                     return Next::Job(*job, at);
                 }
                 Tried::Until(time) => {
-                    host.placed = true;
+                    (host.placed, host.timed) = (true, time);
                     self.timed.insert((time, at));
                 }
                 Tried::Nothing => {}
@@ -127,6 +132,13 @@ impl Schedule {
         }
         match settled {
             Settled::Done => self.open -= 1,
+            Settled::GivenUp => {
+                self.open -= 1;
+                host.given_up = true;
+                if self.timed.remove(&(host.timed, at)) {
+                    self.ring.push_back(at);
+                }
+            }
             Settled::Replaced(job) => self.put(job, false),
             Settled::Released => self.put(job, true),
             Settled::Failed(_) => {
@@ -203,16 +215,22 @@ impl HostState {
         if self.waiting.is_empty() || self.out >= self.permits(limits.per_host) {
             return Tried::Nothing;
         }
-        if self.paused_until > now {
-            return Tried::Until(self.paused_until);
-        }
-        if let Some(rate) = &mut limits.rate
-            && let Err(limited) = rate.take(&mut self.bucket, 1, now)
+        if !self.given_up
+            && let Some(time) = self.limited(now, limits)
         {
-            return Tried::Until(limited.eligible_at);
+            return Tried::Until(time);
         }
         self.out += 1;
         self.waiting.pop_front().map_or(Tried::Nothing, |job| Tried::Job(Box::new(job)))
+    }
+
+    /// Until when its pause or its rate holds it up; else it has taken what the rate asks for.
+    fn limited(&mut self, now: u64, limits: &mut HostLimits) -> Option<u64> {
+        if self.paused_until > now {
+            return Some(self.paused_until);
+        }
+        let limited = limits.rate.as_mut()?.take(&mut self.bucket, 1, now).err()?;
+        Some(limited.eligible_at)
     }
 
     fn pause(&mut self, after: Option<Duration>, now: u64, rate: Option<&TokenLimit>) {

@@ -81,6 +81,22 @@ fn a_rate_spreads_the_requests_of_each_host() {
 }
 
 #[test]
+fn of_a_host_that_was_given_up_nothing_waits_for_its_limits() {
+    let rate = TokenLimit::new(Rate::per_second(1).unwrap(), 1).unwrap();
+    let mut schedule = schedule(3, Some(rate), &["http://a/1", "http://a/2", "http://a/3"]);
+    let (_, job, at) = take(&mut schedule, 0).remove(0);
+    assert_eq!(wait(&mut schedule, 0), Some(SECOND));
+    schedule.settle(at, job, Settled::GivenUp, 0);
+    let rest = take(&mut schedule, 0);
+    assert_eq!(urls(&rest), ["http://a/2", "http://a/3"]);
+    // One of them was out already, and is answered with a pause.
+    let pause = Settled::Throttled(Some(Duration::from_secs(60)));
+    schedule.settle(at, rest[0].1.clone(), pause, 0);
+    schedule.settle(at, rest[1].1.clone(), Settled::Done, 0);
+    assert_eq!(urls(&take(&mut schedule, 0)), ["http://a/2"]);
+}
+
+#[test]
 fn what_failed_waits_longer_each_time_and_holds_up_nobody() {
     let mut schedule = schedule(1, None, &["http://a/1", "http://a/2"]);
     let (_, job, at) = take(&mut schedule, 0).remove(0);

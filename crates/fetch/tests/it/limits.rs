@@ -60,6 +60,18 @@ fn a_rate_holds_for_each_host_in_every_interval() {
 }
 
 #[test]
+fn a_rate_does_not_hold_up_what_is_left_of_a_host_that_was_given_up() {
+    let site = Site::start(1, |_, _| Reply::pause(429, 3_600, false)).unwrap();
+    let list: Vec<String> = (0..5).map(|path| site.url(&format!("/{path}"))).collect();
+    let options = Options { rate: Some("6/m".parse().unwrap()), ..options() };
+    let (summary, _) = run(Mode::Async, options, &list.join("\n"));
+    assert_eq!(summary.errors, BTreeMap::from([("throttled".to_owned(), 5)]));
+    assert_eq!(summary.requests, 1);
+    // Two more would have had to wait longer.
+    assert!(summary.elapsed_ms < 20_000.0, "{summary:?}");
+}
+
+#[test]
 fn a_host_that_only_asks_for_pauses_is_given_up_and_holds_up_nobody() {
     for mode in Mode::ALL {
         let long = Site::start(1, |_, _| Reply::pause(429, 3_600, false)).unwrap();
