@@ -593,7 +593,7 @@ impl Loader {
                 let slots = self.places.remove(&(no, chunk)).ok_or(RecordError::Short)?;
                 if let Some(queue) = self.queues.get_mut(&no) {
                     let states = decode_states(bytes)?;
-                    queue.slots.restore(chunk, Chunk::from_parts(slots, states), true);
+                    queue.slots.restore(chunk, Chunk::from_parts(&slots, states), true);
                 }
             }
             PLACES | STATES => self.orphans.push(*key),

@@ -248,7 +248,11 @@ impl<D: Disk> Driver<D> {
     /// Runs requests from the front until one finds no room for its reply, or is a publish that
     /// waits for a checkpoint.
     fn run(&mut self, now: Timestamp, session: SessionId, requests: &mut VecDeque<Request>) {
+        let mut fetched = 0;
         while let Some(request) = requests.front() {
+            if fetched == 0 {
+                fetched = self.engine.fetch(requests.iter());
+            }
             // Settlements go on when the disk falls behind: they are what makes room.
             let demand = Demand::of(session, &request.command, &self.engine);
             let entrance = self.entrance(session, demand);
@@ -265,6 +269,7 @@ impl<D: Disk> Driver<D> {
                 break;
             }
             requests.pop_front();
+            fetched -= 1;
         }
         if requests.is_empty() {
             self.replay.resumed(session);

@@ -67,6 +67,11 @@ impl Order {
         self.visible
     }
 
+    /// Where to look for the next message that stands where its seq says.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
     /// Bytes of the largest message that is not visible yet, or is held back.
     pub(crate) fn largest_hidden(&self) -> u64 {
         self.largest_hidden.max(self.largest_held_back)
