@@ -19,6 +19,7 @@ mod incoming;
 pub(crate) mod publishes;
 pub(crate) mod requests;
 pub(crate) mod settlements;
+pub(crate) mod sink;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

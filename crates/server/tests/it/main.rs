@@ -16,6 +16,7 @@ mod local;
 mod memory;
 mod running;
 mod scenarios;
+mod stalled;
 mod tls;
 mod version1;
 mod version2;

@@ -21,6 +21,7 @@ mod session;
 mod settling;
 #[cfg(test)]
 mod tests;
+mod watching;
 mod window;
 
 pub(crate) use session::Session;
