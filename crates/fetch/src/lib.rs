@@ -1,8 +1,8 @@
 //! Fetches lists of URLs, politely, in ways that can be compared.
 //!
 //! Every host has a cap of requests at once, a rate, and a pause where it asks for one by 429 or 503
-//! with `Retry-After`. What was answered is counted and thrown away. A schedule that all workers
-//! share keeps those limits.
+//! with `Retry-After`. What was answered is counted and thrown away. A desk keeps those limits: a
+//! schedule that threads share, or a queue of a broker.
 //!
 //! ```text
 //! list --> desk --take--> worker --> site
@@ -19,6 +19,7 @@ mod mode;
 mod options;
 mod outcome;
 mod patience;
+mod queue;
 pub mod report;
 mod request;
 mod retry_after;

@@ -89,7 +89,7 @@ impl Run {
     }
 
     /// Waits until it was asked to stop, or a worker failed.
-    async fn over(&self) {
+    pub(crate) async fn over(&self) {
         tokio::select! {
             () = self.plan.stop.asked() => {}
             () = self.halt.1.asked() => {}

@@ -15,7 +15,8 @@ pub(crate) struct FetchArgs {
     /// input
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) urls: PathBuf,
-    /// How: tasks, threads, one after the other, or all of these in turn, compared
+    /// How: tasks under a broker's limits, threads, one after the other, or all of these in turn,
+    /// compared
     #[arg(long, value_enum, default_value = "async")]
     pub(crate) mode: FetchMode,
     /// Most requests at once
@@ -89,7 +90,7 @@ pub(crate) struct FetchArgs {
 /// A way to fetch, or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FetchMode {
-    /// A task for each request
+    /// A task for each request, handed out by a queue of a broker in this process
     #[value(alias = "asyncio")]
     Async,
     /// A thread for each request
