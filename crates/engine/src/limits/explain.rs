@@ -114,9 +114,8 @@ impl Engine {
 
 /// The message of its group that is before it, where they follow each other.
 fn held_up_by(queue: &Queue, seq: u64, extra: Option<&Extra>) -> Option<MessageId> {
-    let order = extra.and_then(Extra::lane).filter(|order| queue.is_fifo(order))?;
-    let lanes = queue.lanes.as_ref()?;
-    let head = lanes.get(lanes.find(order, true)?)?.holds_up().filter(|head| *head != seq)?;
+    let lane = queue.lanes.as_ref()?.get(extra?.lane_no)?;
+    let head = lane.holds_up().filter(|head| *head != seq)?;
     queue.slots.get(head).map(|slot| queue.id_of(head, slot))
 }
 

@@ -14,6 +14,7 @@ use sluice_model::{
 };
 
 use crate::journal::BodyRef;
+use crate::queue::lanes::NO_LANE;
 use crate::queue::order::Place;
 pub(crate) use crate::queue::slot::Slot;
 
@@ -32,7 +33,7 @@ const WITHIN_MAX: u32 = 16;
 ///
 /// A slot without one is 32 bytes; with one it is several times that, so plain messages never get
 /// one before they are handed over.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Extra {
     /// Who holds it, while it is leased.
     pub(crate) lease: Option<Lease>,
@@ -41,12 +42,16 @@ pub(crate) struct Extra {
     pub(crate) acquires: u32,
     pub(crate) failures: u32,
     pub(crate) releases: u32,
+    /// The number of the lane that it belongs to, unless it is plain or dead.
+    pub(crate) lane_no: u32,
     /// Hidden until then, while it is delayed.
     pub(crate) ready_at: Timestamp,
     /// Gone from then on; the epoch for never.
     pub(crate) expires_at: Timestamp,
     /// What happened to it last; none for its publish.
     pub(crate) last: Option<(Transition, Timestamp)>,
+    /// Order and limits.
+    pub(crate) lane: Option<Arc<Lane>>,
     /// Its body, when it is in memory only.
     pub(crate) resident: Option<Arc<Carried>>,
     pub(crate) more: Option<Box<More>>,
@@ -55,8 +60,6 @@ pub(crate) struct Extra {
 /// What only few messages have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct More {
-    /// Order and limits.
-    pub(crate) lane: Option<Arc<Lane>>,
     /// Where it stands since it was redriven.
     pub(crate) place: Option<Place>,
     /// Since when it has its place, if not since its publish.
@@ -78,8 +81,25 @@ pub(crate) struct Lease {
     pub(crate) bound: bool,
     /// The connection; none after a restart.
     pub(crate) session: Option<SessionId>,
-    /// The lane that the message stands in; none for a plain one.
-    pub(crate) lane: u32,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            lease: None,
+            fence: Generation::default(),
+            acquires: 0,
+            failures: 0,
+            releases: 0,
+            lane_no: NO_LANE,
+            ready_at: Timestamp::EPOCH,
+            expires_at: Timestamp::EPOCH,
+            last: None,
+            lane: None,
+            resident: None,
+            more: None,
+        }
+    }
 }
 
 impl Extra {
@@ -89,7 +109,7 @@ impl Extra {
     }
 
     pub(crate) fn lane(&self) -> Option<&Arc<Lane>> {
-        self.more.as_ref()?.lane.as_ref()
+        self.lane.as_ref()
     }
 
     pub(crate) fn place(&self) -> Option<Place> {
@@ -244,12 +264,10 @@ impl Slots {
         }
     }
 
-    /// Notes the lane of a message that somebody holds; no image has it.
+    /// Notes the lane of a message with an extra; no image has it.
     pub(crate) fn set_lane(&mut self, seq: u64, lane: u32) {
-        if let Some((chunk, at)) = self.locate_mut(seq, Dirty::default())
-            && let Some(lease) = &mut chunk.with_extra(at).1.lease
-        {
-            lease.lane = lane;
+        if let Some((chunk, at)) = self.locate_mut(seq, Dirty::default()) {
+            chunk.with_extra(at).1.lane_no = lane;
         }
     }
 
