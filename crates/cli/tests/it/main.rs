@@ -13,6 +13,8 @@ mod kv;
 mod lifecycle;
 mod limits;
 mod line;
+#[path = "../../../broker/tests/it/linear.rs"]
+mod linear;
 mod messages;
 mod offline;
 mod overload;

@@ -185,11 +185,6 @@ impl Core {
         true
     }
 
-    /// Whether it would be of use to hand so much in now, if only to be refused.
-    pub(crate) const fn has_room(&self, messages: usize, bytes: usize) -> bool {
-        self.closed.is_some() || self.publishes.has_room(messages, bytes)
-    }
-
     /// Takes a message, unless the window is full.
     pub(crate) fn publish(
         &mut self,

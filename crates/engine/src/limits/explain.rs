@@ -35,7 +35,8 @@ impl Engine {
         let mut need = self.queues.get(&no).map_or(Need::NONE, Queue::need);
         need.cover(self.limits_need());
         let queue = self.queues.get(&no).ok_or(not_found("there is no such queue"))?;
-        Ok((LimitAnswer::Explained(self.reasons(now, queue, seq)), need))
+        let reasons = self.reasons(now, queue, seq);
+        Ok((LimitAnswer::Explained { reasons, at: now }, need))
     }
 
     fn reasons(&self, now: Timestamp, queue: &Queue, seq: u64) -> Vec<Explanation> {

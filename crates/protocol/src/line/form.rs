@@ -146,7 +146,7 @@ fn text(want: Want, answer: &Answer, now: Timestamp) -> Said {
             Some(next) => format!("EMPTY {next}"),
             None => "EMPTY".to_owned(),
         },
-        (_, Answer::Limit(answer)) => return plain(limits::text(answer, now).as_bytes()),
+        (_, Answer::Limit(answer)) => return plain(limits::text(answer).as_bytes()),
         (Want::Queue, Answer::Stats(stats)) => {
             let counts = &stats.counts;
             format!(

@@ -187,8 +187,9 @@ fn a_limit_is_told_in_text_as_it_is_set() {
     assert_eq!(of(list(false)), Said::Line(expected.clone()));
     assert_eq!(of(list(true)), Said::Line(expected + " | MORE"));
     let none = LimitAnswer::List { limits: vec![], more: false };
+    let explained = |reasons| LimitAnswer::Explained { reasons, at: Timestamp::from_millis(1) };
     assert_eq!(of(none), Said::Line("NONE".to_owned()));
-    assert_eq!(of(LimitAnswer::Explained(vec![])), Said::Line("DELIVERABLE".to_owned()));
+    assert_eq!(of(explained(vec![])), Said::Line("DELIVERABLE".to_owned()));
     let by = LimitedBy { limit: "stripe".into(), key: "stripe:7".into() };
     let eligible_at = Timestamp::from_millis(144);
     let reasons = vec![
@@ -198,7 +199,7 @@ fn a_limit_is_told_in_text_as_it_is_set() {
     ];
     let text = "rate of limit stripe for stripe:7: may go in 143ms | no consumer is receiving | \
                 messages of priority 9 go first";
-    assert_eq!(of(LimitAnswer::Explained(reasons)), Said::Line(text.to_owned()));
+    assert_eq!(of(explained(reasons)), Said::Line(text.to_owned()));
 }
 
 #[test]

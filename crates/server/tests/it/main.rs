@@ -7,6 +7,7 @@ mod client;
 mod doors;
 mod entrance;
 mod fake;
+mod faults;
 mod hostile;
 mod http;
 mod keys;

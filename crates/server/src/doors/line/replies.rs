@@ -178,7 +178,7 @@ impl Session {
             }
             (Said::Unshowable(line), lease) => {
                 if let Some((lease, _)) = lease {
-                    let (outcome, confirm) = (Outcome::Released { delay: None }, Confirm::Refusal);
+                    let (outcome, confirm) = (Outcome::Withdrawn, Confirm::Refusal);
                     let command = Command::Nack { lease, outcome, confirm };
                     io.requests.push_back(Request { tag: NO_TAG, command });
                 }

@@ -16,7 +16,6 @@ use sluice_model::{Code, Command, QueueName, Refusal, Request, Timestamp};
 use sluice_protocol::line::{
     self, Ask, Asked, BYE, Form, Line, LineDecoder, OK, PONG, looks_like_http,
 };
-use tracing::debug;
 
 use super::feeds::Feeds;
 use super::held::Held;
@@ -391,12 +390,7 @@ impl Session {
     pub(super) fn note_refusal(&mut self, refusal: &Refusal) {
         self.tally.refusals += 1;
         self.tally.refused.note(Outcome::of(refusal.code));
-        match refusal.code {
-            Code::Internal => log::server_fault("a request failed", &refusal.message),
-            code => {
-                debug!(fault = "client", code = code.name(), text = &*refusal.message, "refused")
-            }
-        }
+        log::refused(None, refusal);
     }
 
     /// Lets the answers leave whose turn it is.

@@ -10,6 +10,7 @@ mod confirms;
 mod consumers;
 mod consuming;
 mod deliveries;
+mod ended;
 mod opening;
 mod parts;
 mod pending;
