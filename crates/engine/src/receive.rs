@@ -256,7 +256,7 @@ impl Engine {
         let Parked { session, tag, place, .. } = *parked;
         let Some(state) = self.sessions.get_mut(&session) else { return };
         let answer = Answer::Refused(Refusal::new(Code::RateLimited, TOO_MANY_LEASES));
-        state.out += Reply { tag, answer: answer.clone() }.weight();
+        state.out += answer.weight();
         turn.effects.push(Effect::Reply { session, tag, place, answer, need: Need::NONE });
     }
 

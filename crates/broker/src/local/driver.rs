@@ -357,6 +357,8 @@ impl<D: Disk> Driver<D> {
     fn post(&mut self) {
         let progress = self.progress();
         let mut effects = std::mem::take(&mut self.effects);
+        // A session's effects lie together, mostly: it is noted once for them.
+        let mut noted = None;
         for effect in effects.drain() {
             let (session, place, need, parcel) = match effect {
                 Effect::Park { session, ticket, weight: _ } => {
@@ -380,6 +382,7 @@ impl<D: Disk> Driver<D> {
                 Some(parcel) => self.released.push((session, parcel)),
                 // What others waited behind may depend on nothing that is still to come.
                 None if place != Place::Next => self.release(session, progress),
+                None if noted.replace(session) == Some(session) => {}
                 None => {
                     self.holding.insert(session);
                 }
