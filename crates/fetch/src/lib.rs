@@ -24,6 +24,7 @@ pub mod report;
 mod request;
 mod retry_after;
 mod run;
+mod shared;
 mod stop;
 mod tally;
 #[cfg(feature = "testing")]
@@ -41,6 +42,7 @@ pub use outcome::Outcome;
 pub use request::RouteError;
 pub use retry_after::retry_after;
 pub use run::fetch;
+pub use shared::{SharedError, SharedQueue, fetch_shared};
 pub use stop::{Stop, Stopper, stop};
 pub use tally::{Latencies, Summary};
 pub use work::{FetchError, Plan, Watch};

@@ -13,7 +13,7 @@ use crate::desk::{Desk, DeskError};
 use crate::job::Job;
 use crate::mode::Mode;
 use crate::options::THREADS_MAX;
-use crate::queue::{Embedded, Home, Queue, QueueDesk};
+use crate::queue::{Embedded, Home, Queue, QueueDesk, Terms};
 use crate::request::client;
 use crate::tally::Summary;
 use crate::urls::Listed;
@@ -35,10 +35,10 @@ pub fn fetch(plan: Plan, urls: &[Listed]) -> Result<Summary, FetchError> {
             let (entropy, seed) = (Entropy { log_id: random()?, seed: random()? }, random()?);
             // Made before the runtime, it ends behind the tasks that ask it.
             let home = Home::start(&run.plan.options, entropy)?;
-            let runtime = runtime(Builder::new_multi_thread())?;
-            runtime.block_on(async {
+            multi_thread()?.block_on(async {
                 let queue = Embedded::open(&home, &run.plan.options).await?;
-                let desk = QueueDesk::new(queue, run.plan.options.backoff, seed);
+                let backoff = run.plan.options.backoff;
+                let desk = QueueDesk::new(queue, Terms { backoff, seed, stays: false, run: None });
                 on_queue(&run, Arc::new(desk), urls, workers).await
             })?;
         }
@@ -68,8 +68,12 @@ fn board(run: &Run, urls: &[Listed]) -> Board {
     Board::new(limits, seed, urls.iter().cloned().map(Job::new))
 }
 
-fn random() -> Result<u64, DeskError> {
+pub(crate) fn random() -> Result<u64, DeskError> {
     getrandom::u64().map_err(|error| DeskError(format!("no random bits: {error}")))
+}
+
+pub(crate) fn multi_thread() -> Result<Runtime, FetchError> {
+    runtime(Builder::new_multi_thread())
 }
 
 fn runtime(mut builder: Builder) -> Result<Runtime, FetchError> {
@@ -100,7 +104,7 @@ fn on_threads<D: Desk>(run: &Run, desk: &D, workers: usize) -> Result<(), FetchE
 }
 
 /// Workers as tasks, with what comes from a queue that is fed meanwhile.
-async fn on_queue<Q: Queue>(
+pub(crate) async fn on_queue<Q: Queue>(
     run: &Arc<Run>,
     desk: Arc<QueueDesk<Q>>,
     urls: &[Listed],

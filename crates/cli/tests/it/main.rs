@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod chaos;
 mod fetch;
+mod fetch_queue;
 mod grow;
 mod http;
 mod keys;

@@ -20,6 +20,18 @@ use crate::urls::Listed;
 const BATCH: usize = 256;
 const BATCH_BYTES: usize = 256 << 10;
 
+/// How a queue is worked.
+pub(crate) struct Terms {
+    /// Pauses of jobs that failed.
+    pub(crate) backoff: Backoff,
+    /// They follow from it.
+    pub(crate) seed: u64,
+    /// Wait for more when nothing is left.
+    pub(crate) stays: bool,
+    /// A name that no other run has: what is fed under it can be published again without harm.
+    pub(crate) run: Option<String>,
+}
+
 /// A desk in front of a queue.
 pub(crate) struct QueueDesk<Q: Queue> {
     queue: Q,
@@ -27,12 +39,10 @@ pub(crate) struct QueueDesk<Q: Queue> {
     out: Arc<Out>,
     /// What is still to be fed may be the last.
     feeds: AtomicBool,
-    /// Who stays waits for more when nothing is left.
-    stays: bool,
-    backoff: Backoff,
+    /// So many URLs were.
+    fed: AtomicUsize,
+    terms: Terms,
     draws: Mutex<Random>,
-    /// With it, what is fed can be published again without harm.
-    run: Option<String>,
 }
 
 /// What takes a job back. Dropped, it gives it back.
@@ -71,34 +81,42 @@ impl Drop for Holding {
 impl<Q: Queue> QueueDesk<Q> {
     /// Nothing is handed out before [`QueueDesk::serve`] runs, and that does not end by itself
     /// before [`QueueDesk::feed`] has run.
-    pub(crate) fn new(queue: Q, backoff: Backoff, seed: u64) -> Self {
+    pub(crate) fn new(queue: Q, terms: Terms) -> Self {
         Self {
             queue,
             line: Line::new(),
             out: Arc::default(),
             feeds: AtomicBool::new(true),
-            stays: false,
-            backoff,
-            draws: Mutex::new(Random::new(seed)),
-            run: None,
+            fed: AtomicUsize::new(0),
+            draws: Mutex::new(Random::new(terms.seed)),
+            terms,
         }
+    }
+
+    /// The queue.
+    pub(crate) fn queue(&self) -> &Q {
+        &self.queue
+    }
+
+    /// How much is left in the queue, and of a list of so many URLs that it was to be fed.
+    pub(crate) async fn left(&self, urls: usize) -> Result<u64, DeskError> {
+        let unfed = urls.saturating_sub(self.fed.load(Ordering::Acquire));
+        Ok(self.queue.left().await? + unfed as u64)
     }
 
     /// Publishes a list.
     pub(crate) async fn feed(&self, urls: &[Listed]) -> Result<(), DeskError> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for (at, listed) in urls.iter().enumerate() {
-            let id = self.run.as_ref().map(|run| format!("{run}-{at}"));
+            let id = self.terms.run.as_ref().map(|run| format!("{run}-{at}"));
             let message = written(&Job::new(listed.clone()), id);
             bytes += message.payload.len();
             batch.push(message);
-            if batch.len() == BATCH || bytes >= BATCH_BYTES {
+            if batch.len() == BATCH || bytes >= BATCH_BYTES || at + 1 == urls.len() {
                 bytes = 0;
                 self.queue.publish(std::mem::take(&mut batch)).await?;
+                self.fed.store(at + 1, Ordering::Release);
             }
-        }
-        if !batch.is_empty() {
-            self.queue.publish(batch).await?;
         }
         self.feeds.store(false, Ordering::Release);
         self.out.idle.notify_one();
@@ -144,7 +162,7 @@ impl<Q: Queue> QueueDesk<Q> {
     }
 
     async fn is_done(&self) -> Result<bool, DeskError> {
-        let may_be = !self.stays
+        let may_be = !self.terms.stays
             && !self.feeds.load(Ordering::Acquire)
             && self.out.jobs.load(Ordering::Acquire) == 0;
         Ok(may_be && self.queue.left().await? == 0)
@@ -177,7 +195,7 @@ impl<Q: Queue> QueueDesk<Q> {
 
     fn pause(&self, failures: u32) -> Duration {
         let draw = self.draws.lock().number();
-        self.backoff.delay(failures, draw)
+        self.terms.backoff.delay(failures, draw)
     }
 }
 

@@ -12,6 +12,7 @@ mod desk;
 mod embedded;
 mod line;
 mod message;
+mod remote;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -26,10 +27,11 @@ use sluice_model::{
 use crate::desk::DeskError;
 use crate::host::Host;
 use crate::job::Job;
-pub(crate) use desk::QueueDesk;
 #[cfg(test)]
 pub(crate) use desk::Ticket;
+pub(crate) use desk::{QueueDesk, Terms};
 pub(crate) use embedded::{Embedded, Home};
+pub(crate) use remote::Remote;
 
 /// The name of limits that are set here.
 const LIMIT: &str = "fetch";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sluice_broker::local::Entropy;
 use sluice_flow::Backoff;
 
-use super::{Embedded, Home, QueueDesk, Ticket};
+use super::{Embedded, Home, QueueDesk, Terms, Ticket};
 use crate::desk::{Desk, Settled};
 use crate::host::Target;
 use crate::job::Job;
@@ -33,7 +33,8 @@ fn at_desk<F: Future<Output = ()>>(text: &str, work: impl FnOnce(Arc<QueueDesk<E
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let done = runtime.block_on(async {
         let queue = Embedded::open(&home, &options()).await.unwrap();
-        let desk = Arc::new(QueueDesk::new(queue, options().backoff, 1));
+        let terms = Terms { backoff: options().backoff, seed: 1, stays: false, run: None };
+        let desk = Arc::new(QueueDesk::new(queue, terms));
         desk.feed(&list(text)).await.unwrap();
         let all = async { tokio::join!(desk.serve(), work(Arc::clone(&desk))).0.unwrap() };
         tokio::time::timeout(PATIENCE, all).await
