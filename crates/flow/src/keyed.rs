@@ -162,6 +162,13 @@ impl Keyed {
         let mut has_rare = false;
         for ask in asks {
             let key = self.obtain(ask);
+            let (entry, limit) = (self.table.key_mut(key), self.limits.get_mut(ask.owner));
+            if entry.is_plain() && entry.changes == limit.changes && limit.window.is_none() {
+                // Nearly always that is all.
+                limit.charge(&mut entry.bucket, cost, now);
+                entry.holders = entry.holders.saturating_add(1);
+                continue;
+            }
             self.follow(key, now);
             let entry = self.table.key_mut(key);
             has_rare |= entry.has_rare();

@@ -56,20 +56,26 @@ impl Messages {
     }
 
     fn remove_fresh(&mut self, spot: &Spot) -> bool {
-        let first = self.fresh.front().map(|(seq, _)| *seq);
-        if first.is_none_or(|first| spot.seq < first) || !spot.is_fresh() {
+        let Some((first, _)) = self.fresh.front() else { return false };
+        if spot.seq < *first || !spot.is_fresh() {
             return false;
         }
-        let at = match first == Some(spot.seq) {
-            true => Ok(0),
-            false => self.fresh.binary_search_by_key(&spot.seq, |(seq, _)| *seq),
-        };
-        let Some((_, cost @ 1..)) = at.ok().and_then(|at| self.fresh.get_mut(at)) else {
-            return false;
-        };
-        *cost = 0;
-        self.gone += 1;
-        self.tidy();
+        if spot.seq == *first {
+            self.fresh.pop_front();
+        } else {
+            let at = self.fresh.binary_search_by_key(&spot.seq, |(seq, _)| *seq);
+            let Some((_, cost @ 1..)) = at.ok().and_then(|at| self.fresh.get_mut(at)) else {
+                return false;
+            };
+            *cost = 0;
+            self.gone += 1;
+        }
+        if self.gone > 0 {
+            self.tidy();
+        }
+        if self.fresh.capacity() > SPARE.max(4 * self.fresh.len()) {
+            self.fresh.shrink_to(2 * self.fresh.len());
+        }
         true
     }
 
@@ -86,9 +92,6 @@ impl Messages {
         if self.gone > self.fresh.len() / 2 {
             self.fresh.retain(|(_, cost)| *cost > 0);
             self.gone = 0;
-        }
-        if self.fresh.capacity() > SPARE.max(4 * self.fresh.len()) {
-            self.fresh.shrink_to(2 * self.fresh.len());
         }
     }
 
