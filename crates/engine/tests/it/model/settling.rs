@@ -152,6 +152,7 @@ impl World {
                 Outcome::Released { delay } => {
                     self.end_lease(no, seq, Cause::Released, delay, None)
                 }
+                Outcome::Withdrawn => self.end_lease(no, seq, Cause::Withdrawn, None, None),
                 Outcome::Throttled(Throttled { retry_after, .. }) => {
                     self.hit(14);
                     let delay = retry_after.unwrap_or_default().max(ms(1_000));
