@@ -65,7 +65,7 @@ mod tests {
             let (mut ended, mut expected) = (Ended::default(), BTreeSet::new());
             for _ in 0..200 {
                 let (first, span) = (1 + random.number() % 60, random.number() % 9);
-                if random.number() % 2 == 0 {
+                if random.number().is_multiple_of(2) {
                     if expected.insert(first) {
                         ended.add(first);
                     }
