@@ -156,7 +156,7 @@ impl World {
         while self.counters.operations < OPERATIONS_MIN || self.crashes < CRASHES_MIN {
             self.step += 1;
             self.now = self.now.after(Duration::from_millis(self.random.below(8)));
-            if !matches!(self.workload, Workload::Blocks | Workload::Keys) {
+            if self.workload != Workload::Blocks {
                 self.back_up()?;
             }
             if self.is_calm() {
