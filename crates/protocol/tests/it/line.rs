@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use sluice_model::{
     Answer, Carried, Code, Command, Delivery, Entry, Explanation, Generation, Key, KvAnswer,
-    LeaseId, LimitAnswer, LimitRequest, LimitedBy, MessageId, QueueNo, Refusal, Revision, Seq,
-    SubscriptionId, Timestamp, Value, ValueKind, WatchEvent,
+    KvRequest, LeaseId, LimitAnswer, LimitRequest, LimitedBy, MessageId, QueueNo, Refusal,
+    Revision, Seq, SubscriptionId, Timestamp, Value, ValueKind, WatchEvent,
 };
 use sluice_protocol::line::{self, Ask, Event, Form, Line, LineDecoder, Said, Want};
 
@@ -98,6 +98,30 @@ fn text_shows_only_what_is_text() {
     };
     assert_eq!(value(b"plain"), Said::Line("plain".into()));
     assert_eq!(value(b"*put a b"), Said::Unshowable("ERR use JSON".into()));
+}
+
+#[test]
+fn one_control_character_is_seen_wherever_it_stands() {
+    for len in [1, 63, 64, 65, 200] {
+        assert!(line::is_showable(&vec![b'~'; len]));
+        for at in 0..len {
+            for byte in [0x1f, 0x7f] {
+                let mut bytes = vec![b' '; len];
+                bytes[at] = byte;
+                assert!(!line::is_showable(&bytes), "{byte} at {at} of {len}");
+            }
+        }
+    }
+    assert!(line::is_showable("größer".as_bytes()));
+}
+
+#[test]
+fn a_value_that_text_sets_is_a_part_of_its_line() {
+    let line = Bytes::from_static(b"SET key two words ");
+    let Ok(Ask::Do(Command::Kv(request), _)) = line::read_shared(&line).ask else { panic!() };
+    let KvRequest::Set { value, .. } = *request else { panic!("{request:?}") };
+    assert_eq!(value.bytes, "two words ");
+    assert_eq!(value.bytes.as_ptr(), line[8..].as_ptr());
 }
 
 #[test]
