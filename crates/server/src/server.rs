@@ -197,6 +197,7 @@ impl Server {
 
         let patience = if failure.is_some() { FAILURE_DRAIN } else { shared.config.drain_timeout };
         info!(connections = caps.connections.taken(), "draining");
+        shared.intake.turns().end();
         board.tell_draining();
         if timeout_at(Instant::now() + patience, finish(&mut tasks)).await.is_err() {
             warn!(connections = tasks.len(), "connections closed before they were drained");

@@ -113,6 +113,7 @@ async fn enter(
     caller: Caller,
 ) -> Response {
     if door.is_exempt(request.uri().path()) {
+        caller.exchange.set_vital();
         return door.answer(request, caller).await;
     }
     let Shared { intake, counters, .. } = &*caller.shared;
