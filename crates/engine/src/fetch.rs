@@ -27,20 +27,22 @@ impl Engine {
     /// Fetches what the first of these requests are about. Gives how many were looked at; they
     /// should run before others are.
     pub fn fetch<'a>(&self, requests: impl IntoIterator<Item = &'a Request>) -> usize {
-        self.fetch_for(requests, |request| self.wanted_by(&request.command))
+        self.fetch_for(requests, |request| self.wanted_by(&request.command), lines)
     }
 
     /// The same for the messages that the first of these records brought.
     pub fn fetch_targets<'a>(&self, records: impl IntoIterator<Item = &'a [Target]>) -> usize {
-        self.fetch_for(records, |targets| {
-            targets.first().map(|target| (target.queue, Some(target.seq.0)))
-        })
+        let wanted =
+            |targets: &[Target]| targets.first().map(|target| (target.queue, Some(target.seq.0)));
+        // Whether a message is there is all that is asked.
+        self.fetch_for(records, wanted, |queue| queue.slots.next())
     }
 
     fn fetch_for<T>(
         &self,
         things: impl IntoIterator<Item = T>,
         wanted: impl Fn(T) -> Option<Wanted>,
+        lines: impl Fn(&Queue) -> u64,
     ) -> usize {
         if self.queues.len() < FEW {
             return usize::MAX;
@@ -51,7 +53,7 @@ impl Engine {
             *place = wanted(thing);
             count += 1;
         }
-        fetch_queues(&self.queues, &all[..count]);
+        fetch_queues(&self.queues, &all[..count], lines);
         count
     }
 
@@ -78,9 +80,13 @@ impl Engine {
     }
 }
 
-/// Fetches queues, and in each the message that matters or the next one and the last one. Gives how
-/// many queues are there.
-pub(crate) fn fetch_queues(queues: &SeededMap<QueueNo, Queue>, wanted: &[Option<Wanted>]) -> usize {
+/// Fetches of each queue a word of some `lines`, and the message that matters or the next one and the
+/// last one. Gives how many queues are there.
+pub(crate) fn fetch_queues(
+    queues: &SeededMap<QueueNo, Queue>,
+    wanted: &[Option<Wanted>],
+    lines: impl Fn(&Queue) -> u64,
+) -> usize {
     let mut found = [None; TOGETHER];
     for (place, wanted) in found.iter_mut().zip(wanted) {
         *place = wanted.and_then(|(no, seq)| Some((queues.get(&no)?, seq)));
@@ -89,11 +95,20 @@ pub(crate) fn fetch_queues(queues: &SeededMap<QueueNo, Queue>, wanted: &[Option<
     let found = || found.iter().flatten();
     let own = found().fold(0, |sum, (queue, _)| sum ^ lines(queue));
     let messages = found().fold(own, |sum, (queue, seq)| {
-        let next = seq.unwrap_or_else(|| queue.order.cursor());
-        sum ^ message(queue, next) ^ message(queue, queue.slots.next().saturating_sub(1))
+        let last = queue.slots.next().saturating_sub(1);
+        sum ^ match seq {
+            Some(seq) => message(queue, *seq),
+            None => message(queue, queue.order.cursor()) ^ message(queue, last),
+        }
     });
     black_box(messages);
     found().count()
+}
+
+/// The same for what an image takes of a queue.
+pub(crate) fn image_lines(queue: &Queue) -> u64 {
+    let last = u64::from(queue.dirty) ^ queue.imaged_by ^ queue.doubtful_below;
+    last ^ queue.slots.next() ^ queue.counters.published ^ queue.runs.iter().len() as u64
 }
 
 /// A word of each line of a queue that most requests look at.

@@ -15,7 +15,7 @@
 use sluice_model::QueueNo;
 
 use crate::engine::Engine;
-use crate::fetch::{TOGETHER, fetch_queues};
+use crate::fetch::{TOGETHER, fetch_queues, image_lines};
 use crate::image::{self, Piece};
 use crate::queue::Queue;
 
@@ -156,7 +156,7 @@ impl Engine {
             for (place, no) in wanted.iter_mut().zip(&some) {
                 *place = Some((*no, None));
             }
-            let count = fetch_queues(&self.queues, &wanted);
+            let count = fetch_queues(&self.queues, &wanted, image_lines);
             for no in &some {
                 // Those that changed meanwhile or are gone were taken before.
                 if let Some(queue) = self.queues.get_mut(no)
