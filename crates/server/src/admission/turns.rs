@@ -275,3 +275,7 @@ impl MyTurn {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "turns_tests.rs"]
+mod tests;
