@@ -49,6 +49,12 @@ impl Engine {
     }
 
     fn limit_was_put(&mut self, limit: &Limit, at: Timestamp) {
+        let is_known = self.limits.set.get(limit.name(), limit.matches()).is_some();
+        if !is_known && self.limits.resolving.is_some() {
+            // A limit that is new may get the number of one that is gone: whoever still asks that one
+            // would be taken to ask the new one, with what it holds counted already.
+            self.resolve_slice(&mut { usize::MAX });
+        }
         let limits = &mut self.limits;
         limits.dirty = true;
         limits.version += 1;

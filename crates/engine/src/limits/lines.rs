@@ -136,10 +136,9 @@ impl Engine {
                 let refused = with_asks(asked, name, &order.keys, |asks| {
                     self.limits.keyed.why(asks, cost, micros(now))
                 });
-                let times = refused.iter().map(|refused| refused.reason.eligible_at());
-                // Unless all of them say when, nobody knows.
-                let last = times.collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
-                lanes.set_eligible(line, last);
+                // Others of the line may wait for its key alone, so the first time counts.
+                let first = refused.iter().filter_map(|it| it.reason.eligible_at()).min();
+                lanes.set_eligible(line, first);
             }
         }
         let of_lines = queue.lanes.as_ref().and_then(|lanes| lanes.eligible());

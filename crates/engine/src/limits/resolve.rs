@@ -73,10 +73,11 @@ impl Engine {
             if *budget == 0 {
                 return;
             }
-            *budget -= 1;
-            // Lanes count from 1 here; before them comes the queue itself.
+            // Lanes count from 1 here; before them comes the queue itself. Going on with a queue costs
+            // nothing by itself, or a budget of 1 would never come to its lanes.
             let at = if no == from { at } else { 0 };
             if at == 0 {
+                *budget -= 1;
                 self.refresh_queue(no);
                 self.wake_all_lines(no);
             }

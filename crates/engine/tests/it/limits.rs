@@ -2,11 +2,11 @@
 
 use sluice_model::{
     Answer, Code, Command, Explained, Explanation, Extras, KeyPattern, Lane, Limit, LimitAnswer,
-    LimitMatch, LimitRequest, Outcome, Pausable, Paused, QueuePattern, SessionId, State, Throttled,
-    Timestamp,
+    LimitMatch, LimitRequest, Outcome, Pausable, Paused, QueuePattern, Receive, SessionId, Source,
+    State, Throttled, Timestamp,
 };
 
-use super::rig::{Rig, config, ms, peer, queue};
+use super::rig::{Rig, Said, config, ms, peer, queue};
 
 /// A limit like `("stripe", "key", "pay.>", "stripe:*", "5/s")`; the key `""` is none.
 pub(crate) fn limit(name: &str, scope: &str, of: &str, key: &str, terms: &str) -> Limit {
@@ -230,6 +230,81 @@ fn t14_a_throttled_message_without_keys_is_delayed_by_a_second_at_least() {
         assert_eq!(info.ready_at, Some(rig.now.after(ms(expected))));
         rig.pass(ms(expected));
     }
+}
+
+/// A rig of which a turn looks at one thing.
+fn rig_of_small_turns() -> Rig {
+    Rig::new(sluice_engine::Config { deadlines_per_turn: 1, ..config() })
+}
+
+/// Receives a message of a queue; its payload, if there is one.
+fn lease(rig: &mut Rig, session: SessionId, of: &str) -> Option<String> {
+    let from = Source::Queue(queue(of));
+    match rig.ask(session, Command::Receive(Receive::one(from))).map(|out| out.said) {
+        Some(Said::Got(got)) => Some(got.payload),
+        _ => None,
+    }
+}
+
+/// Has a message with a key be held.
+fn hold(rig: &mut Rig, session: SessionId, of: &str, key: &str) {
+    rig.put(session, of, key, keyed(&[key])).unwrap();
+    assert_eq!(lease(rig, session, of).as_deref(), Some(key));
+}
+
+#[test]
+fn a_limit_that_comes_reaches_every_lane_though_a_turn_looks_at_one_thing() {
+    let mut rig = rig_of_small_turns();
+    let ops = rig.open(peer(1));
+    rig.declare(ops, "mail", &[]);
+    ["a", "b", "c"].into_iter().for_each(|key| hold(&mut rig, ops, "mail", key));
+    rig.set(ops, limit("all", "key", ">", "*", "concurrency 1"));
+    (0..20).for_each(|_| rig.fire());
+    assert!(rig.engine.next_deadline().is_some_and(|at| at > rig.now));
+    hold(&mut rig, ops, "mail", "d");
+}
+
+#[test]
+fn a_limit_that_comes_while_another_one_goes_counts_what_is_held() {
+    let mut rig = rig_of_small_turns();
+    let ops = rig.open(peer(1));
+    ["first", "mail"].into_iter().for_each(|name| rig.declare(ops, name, &[]));
+    let old = limit("old", "key", "mail", "*", "concurrency 1");
+    rig.set(ops, old.clone());
+    rig.fire_all();
+    hold(&mut rig, ops, "mail", "k");
+    (0..10).for_each(|n| hold(&mut rig, ops, "first", &n.to_string()));
+    let delete = LimitRequest::Delete { name: "old".into(), matches: Some(old.matches().clone()) };
+    assert_eq!(rig.limit(ops, delete), Ok(LimitAnswer::Deleted(1)));
+    // Its key is forgotten before the lane that asked it is looked at.
+    (0..3).for_each(|_| rig.fire());
+    rig.set(ops, limit("new", "key", "mail", "*", "concurrency 1"));
+    rig.fire_all();
+    rig.put(ops, "mail", "next", keyed(&["k"])).unwrap();
+    assert_eq!(lease(&mut rig, ops, "mail"), None);
+}
+
+#[test]
+fn who_finds_nothing_is_told_the_time_of_the_first_that_may_go_not_of_the_first_that_waits() {
+    let mut rig = Rig::new(config());
+    let ops = rig.open(peer(1));
+    rig.declare(ops, "mail", &[]);
+    rig.set(ops, limit("fast", "key", ">", "a", "1/s"));
+    rig.set(ops, limit("slow", "key", ">", "b", "1/10s"));
+    rig.put(ops, "mail", "taken", keyed(&["a", "b"])).unwrap();
+    assert_eq!(lease(&mut rig, ops, "mail").as_deref(), Some("taken"));
+    rig.put(ops, "mail", "both", keyed(&["a", "b"])).unwrap();
+    rig.put(ops, "mail", "one", keyed(&["a"])).unwrap();
+    assert_eq!(lease(&mut rig, ops, "mail"), None);
+    // One that goes before them takes what they have waited for.
+    rig.now = rig.now.after(ms(1_000));
+    let mut extras = keyed(&["a"]);
+    extras.lane.priority = 9;
+    rig.put(ops, "mail", "high", extras).unwrap();
+    assert_eq!(lease(&mut rig, ops, "mail").as_deref(), Some("high"));
+    let receive = Command::Receive(Receive::one(Source::Queue(queue("mail"))));
+    let next = Some(rig.now.after(ms(1_000)));
+    assert_eq!(rig.answer(ops, receive), Answer::Empty { next });
 }
 
 #[test]
