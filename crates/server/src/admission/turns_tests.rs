@@ -137,6 +137,6 @@ async fn at_the_end_everybody_has_a_turn() {
     assert_eq!((now, turns.waiting()), (1, 4));
     turns.end();
     assert_eq!(turns.waiting(), 0);
-    assert!(all.iter_mut().all(|mine| has_turn(mine)));
+    assert!(all.iter_mut().all(has_turn));
     assert!(has_turn(&mut MyTurn::new(Arc::clone(&turns))));
 }
