@@ -79,12 +79,17 @@ pub(crate) struct Core<D: Disk> {
 #[derive(Debug)]
 struct Clock {
     base: Timestamp,
-    started: Instant,
+    began: Instant,
 }
 
 impl Clock {
     fn now(&self) -> Timestamp {
-        self.base.after(self.started.elapsed())
+        self.base.after(self.began.elapsed())
+    }
+
+    /// How long it is until it says so: less than the difference of whole milliseconds.
+    fn until(&self, at: Timestamp) -> Duration {
+        at.since(self.base).saturating_sub(self.began.elapsed())
     }
 }
 
@@ -134,7 +139,7 @@ impl<D: Disk> LocalBackend<D> {
             committer: Condvar::new(),
             housekeeper: Condvar::new(),
             reader,
-            clock: Clock { base: started.now, started: Instant::now() },
+            clock: Clock { base: started.now, began },
             backups: started.housekeeper.backup_desk(),
         });
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
@@ -331,7 +336,7 @@ impl<D: Disk> Led for Shared<D> {
     fn wait<'a>(&'a self, core: &mut Self::Guard<'a>, until: Option<Timestamp>) {
         match until {
             Some(until) => {
-                self.committer.wait_for(core, until.since(self.clock.now()));
+                self.committer.wait_for(core, self.clock.until(until));
             }
             None => self.committer.wait(core),
         }

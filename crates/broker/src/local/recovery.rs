@@ -89,7 +89,8 @@ pub struct Started<D: Disk> {
     pub housekeeper: Housekeeper<D>,
     /// What recovery found and did.
     pub report: RecoveryReport,
-    /// The broker's time, which never goes back.
+    /// The broker's time, which never goes back, of the moment at which the start began: what the
+    /// clock gained since then comes on top.
     pub now: Timestamp,
 }
 
@@ -125,8 +126,8 @@ pub(crate) fn start_by<D: Disk>(
 ) -> Result<Started<D>, StartError> {
     let wall = clock();
     let scanned = Log::scan(disk, config.wal.clone(), entropy.log_id)?;
-    let now = check_clock(&scanned, config, wall)?;
-    let opened = scanned.open(now.as_millis())?;
+    let began = check_clock(&scanned, config, wall)?;
+    let opened = scanned.open(began.as_millis())?;
     let mut engine = config.engine.clone();
     // A record fits a frame, a batch shares one, and that fits a segment.
     engine.batch_bytes_max = engine.batch_bytes_max.min(config.wal.record_max);
@@ -142,7 +143,7 @@ pub(crate) fn start_by<D: Disk>(
     let (records, replayed) = replay(&opened, &mut engine)?;
     let mut log = opened.log;
     let mut scratch = Vec::new();
-    let now = now.after(clock().since(wall));
+    let now = began.after(clock().since(wall));
     engine.start(now, !opened.report.clean, &mut LogJournal::new(&mut log, &mut scratch));
     // Nothing is served before this start is safe: generations must not repeat.
     if let Some(commit) = log.take_commit(true, now.as_millis()) {
@@ -172,7 +173,7 @@ pub(crate) fn start_by<D: Disk>(
     };
     let mut housekeeper = Housekeeper::new(&driver, opened.checkpoints, empty, upkeep);
     housekeeper.set_aside(&mut driver, now)?;
-    Ok(Started { driver, housekeeper, report: opened.report, now })
+    Ok(Started { driver, housekeeper, report: opened.report, now: began })
 }
 
 /// Replays what came after the checkpoint, and says how many records and bytes that were.
@@ -209,4 +210,27 @@ fn check_clock<D: Disk>(
         return Err(StartError::Clock { ahead });
     }
     Ok(wall.max(last))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use sluice_wal::MemoryDisk;
+
+    use super::*;
+
+    #[test]
+    fn what_a_start_takes_is_not_lost_to_the_broker_s_time() {
+        let (wall, second) = (Timestamp::from_millis(1_800_000_000_000), Duration::from_secs(1));
+        let reads = Cell::new(0);
+        let clock = || {
+            reads.set(reads.get() + 1);
+            wall.after(second * (reads.get() - 1))
+        };
+        let entropy = Entropy { log_id: 1, seed: 1 };
+        let started = start_by(MemoryDisk::new(), &LocalConfig::default(), clock, entropy).unwrap();
+        assert!(started.driver.recovery.took >= second, "{:?}", started.driver.recovery);
+        assert_eq!(started.now, wall, "what the clock gained meanwhile would count twice or not");
+    }
 }
