@@ -211,6 +211,11 @@ impl<C: Ord + Clone, W> Turns<C, W> {
         self.limits = limits;
     }
 
+    /// How many may have a turn before others wait.
+    pub fn at_once(&self) -> usize {
+        self.limits.at_once
+    }
+
     /// How many wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

@@ -7,9 +7,9 @@
 //!                               '--> waits, unread -called'
 //! ```
 //!
-//! While somebody waits a task goes round with all others that are ready, so a round takes as long as a worker
-//! is behind. Where that is no time at all the processor has nothing to do, and one more is called than has
-//! a turn otherwise: where a disk is what all wait for, nobody waits here.
+//! Whoever's turn ends calls the next. While somebody waits a task also looks every millisecond whose turn has
+//! ended unused, and how long a worker takes to come back to it: where that is no time at all the processor
+//! has nothing to do, and as many again are called: where a disk is what all wait for, nobody waits here.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -31,7 +31,9 @@ const SLICE_EACH: Duration = Duration::from_micros(2);
 const SLICE_MIN: Duration = Duration::from_millis(1);
 /// By when all who wait are to have had a turn.
 const LAP_MAX: Duration = Duration::from_secs(2);
-/// A round in which a worker had nothing to do takes less.
+/// How often somebody looks after those who wait.
+const TICK: Duration = Duration::from_millis(1);
+/// A worker that has nothing to do comes back to a task in less.
 const IDLE_ROUND: Duration = Duration::from_micros(10);
 /// Who asks again so soon after its turn has asked all the time.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -46,15 +48,17 @@ pub(crate) struct Turns {
     admission: Admission,
     /// How many wait, for those who ask often.
     waiting: AtomicUsize,
-    /// Everybody has a turn from now on.
-    is_over: AtomicBool,
+    /// Everybody has a turn, so nobody need ask: there are none, or they are over.
+    are_off: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Line {
     turns: sluice_flow::Turns<Client, oneshot::Sender<Turn>>,
-    /// A task goes round.
+    /// A task looks after those who wait.
     is_watched: bool,
+    /// Everybody has a turn from now on, whatever the limits say.
+    is_over: bool,
 }
 
 /// The limits of turns where so many connections have one at once for each processor.
@@ -80,19 +84,25 @@ impl Turns {
     }
 
     fn with(limits: TurnLimits, admission: Admission) -> Arc<Self> {
+        let are_off = AtomicBool::new(limits.at_once == usize::MAX);
         let turns = sluice_flow::Turns::new(limits);
         Arc::new(Self {
-            line: Mutex::new(Line { turns, is_watched: false }),
+            line: Mutex::new(Line { turns, is_watched: false, is_over: false }),
             start: Instant::now(),
             admission,
             waiting: AtomicUsize::new(0),
-            is_over: AtomicBool::new(false),
+            are_off,
         })
     }
 
     /// Changes how many have a turn at once.
     pub(super) fn change(&self, each_processor: usize) {
-        self.line.lock().turns.change(limits(each_processor));
+        let mut line = self.line.lock();
+        line.turns.change(limits(each_processor));
+        let are_off = line.is_over || each_processor == 0;
+        self.are_off.store(are_off, Relaxed);
+        drop(line);
+        self.go_round(if are_off { usize::MAX } else { 0 });
     }
 
     /// How many wait.
@@ -101,8 +111,11 @@ impl Turns {
     }
 
     /// Calls all who wait; nobody waits any more.
-    pub(crate) fn end(self: &Arc<Self>) {
-        self.is_over.store(true, Relaxed);
+    pub(crate) fn end(&self) {
+        let mut line = self.line.lock();
+        line.is_over = true;
+        self.are_off.store(true, Relaxed);
+        drop(line);
         self.go_round(usize::MAX);
     }
 
@@ -128,22 +141,21 @@ impl Turns {
         }
     }
 
-    /// Goes round until nobody waits.
+    /// Looks after those who wait until nobody does. It does so seldom: a task that is always ready
+    /// would have each worker ask for events before there are many, and serve few at a time.
     async fn watch(self: Arc<Self>) {
-        let mut began = Instant::now();
         loop {
+            sleep(TICK).await;
+            let began = Instant::now();
             yield_now().await;
-            let now = Instant::now();
-            let is_idle = now - began < IDLE_ROUND;
-            began = now;
-            // Called now, they would wait for something else than the processor, or be refused.
-            let is_crowded = self.admission.is_crowded();
-            if self.go_round(usize::from(is_idle && !is_crowded)) {
+            let is_idle = began.elapsed() < IDLE_ROUND;
+            // Called into a crowd, they would wait for something else than the processor, or be refused.
+            let beyond = match is_idle && !self.admission.is_crowded() {
+                true => self.line.lock().turns.at_once(),
+                false => 0,
+            };
+            if self.go_round(beyond) {
                 return;
-            }
-            if is_idle && is_crowded {
-                sleep(SLICE_MIN).await;
-                began = Instant::now();
             }
         }
     }
@@ -211,6 +223,10 @@ impl MyTurn {
         client: impl FnOnce() -> Client,
         context: &mut Context<'_>,
     ) -> Poll<()> {
+        if self.turns.are_off.load(Relaxed) {
+            self.leave();
+            return Poll::Ready(());
+        }
         let comes = match &self.state {
             State::Rests => Some(Comes::New),
             State::Turn { turn, .. } => {
@@ -223,12 +239,12 @@ impl MyTurn {
             }
             State::Waits { .. } => None,
         };
-        if self.turns.is_over.load(Relaxed) {
-            self.leave();
-            return Poll::Ready(());
-        }
         if let Some(comes) = comes {
             self.state = self.turns.ask(comes, client);
+            if self.waits() {
+                // Its own turn may have been the one that somebody waits for.
+                self.turns.go_round(0);
+            }
         }
         if let State::Waits { called, .. } = &mut self.state {
             let turn = ready!(Pin::new(called).poll(context));
@@ -267,7 +283,12 @@ impl MyTurn {
     fn leave(&mut self) {
         match std::mem::take(&mut self.state) {
             State::Rests => {}
-            State::Turn { turn, .. } => self.turns.line.lock().turns.end(&turn),
+            State::Turn { turn, .. } => {
+                self.turns.line.lock().turns.end(&turn);
+                if self.turns.waiting() > 0 {
+                    self.turns.go_round(0);
+                }
+            }
             State::Waits { place, mut called } => {
                 let mut line = self.turns.line.lock();
                 let waiter = line.turns.cancel(place);
