@@ -65,7 +65,7 @@ pub(crate) fn run(args: &OverloadArgs) -> anyhow::Result<()> {
 
 fn print(options: &Options, figures: &Figures) {
     let Options { times, duration, sockets, level, .. } = options;
-    let Figures { loops, overload, apart, resident, .. } = figures;
+    let Figures { loops, after, overload, apart, resident, .. } = figures;
     println!(
         "{}, 24 B, {} s, {times} times the capacity due, at most {sockets} sockets, {}",
         level.name(),
@@ -76,6 +76,7 @@ fn print(options: &Options, figures: &Figures) {
         println!("closed loop  {}, {connections} connections", line(posted, *cpu));
     }
     println!("overload     {}", line(overload, figures.overload_cpu));
+    println!("after it     {}, {} connections", line(&after.posted, after.cpu), after.connections);
     println!("goodput      {:.2} of the capacity", goodput(figures));
     let Posted { due, unsent, refused, failed, other, .. } = overload;
     println!(
@@ -113,7 +114,7 @@ fn line(posted: &Posted, cpu: Duration) -> String {
 
 /// What is left of the capacity.
 fn goodput(figures: &Figures) -> f64 {
-    figures.overload.rate() / figures.best().map_or(f64::NAN, |best| best.posted.rate())
+    figures.overload.rate() / figures.capacity()
 }
 
 fn check(options: &Options, figures: &Figures) -> anyhow::Result<()> {

@@ -20,6 +20,10 @@ use crate::process::StartError;
 pub use acks::Acked;
 pub use posts::Posted;
 
+/// A priority by which a thread gets out of the way at once, and still a tenth of a processor that
+/// others want too.
+const LOW: i32 = 10;
+
 /// Why a run ended early.
 #[derive(Debug, Error)]
 pub enum CrowdError {
@@ -37,9 +41,21 @@ pub enum CrowdError {
     Other(&'static str),
 }
 
-/// All clients are served by one thread.
+/// Clients that are served by one thread.
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
+}
+
+/// Clients that nothing is measured of, served by a thread of low priority: in their place there
+/// would be thousands of other machines, which take no processor from who is measured here.
+fn in_background() -> io::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(1).enable_all();
+    builder.on_thread_start(|| {
+        // A thread that may not run slower runs as it is.
+        let _ = rustix::process::setpriority_process(None, LOW);
+    });
+    builder.build()
 }
 
 /// Has this thread, and what it starts from now on, run on that processor alone. Whether there is one.

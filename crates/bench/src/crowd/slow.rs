@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::acks::{Acked, acknowledge, lease};
 use super::asking::{Asking, request};
-use super::{CrowdError, runtime};
+use super::{CrowdError, in_background, runtime};
 use crate::load::nanoseconds;
 use crate::process::{Broker, Launch};
 
@@ -134,14 +136,14 @@ pub struct Figures {
 /// # Errors
 /// The broker or a client failed.
 pub fn run(options: &Options) -> Result<Figures, CrowdError> {
-    let runtime = runtime()?;
+    let (runtime, others) = (runtime()?, in_background()?);
     let first = start(options, "first")?;
     let (alone, dripping) = runtime.block_on(async {
         let addr = door(&first)?;
         // What the first requests set up counts for neither.
         well_behaved(addr, options.duration / 4).await?;
         let alone = seen(addr, options.duration).await?;
-        Ok::<_, CrowdError>((alone, dripping(options, &first, addr).await?))
+        Ok::<_, CrowdError>((alone, dripping(options, &first, addr, &others).await?))
     })?;
     first.terminate()?;
     // One of its own: memory that dripping clients have left would not be seen to grow.
@@ -149,9 +151,10 @@ pub fn run(options: &Options) -> Result<Figures, CrowdError> {
     let polling = runtime.block_on(async {
         let addr = door(&second)?;
         well_behaved(addr, options.duration / 4).await?;
-        polling(options, &second, addr).await
+        polling(options, &second, addr, &others).await
     })?;
     second.terminate()?;
+    others.shutdown_background();
     Ok(Figures { alone, dripping, polling })
 }
 
@@ -203,6 +206,7 @@ async fn polling(
     options: &Options,
     broker: &Broker,
     addr: SocketAddr,
+    others: &Runtime,
 ) -> Result<Beside, CrowdError> {
     let mut helper = Asking::connect(addr).await?;
     helper.ask(&request("PUT", "/v1/queues/awaited", b"")).await?;
@@ -213,17 +217,20 @@ async fn polling(
         json!({"wait_ms": WAIT_MS}).to_string().as_bytes(),
     ));
     let mut tasks = JoinSet::new();
-    for at in 0..options.clients {
-        let mut asking = Asking::connect(addr).await?;
-        asking.say(&poll).await?;
-        tasks.spawn(async move {
-            let Ok(answer) = asking.hear().await else { return End::Broken };
+    let opening = Arc::new(Semaphore::new(OPENED_AT_ONCE));
+    for _ in 0..options.clients {
+        let (poll, opening) = (Arc::clone(&poll), Arc::clone(&opening));
+        let poll = async move {
+            let opened = opening.acquire().await;
+            let mut asking = Asking::connect(addr).await?;
+            asking.say(&poll).await?;
+            drop(opened);
+            let answer = asking.hear().await?;
             let is_it = |json: serde_json::Value| json["messages"][0]["payload"] == "x";
-            End::good_if(answer.status == 200 && answer.json().is_ok_and(is_it))
-        });
-        if at % OPENED_AT_ONCE == 0 {
-            tokio::task::yield_now().await;
-        }
+            let is_good = answer.status == 200 && answer.json().is_ok_and(is_it);
+            Ok::<_, io::Error>(End::good_if(is_good))
+        };
+        tasks.spawn_on(async { poll.await.unwrap_or(End::Broken) }, others.handle());
     }
     await_parked(&mut helper, options.clients).await?;
     let after = broker.resident_bytes()?;
@@ -261,6 +268,7 @@ async fn dripping(
     options: &Options,
     broker: &Broker,
     addr: SocketAddr,
+    others: &Runtime,
 ) -> Result<Beside, CrowdError> {
     let before = broker.resident_bytes()?;
     let over = Arc::new(AtomicBool::new(false));
@@ -270,7 +278,7 @@ async fn dripping(
         let (over, open) = (Arc::clone(&over), Arc::clone(&open));
         // Spread, so that not all have a byte at once.
         let begin = DRIP.mul_f64(at as f64 / options.clients as f64);
-        tasks.spawn(async move {
+        let client = async move {
             sleep(begin).await;
             let mut ends = Ends::default();
             while !over.load(Relaxed) {
@@ -279,7 +287,8 @@ async fn dripping(
                 open.fetch_sub(1, Relaxed);
             }
             ends
-        });
+        };
+        tasks.spawn_on(client, others.handle());
     }
     while open.load(Relaxed) < options.clients {
         sleep(Duration::from_millis(10)).await;
