@@ -26,6 +26,8 @@ pub(crate) struct Terms {
     pub(crate) lease: Option<std::time::Duration>,
     pub(crate) bound: bool,
     pub(crate) gaps: bool,
+    /// It goes on to wait after it was answered, until it has got `max`.
+    pub(crate) stays: bool,
 }
 
 /// The next message, which nothing keeps from being handed over; nothing is charged for it yet.
@@ -51,14 +53,15 @@ impl Engine {
                 let until = until.map(|wait| turn.now.after(wait));
                 let Receive { lease, bound, gaps, .. } = *receive;
                 let max = receive.max.max(1);
-                let terms = Terms { subscription, max, lease, bound, gaps };
+                let stays = receive.stays && until.is_some();
+                let terms = Terms { subscription, max, lease, bound, gaps, stays };
                 let to = Asked { session, tag, place: Place::Next };
                 match from {
                     Listener::Ephemeral(id) => self.receive_resident(turn, to, id, terms, until),
                     Listener::Watch(id) => self.receive_changes(turn, to, id, terms, until),
                     Listener::Queue(no) => {
                         let batch_max = u32::try_from(self.config.batch_max).unwrap_or(u32::MAX);
-                        let terms = Terms { max: max.min(batch_max), ..terms };
+                        let terms = Terms { max: max.min(batch_max), stays: false, ..terms };
                         self.receive_leased(turn, to, no, terms, until)
                     }
                 }
@@ -241,8 +244,32 @@ impl Engine {
         state.is_some_and(|state| state.has_room(weight, self.config.session_out_max))
     }
 
+    /// There is no room for what a receive waited for. One that was to stay ends: what has left of that
+    /// which it got may not have been told yet, and whoever asks again tells it.
+    pub(crate) fn lacks_room(
+        &mut self,
+        turn: &mut Turn<'_>,
+        from: Listener,
+        ticket: Ticket,
+        parked: &Parked,
+    ) {
+        match parked.terms.stays {
+            true => self.end_wait(turn, from, ticket),
+            false => self.starve(from, ticket, parked.session),
+        }
+    }
+
+    /// A receive that stays has got some of what it asked for: it waits for what is `left`.
+    pub(crate) fn stay(&mut self, from: Listener, ticket: Ticket, left: u32) {
+        if left == 0 {
+            self.unpark(from, ticket);
+        } else if let Some(parked) = self.parked_mut(from).and_then(|all| all.get_mut(ticket)) {
+            parked.terms.max = left;
+        }
+    }
+
     /// Lets the others pass until the session has taken more of what is on its way to it.
-    pub(crate) fn starve(&mut self, from: Listener, ticket: Ticket, session: SessionId) {
+    fn starve(&mut self, from: Listener, ticket: Ticket, session: SessionId) {
         if let Some(parked) = self.parked_mut(from) {
             parked.step_aside(ticket);
         }

@@ -22,13 +22,18 @@ impl Engine {
         until: Option<Timestamp>,
     ) -> Ran {
         let Some(ephemeral) = self.ephemerals.get(&id) else { return Ran::Done };
-        match ephemeral.next_bytes() {
+        let left = match ephemeral.next_bytes() {
             Some(bytes) if !self.has_room(to.session, bytes) => return Ran::NoRoom,
             Some(_) => self.hand_out(turn, to, id, terms),
-            None if until.is_some() => {
-                self.wait(turn, to, Listener::Ephemeral(id), terms, Reply::WEIGHT_MIN, until);
-            }
-            None => self.answer_empty(turn, to, Listener::Ephemeral(id)),
+            None => terms.max,
+        };
+        let from = Listener::Ephemeral(id);
+        if until.is_some() && left > 0 {
+            let terms = Terms { max: left, ..terms };
+            self.wait(turn, to, from, terms, Reply::WEIGHT_MIN, until);
+            self.serve_resident(turn, id);
+        } else if left > 0 {
+            self.answer_empty(turn, to, from);
         }
         Ran::Done
     }
@@ -41,18 +46,25 @@ impl Engine {
             && let Some(bytes) = ephemeral.next_bytes()
         {
             if !self.has_room_for(&parked, bytes) {
-                self.starve(from, ticket, parked.session);
+                self.lacks_room(turn, from, ticket, &parked);
                 continue;
             }
-            self.unpark(from, ticket);
             let Parked { session, tag, place, terms, .. } = parked;
-            self.hand_out(turn, Asked { session, tag, place }, id, terms);
+            let left = self.hand_out(turn, Asked { session, tag, place }, id, terms);
+            self.stay(from, ticket, left);
         }
     }
 
-    /// Answers a receive with what waits, of which there is room for one message at least.
-    fn hand_out(&mut self, turn: &mut Turn<'_>, to: Asked, id: SubscriptionId, terms: Terms) {
-        let Some(ephemeral) = self.ephemerals.get_mut(&id) else { return };
+    /// Answers a receive with what waits, of which there is room for one message at least. Says how
+    /// many it waits for still.
+    fn hand_out(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: Asked,
+        id: SubscriptionId,
+        terms: Terms,
+    ) -> u32 {
+        let Some(ephemeral) = self.ephemerals.get_mut(&id) else { return 0 };
         let lost = if terms.gaps { ephemeral.take_lost() } else { 0 };
         // One who takes single messages gets no block.
         let single = if terms.max == 1 { ephemeral.take_one() } else { None };
@@ -60,18 +72,21 @@ impl Engine {
             self.answer_resident(turn, to, Answer::Lost { messages: lost });
         }
         if let Some(message) = single {
-            return self.deliver_resident(turn, to, id, message, false);
+            self.deliver_resident(turn, to, id, message, false);
+            return 0;
         }
         let mut left = terms.max;
         loop {
             let bytes_max = self.room_of(to.session);
-            let Some(ephemeral) = self.ephemerals.get_mut(&id) else { return };
-            let Some(copy) = ephemeral.take(left, bytes_max) else { return };
+            let Some(ephemeral) = self.ephemerals.get_mut(&id) else { return 0 };
+            let Some(copy) = ephemeral.take(left, bytes_max) else { return 0 };
             left = left.saturating_sub(u32::try_from(copy.count()).unwrap_or(u32::MAX));
             let next = ephemeral.next_bytes().filter(|_| left > 0);
-            let more = next.is_some_and(|next| {
+            let fits = next.is_some_and(|next| {
                 self.has_room(to.session, copy.bytes() + next + 2 * Reply::WEIGHT_MIN)
             });
+            let waits = if terms.stays { left } else { 0 };
+            let more = fits || waits > 0;
             match copy {
                 Copy::One(message) => self.deliver_resident(turn, to, id, message, more),
                 Copy::Many { head, messages, .. } => {
@@ -87,8 +102,8 @@ impl Engine {
                     self.answer_resident(turn, to, Answer::DeliveredBlock(Box::new(block)));
                 }
             }
-            if !more {
-                return;
+            if !fits {
+                return waits;
             }
         }
     }

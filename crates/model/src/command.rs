@@ -180,12 +180,16 @@ pub struct Receive {
     /// Who asks can be told how many messages at most once were lost; a loss that nobody heard of
     /// is told with the next receive that can.
     pub gaps: bool,
+    /// A receive at most once, or of changes, that waits goes on to wait after it was answered, until
+    /// `max` have come or its time is over: its answers say that others follow. Where there is no room
+    /// for what comes next it ends with an empty one, whoever takes what is on its way asks again.
+    pub stays: bool,
 }
 
 impl Receive {
     /// One message, if there is one now, under a lease that ends with the connection.
     pub const fn one(from: Source) -> Self {
-        Self { from, max: 1, lease: None, wait: None, bound: true, gaps: false }
+        Self { from, max: 1, lease: None, wait: None, bound: true, gaps: false, stays: false }
     }
 }
 

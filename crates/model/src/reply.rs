@@ -130,8 +130,8 @@ pub enum Answer {
     Changes {
         /// Through which watch.
         watch: WatchId,
-        /// At least one.
-        events: Vec<WatchEvent>,
+        /// At least one. Those who are told of the same change alone share it.
+        events: Arc<[WatchEvent]>,
         /// Further answers to the same request follow.
         more: bool,
     },

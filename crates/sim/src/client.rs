@@ -187,7 +187,9 @@ impl Client {
     pub(crate) fn push(&mut self, subscription: SubscriptionId) {
         let (max, wait) = (self.credit.max(2), Some(PUSH_WAIT));
         let from = Source::Subscription(subscription);
-        let receive = Receive { max, wait, gaps: true, ..Receive::one(from) };
+        // Every other one stays for more.
+        let stays = self.last_tag % 2 == 0;
+        let receive = Receive { max, wait, gaps: true, stays, ..Receive::one(from) };
         self.ask(Command::Receive(receive), Asked::Many { left: max, waits: true });
         self.push = Some(self.last_tag);
     }

@@ -13,6 +13,9 @@ use sluice_model::{
 pub(crate) const NAMES: [&str; 5] = ["a", "b", "n^1", "n^2", COUNT];
 pub(crate) const COUNT: &str = "count";
 
+/// Changes that one receive asks for.
+const HEARD_MAX: usize = 4;
+
 /// What is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
@@ -56,6 +59,8 @@ pub(crate) struct Watching {
     pub(crate) told: usize,
     /// A receive waits.
     pub(crate) hears: bool,
+    /// How many changes it may get still.
+    pub(crate) left: usize,
 }
 
 /// A client of one session.
@@ -104,10 +109,11 @@ impl Keeper {
         let command = match &op.what {
             What::Hear => {
                 let Some(watching) = &mut self.watching else { return };
-                watching.hears = true;
-                let wait = Some(Duration::from_millis(50));
-                let from = Source::Watch(watching.watch);
-                Command::Receive(Receive { max: 4, wait, ..Receive::one(from) })
+                (watching.hears, watching.left) = (true, HEARD_MAX);
+                let (max, wait) = (HEARD_MAX as u32, Some(Duration::from_millis(50)));
+                // Every other one stays for more.
+                let (from, stays) = (Source::Watch(watching.watch), self.last_tag % 2 == 0);
+                Command::Receive(Receive { max, wait, stays, ..Receive::one(from) })
             }
             what => Command::Kv(Box::new(request(what))),
         };

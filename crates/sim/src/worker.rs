@@ -126,8 +126,8 @@ impl Worker {
     /// A receive that waits for as much as there is credit for.
     pub(crate) fn push(&mut self, op: Op) {
         let (from, max) = (Source::Queue(queue()), self.credit);
-        let receive =
-            Receive { from, max, lease: None, wait: Some(PUSH_WAIT), bound: true, gaps: true };
+        let wait = Some(PUSH_WAIT);
+        let receive = Receive { max, wait, gaps: true, ..Receive::one(from) };
         self.ask(Command::Receive(receive), op);
         self.push = Some(self.last_tag);
     }
@@ -155,7 +155,8 @@ impl Worker {
         op: Op,
     ) {
         let from = Source::Queue(queue());
-        self.ask(Command::Receive(Receive { from, max, lease: None, wait, bound, gaps: true }), op);
+        let receive = Receive { max, wait, bound, gaps: true, ..Receive::one(from) };
+        self.ask(Command::Receive(receive), op);
     }
 
     pub(crate) fn ack(&mut self, held: &Held, op: Op) {

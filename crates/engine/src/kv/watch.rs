@@ -8,32 +8,21 @@
 //! ```
 
 use sluice_model::{
-    Answer, Code, Keys, KvAnswer, Revision, SessionId, Timestamp, WatchEvent, WatchId,
+    Answer, Code, Keys, KvAnswer, Reply, Revision, SessionId, Timestamp, WatchEvent, WatchId,
 };
 
-use super::Outcome;
-use super::watches::Watcher;
+use super::watches::{Told, Watcher};
+use super::{Kv, Outcome};
 use crate::deadlines::Due;
+use crate::effects::Effect;
 use crate::engine::{Asked, Engine, Ran, Refused, Turn};
 use crate::journal::Need;
 use crate::queue::{Parked, Waiting};
 use crate::receive::Terms;
 use crate::topic::Listener;
 
-/// Changes that one look for the next event passes, at most.
-const WALK_MAX: u64 = 4_096;
 /// Changes that are forgotten in one turn, at most.
 const TRIM_MAX: usize = 4_096;
-
-/// What a watch has to tell next.
-enum Next {
-    /// This, which brings it to that number.
-    Event(WatchEvent, u64),
-    /// Nothing that is known.
-    Nothing,
-    /// It has to look further another time.
-    Later,
-}
 
 impl Engine {
     /// Begins a watch.
@@ -129,16 +118,22 @@ impl Engine {
         until: Option<Timestamp>,
     ) -> Ran {
         let from = Listener::Watch(id);
-        match self.next_change(id) {
-            Next::Event(event, _) if !self.has_room(to.session, event.weight()) => {
-                return Ran::NoRoom;
-            }
-            Next::Event(..) => self.tell_changes(turn, to, id, terms.max),
-            next if until.is_some() => {
-                self.wait(turn, to, from, terms, sluice_model::Reply::WEIGHT_MIN, until);
-                self.look_later(turn.now, id, &next);
-            }
-            Next::Nothing | Next::Later => self.answer_empty(turn, to, from),
+        let told = self.tell_changes(turn, to, id, terms);
+        let left = match told {
+            Told::Some { left: 0 } => return Ran::Done,
+            Told::Some { left } => left,
+            Told::NoRoom => return Ran::NoRoom,
+            Told::Nothing | Told::Later => terms.max,
+        };
+        if until.is_none() {
+            self.answer_empty(turn, to, from);
+            return Ran::Done;
+        }
+        self.wait(turn, to, from, Terms { max: left, ..terms }, Reply::WEIGHT_MIN, until);
+        match told {
+            Told::Later => self.deadlines.insert(turn.now, Due::Watch(id)),
+            // There may be more than could be told at once.
+            _ => self.serve_watch(turn, id),
         }
         Ran::Done
     }
@@ -149,71 +144,37 @@ impl Engine {
         while let Some(watcher) = self.kv.watches.get(id)
             && let Some((ticket, parked)) = watcher.parked.first()
         {
-            let event = match self.next_change(id) {
-                Next::Event(event, _) => event,
-                next => return self.look_later(turn.now, id, &next),
-            };
-            if !self.has_room_for(&parked, event.weight()) {
-                self.starve(from, ticket, parked.session);
-                continue;
-            }
-            self.unpark(from, ticket);
             let Parked { session, tag, place, terms, .. } = parked;
-            self.tell_changes(turn, Asked { session, tag, place }, id, terms.max);
+            match self.tell_changes(turn, Asked { session, tag, place }, id, terms) {
+                Told::Some { left } => self.stay(from, ticket, left),
+                Told::NoRoom => self.lacks_room(turn, from, ticket, &parked),
+                Told::Nothing => return,
+                Told::Later => return self.deadlines.insert(turn.now, Due::Watch(id)),
+            }
         }
     }
 
-    fn look_later(&mut self, now: Timestamp, id: WatchId, next: &Next) {
-        if matches!(next, Next::Later) {
-            self.deadlines.insert(now, Due::Watch(id));
-        }
-    }
-
-    /// What a watch has to tell next. What it passes on the way it never looks at again.
-    fn next_change(&mut self, id: WatchId) -> Next {
-        let store = &self.kv.store;
-        let Some(watcher) = self.kv.watches.get_mut(id) else { return Next::Nothing };
-        let Some(from) = watcher.from else { return Next::Nothing };
-        if from < store.from() {
-            let resumed_at = Revision(store.from());
-            return Next::Event(WatchEvent::Gap { resumed_at }, store.from() - 1);
-        }
-        let end = store.visible().min(from.saturating_add(WALK_MAX));
-        for revision in from..=end {
-            let change = store.at(revision);
-            if let Some(change) = change.filter(|change| watcher.keys.hold(change.key.as_str())) {
-                watcher.from = Some(revision);
-                return Next::Event(change.event(), revision);
-            }
-        }
-        watcher.seen = end;
-        watcher.from = (end < store.visible()).then_some(end + 1);
-        if watcher.from.is_some() { Next::Later } else { Next::Nothing }
-    }
-
-    /// Answers a receive with changes, of which there is room for one at least.
-    fn tell_changes(&mut self, turn: &mut Turn<'_>, to: Asked, id: WatchId, max: u32) {
-        let max = (max as usize).min(self.config.batch_max);
-        let room = self.taken(to.session);
-        let (mut events, mut weight) = (Vec::new(), 0);
-        while events.len() < max
-            && let Next::Event(event, reached) = self.next_change(id)
-        {
-            weight += event.weight();
-            if weight > room && !events.is_empty() {
-                break;
-            }
-            self.stats.watch_gaps += u64::from(matches!(event, WatchEvent::Gap { .. }));
-            events.push(event);
-            let visible = self.kv.store.visible();
-            if let Some(watcher) = self.kv.watches.get_mut(id) {
-                watcher.seen = reached;
-                watcher.from = (reached < visible).then_some(reached + 1);
-            }
-        }
-        self.stats.watch_events += events.len() as u64;
-        let need = self.sessions.get(&to.session).map_or(Need::NONE, |state| state.need);
-        self.reply_to(turn.effects, to, Answer::Changes { watch: id, events, more: false }, need);
+    /// Answers a receive with what its watch has to tell, as far as there is room.
+    fn tell_changes(&mut self, turn: &mut Turn<'_>, to: Asked, id: WatchId, terms: Terms) -> Told {
+        let Self { kv: Kv { store, watches, .. }, sessions, config, stats, wanted, .. } = self;
+        let Some(state) = sessions.get_mut(&to.session) else { return Told::Nothing };
+        let max = (terms.max as usize).min(config.batch_max);
+        let out = state.out.saturating_sub(state.reserved);
+        let fits = |weight, least| out + weight <= config.session_out_max || least && out == 0;
+        let (events, weight) = match watches.take(id, store, max, fits) {
+            Ok(taken) => taken,
+            Err(none) => return none,
+        };
+        let gaps = events.iter().filter(|event| matches!(event, WatchEvent::Gap { .. })).count();
+        stats.watch_gaps += gaps as u64;
+        stats.watch_events += events.len() as u64;
+        let left = if terms.stays { terms.max.saturating_sub(events.len() as u32) } else { 0 };
+        state.out += weight;
+        wanted.cover(state.need);
+        let Asked { session, tag, place } = to;
+        let (need, answer) = (state.need, Answer::Changes { watch: id, events, more: left > 0 });
+        turn.effects.push(Effect::Reply { session, tag, place, answer, need });
+        Told::Some { left }
     }
 
     /// Lets those who watch know of the changes that are at their level by now.
@@ -225,7 +186,6 @@ impl Engine {
         if self.kv.watches.is_empty() && newest.is_some_and(|newest| is_met(newest.sequence)) {
             return self.kv.store.show_all();
         }
-        let mut woken = Vec::new();
         while self.kv.store.visible() < self.kv.store.last() {
             let revision = self.kv.store.visible() + 1;
             let Some(change) = self.kv.store.at(revision) else { break };
@@ -234,12 +194,9 @@ impl Engine {
             }
             if !self.kv.watches.is_empty() {
                 let key = change.key.clone();
-                self.kv.watches.note(&key, revision, &mut woken);
+                self.kv.watches.note(&key, revision, &mut self.stirred);
             }
             self.kv.store.show_next();
-        }
-        for id in woken {
-            self.stir(Listener::Watch(id));
         }
     }
 

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sluice_model::{Key, Keys, WatchId};
+use sluice_model::{Key, Keys, Reply, Revision, WatchEvent, WatchId};
 
+use super::change::Change;
+use super::store::Store;
 use crate::queue::Waiting;
 use crate::random::{Random, SeededMap};
-use crate::topic::{Holdings, Owner};
+use crate::topic::{Holdings, Listener, Owner};
 
 /// A wish to be told what happens to keys.
 #[derive(Debug)]
@@ -24,6 +26,61 @@ pub(crate) struct Watcher {
     pub(crate) listed_stirred: bool,
 }
 
+/// Changes that one look for the next one to tell passes, at most.
+const WALK_MAX: u64 = 4_096;
+
+/// What a watch has to tell next.
+enum Next<'a> {
+    Change(&'a Change),
+    /// Changes before this one were forgotten.
+    Gap {
+        resumed_at: u64,
+    },
+    /// Nothing that is known.
+    Nothing,
+    /// It has to look further another time.
+    Later,
+}
+
+/// What came of telling a receive what its watch has to tell.
+pub(super) enum Told {
+    /// It was answered, and waits for so many more.
+    Some {
+        left: u32,
+    },
+    /// There is something, and no room for it.
+    NoRoom,
+    Nothing,
+    /// It has to look further another time.
+    Later,
+}
+
+impl Watcher {
+    /// What it has to tell next. What it passes on the way it never looks at again.
+    fn next<'a>(&mut self, store: &'a Store) -> Next<'a> {
+        let Some(from) = self.from else { return Next::Nothing };
+        if from < store.from() {
+            return Next::Gap { resumed_at: store.from() };
+        }
+        let end = store.visible().min(from.saturating_add(WALK_MAX));
+        for revision in from..=end {
+            let change = store.at(revision);
+            if let Some(change) = change.filter(|change| self.keys.hold(change.key.as_str())) {
+                self.from = Some(revision);
+                return Next::Change(change);
+            }
+        }
+        self.told(end, store.visible());
+        if self.from.is_some() { Next::Later } else { Next::Nothing }
+    }
+
+    /// It was told all up to this change; up to `visible` there may be more to tell.
+    fn told(&mut self, upto: u64, visible: u64) {
+        self.seen = upto;
+        self.from = (upto < visible).then_some(upto + 1);
+    }
+}
+
 /// All watches, found by what they are about.
 #[derive(Debug)]
 pub(crate) struct Watches {
@@ -34,6 +91,8 @@ pub(crate) struct Watches {
     lengths: BTreeMap<usize, usize>,
     held: Holdings,
     last: u64,
+    /// The change that somebody was told alone last, and its number.
+    told: Option<(u64, Arc<[WatchEvent]>)>,
 }
 
 impl Watches {
@@ -45,6 +104,7 @@ impl Watches {
             lengths: BTreeMap::new(),
             held: Holdings::default(),
             last: 0,
+            told: None,
         }
     }
 
@@ -121,8 +181,8 @@ impl Watches {
     }
 
     /// Notes a change of a key that is at its level for those who watch it, and names those of them
-    /// who knew of none.
-    pub(crate) fn note(&mut self, key: &Key, revision: u64, woken: &mut Vec<WatchId>) {
+    /// who knew of none and have a receive that waits.
+    pub(crate) fn note(&mut self, key: &Key, revision: u64, stirred: &mut Vec<Listener>) {
         let Self { all, by_key, by_prefix, lengths, .. } = self;
         let exact = by_key.get(key).into_iter();
         let starts = lengths.keys().filter_map(|len| key.as_str().get(..*len));
@@ -131,9 +191,64 @@ impl Watches {
             let Some(watcher) = all.get_mut(id) else { continue };
             if watcher.from.is_none() && revision > watcher.seen {
                 watcher.from = Some(revision);
-                woken.push(*id);
+                if !watcher.parked.nobody_in_line() && !watcher.listed_stirred {
+                    watcher.listed_stirred = true;
+                    stirred.push(Listener::Watch(*id));
+                }
             }
         }
+    }
+
+    /// Takes what a watch has to tell, one event at least, with its weight as an answer. `fits` says whether
+    /// there is room for an answer of that weight, and is told whether it is the least there can be.
+    ///
+    /// # Errors
+    /// Nothing is taken, for this reason.
+    pub(super) fn take(
+        &mut self,
+        id: WatchId,
+        store: &Store,
+        max: usize,
+        fits: impl Fn(usize, bool) -> bool,
+    ) -> Result<(Arc<[WatchEvent]>, usize), Told> {
+        let Self { all, told, .. } = self;
+        let Some(watcher) = all.get_mut(&id) else { return Err(Told::Nothing) };
+        if let Next::Change(newest) = watcher.next(store)
+            && newest.revision == store.visible()
+        {
+            // Where many are told of one change, that is made an event once.
+            if told.as_ref().is_none_or(|(revision, _)| *revision != newest.revision) {
+                *told = Some((newest.revision, Arc::new([newest.event()])));
+            }
+            let Some((_, events)) = told else { return Err(Told::Nothing) };
+            let weight = Reply::WEIGHT_MIN + events.iter().map(WatchEvent::weight).sum::<usize>();
+            if !fits(weight, true) {
+                return Err(Told::NoRoom);
+            }
+            watcher.told(newest.revision, newest.revision);
+            return Ok((Arc::clone(events), weight));
+        }
+        let (mut events, mut weight) = (Vec::new(), Reply::WEIGHT_MIN);
+        while events.len() < max {
+            let (event, reached) = match watcher.next(store) {
+                Next::Change(change) => (change.event(), change.revision),
+                Next::Gap { resumed_at } => {
+                    (WatchEvent::Gap { resumed_at: Revision(resumed_at) }, resumed_at - 1)
+                }
+                Next::Nothing if events.is_empty() => return Err(Told::Nothing),
+                Next::Later if events.is_empty() => return Err(Told::Later),
+                Next::Nothing | Next::Later => break,
+            };
+            let with_it = weight + event.weight();
+            match fits(with_it, events.is_empty()) {
+                false if events.is_empty() => return Err(Told::NoRoom),
+                false => break,
+                true => weight = with_it,
+            }
+            watcher.told(reached, store.visible());
+            events.push(event);
+        }
+        Ok((events.into(), weight))
     }
 
     /// Checks what must hold between any two calls, and panics where it does not.

@@ -21,9 +21,26 @@ pub(crate) struct Parked {
     pub(crate) until: Option<Timestamp>,
 }
 
-/// The receives that wait for messages of one queue.
+/// The receives that wait for messages of one queue. Mostly it is one at most, which lies alone.
 #[derive(Debug, Default)]
-pub(crate) struct Waiting {
+pub(crate) enum Waiting {
+    #[default]
+    Nobody,
+    One(Box<Lone>),
+    Many(Box<Line>),
+}
+
+/// One that waits alone.
+#[derive(Debug)]
+pub(crate) struct Lone {
+    ticket: Ticket,
+    parked: Parked,
+    in_line: bool,
+}
+
+/// Any number of them.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
     all: BTreeMap<Ticket, Parked>,
     /// Those that may be served, in turn; the others wait for their session to take what it has.
     in_line: BTreeSet<Ticket>,
@@ -31,67 +48,151 @@ pub(crate) struct Waiting {
     brief: BTreeSet<Ticket>,
 }
 
+impl Line {
+    fn insert(&mut self, ticket: Ticket, parked: Parked, in_line: bool) {
+        if parked.until.is_none() {
+            self.brief.insert(ticket);
+        }
+        if in_line {
+            self.in_line.insert(ticket);
+        }
+        self.all.insert(ticket, parked);
+    }
+}
+
 impl Waiting {
     pub(crate) fn len(&self) -> usize {
-        self.all.len()
+        match self {
+            Self::Nobody => 0,
+            Self::One(_) => 1,
+            Self::Many(line) => line.all.len(),
+        }
+    }
+
+    fn lone(&self, ticket: Ticket) -> Option<&Lone> {
+        match self {
+            Self::One(lone) if lone.ticket == ticket => Some(lone),
+            _ => None,
+        }
     }
 
     pub(crate) fn get(&self, ticket: Ticket) -> Option<&Parked> {
-        self.all.get(&ticket)
+        match self {
+            Self::Many(line) => line.all.get(&ticket),
+            _ => self.lone(ticket).map(|lone| &lone.parked),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Parked> {
+        match self {
+            Self::Many(line) => line.all.get_mut(&ticket),
+            Self::One(lone) if lone.ticket == ticket => Some(&mut lone.parked),
+            _ => None,
+        }
     }
 
     /// Every one, in turn.
     pub(crate) fn tickets(&self) -> impl Iterator<Item = Ticket> {
-        self.all.keys().copied()
+        let (lone, line) = match self {
+            Self::Nobody => (None, None),
+            Self::One(lone) => (Some(lone.ticket), None),
+            Self::Many(line) => (None, Some(line.all.keys().copied())),
+        };
+        lone.into_iter().chain(line.into_iter().flatten())
     }
 
     pub(crate) fn insert(&mut self, ticket: Ticket, parked: Parked) {
-        if parked.until.is_none() {
-            self.brief.insert(ticket);
+        match self {
+            Self::Nobody => *self = Self::One(Box::new(Lone { ticket, parked, in_line: true })),
+            Self::One(lone) => {
+                let mut line = Line::default();
+                line.insert(lone.ticket, lone.parked, lone.in_line);
+                line.insert(ticket, parked, true);
+                *self = Self::Many(Box::new(line));
+            }
+            Self::Many(line) => line.insert(ticket, parked, true),
         }
-        self.in_line.insert(ticket);
-        self.all.insert(ticket, parked);
     }
 
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Parked> {
-        self.in_line.remove(&ticket);
-        self.brief.remove(&ticket);
-        self.all.remove(&ticket)
+        let gone = match self {
+            Self::Many(line) => {
+                line.in_line.remove(&ticket);
+                line.brief.remove(&ticket);
+                line.all.remove(&ticket)
+            }
+            _ => self.lone(ticket).map(|lone| lone.parked),
+        };
+        let is_last = match self {
+            Self::Many(line) => line.all.is_empty(),
+            _ => gone.is_some(),
+        };
+        if is_last {
+            *self = Self::Nobody;
+        }
+        gone
     }
 
     /// The one whose turn it is.
     pub(crate) fn first(&self) -> Option<(Ticket, Parked)> {
-        let ticket = self.in_line.first()?;
-        Some((*ticket, *self.all.get(ticket)?))
+        match self {
+            Self::Many(line) => {
+                let ticket = line.in_line.first()?;
+                Some((*ticket, *line.all.get(ticket)?))
+            }
+            Self::One(lone) if lone.in_line => Some((lone.ticket, lone.parked)),
+            _ => None,
+        }
     }
 
     /// The first that waits only for a commit.
     pub(crate) fn first_brief(&self) -> Option<Ticket> {
-        self.brief.first().copied()
+        match self {
+            Self::Many(line) => line.brief.first().copied(),
+            Self::One(lone) if lone.parked.until.is_none() => Some(lone.ticket),
+            _ => None,
+        }
     }
 
     /// Lets the others pass until [`Waiting::line_up`].
     pub(crate) fn step_aside(&mut self, ticket: Ticket) {
-        self.in_line.remove(&ticket);
+        self.stand(ticket, false);
     }
 
     /// Stands in its old place again.
     pub(crate) fn line_up(&mut self, ticket: Ticket) {
-        if self.all.contains_key(&ticket) {
-            self.in_line.insert(ticket);
+        self.stand(ticket, true);
+    }
+
+    fn stand(&mut self, ticket: Ticket, in_line: bool) {
+        match self {
+            Self::One(lone) if lone.ticket == ticket => lone.in_line = in_line,
+            Self::Many(line) if in_line && line.all.contains_key(&ticket) => {
+                line.in_line.insert(ticket);
+            }
+            Self::Many(line) if !in_line => {
+                line.in_line.remove(&ticket);
+            }
+            _ => {}
         }
     }
 
     /// Whether nobody waits who could be served.
     pub(crate) fn nobody_in_line(&self) -> bool {
-        self.in_line.is_empty()
+        match self {
+            Self::Nobody => true,
+            Self::One(lone) => !lone.in_line,
+            Self::Many(line) => line.in_line.is_empty(),
+        }
     }
 
     /// What must hold between any two calls.
     pub(crate) fn check(&self) {
-        assert!(self.in_line.iter().all(|ticket| self.all.contains_key(ticket)));
-        for (ticket, parked) in &self.all {
-            assert_eq!(self.brief.contains(ticket), parked.until.is_none(), "{ticket:?}");
+        let Self::Many(line) = self else { return };
+        assert!(!line.all.is_empty());
+        assert!(line.in_line.iter().all(|ticket| line.all.contains_key(ticket)));
+        for (ticket, parked) in &line.all {
+            assert_eq!(line.brief.contains(ticket), parked.until.is_none(), "{ticket:?}");
         }
     }
 }

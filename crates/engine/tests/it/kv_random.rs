@@ -241,7 +241,7 @@ impl Run {
             }
             other => panic!("{other:?}"),
         };
-        for event in events {
+        for event in events.iter().cloned() {
             self.told += 1;
             let (name, done, revision) = match event {
                 WatchEvent::Gap { resumed_at } => {

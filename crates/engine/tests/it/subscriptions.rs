@@ -1,9 +1,9 @@
 //! Named, unnamed and ephemeral subscriptions, and who gets them.
 
-use sluice_engine::{EndedBy, Overflow};
-use sluice_model::{Client, Code, Qos, SubscriptionId};
+use sluice_engine::{EndedBy, Overflow, Ran};
+use sluice_model::{Client, Code, Command, Qos, Receive, Source, SubscriptionId};
 
-use crate::rig::{Rig, config, key, ms, peer, take};
+use crate::rig::{EMPTY, Rig, Said, config, key, ms, peer, take};
 
 #[test]
 fn consumers_of_a_named_subscription_share_its_messages() {
@@ -285,6 +285,46 @@ fn a_slow_subscriber_at_most_once_loses_its_oldest_messages_which_is_counted() {
     assert_eq!(rig.next(fast, from_fast), large);
     assert_eq!(rig.payloads(slow, from_slow), [large], "one message always has room");
     assert_eq!(rig.engine.stats().gaps, 4, "one for each of them");
+}
+
+#[test]
+fn a_receive_at_most_once_that_stays_hands_over_what_comes() {
+    let mut config = config();
+    config.session_out_max = 4_096;
+    let mut rig = Rig::new(config);
+    let (client, publisher) = (rig.open(peer(1)), rig.open(peer(2)));
+    let from = Source::Subscription(rig.ephemeral(client, "t"));
+    let receive = |max| {
+        let wait = Some(ms(1_000));
+        Command::Receive(Receive { max, wait, stays: true, ..Receive::one(from.clone()) })
+    };
+    let told = |rig: &mut Rig| match rig.told(client).map(|out| out.said) {
+        None => "nothing".to_owned(),
+        Some(Said::Got(got)) => got.payload,
+        Some(other) if other == Said::Answer(EMPTY) => "empty".to_owned(),
+        other => panic!("{other:?}"),
+    };
+    let publish = |rig: &mut Rig, payload: &str| {
+        rig.publish_lightly(publisher, "t", payload);
+        rig.fire();
+        told(rig)
+    };
+    assert_eq!(rig.ask(client, receive(3)), None);
+    for (payload, expected) in [("a", "a"), ("b", "b"), ("c", "c"), ("d", "nothing")] {
+        assert_eq!(publish(&mut rig, payload), expected, "three were asked for");
+    }
+    // What is there comes at once; what has no room ends it.
+    rig.drains = false;
+    assert_eq!(rig.run(client, receive(9)), Ran::Done);
+    rig.drains = true;
+    assert_eq!(told(&mut rig), "d");
+    assert_eq!(publish(&mut rig, &"x".repeat(4_000)), "empty");
+    assert_eq!(rig.run(client, receive(9)), Ran::NoRoom);
+    rig.engine.written(client, 4_096);
+    assert_eq!(rig.run(client, receive(9)), Ran::Done);
+    assert_eq!(told(&mut rig).len(), 4_000);
+    rig.pass(ms(1_000));
+    assert_eq!(told(&mut rig), "empty", "its time is over");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Watches: events in the order of revisions, none missing without a gap, no buffer of their own.
 
-use sluice_engine::{BodyRef, Config, EndedBy, Record};
+use sluice_engine::{BodyRef, Config, EndedBy, Ran, Record};
 use sluice_model::{
     Answer, Code, Command, Keys, KvAnswer, KvRequest, Receive, Revision, SessionId, Source,
     WatchEvent, WatchId,
@@ -53,15 +53,24 @@ impl Rig {
         let wait = (wait > 0).then(|| ms(wait));
         let receive = Receive { max, wait, ..Receive::one(Source::Watch(watch)) };
         let ran = self.run(session, Command::Receive(receive));
-        assert_eq!(ran, sluice_engine::Ran::Done);
+        assert_eq!(ran, Ran::Done);
         self.told_changes(session)
     }
 
-    /// What a session was told lately; nothing where that is said.
+    /// Asks for changes by a receive that stays.
+    fn follow(&mut self, session: SessionId, watch: WatchId, max: u32) -> Ran {
+        let from = Source::Watch(watch);
+        let receive = Receive { max, wait: Some(ms(1_000)), stays: true, ..Receive::one(from) };
+        self.run(session, Command::Receive(receive))
+    }
+
+    /// What a session was told lately; nothing where that is said. Three dots say that its receive stays.
     fn told_changes(&mut self, session: SessionId) -> Vec<String> {
         let Some(out) = self.told(session) else { return Vec::new() };
         match out.said {
-            Said::Answer(Answer::Changes { events, .. }) => events.iter().map(short).collect(),
+            Said::Answer(Answer::Changes { events, more, .. }) => {
+                events.iter().map(short).chain(more.then(|| "...".to_owned())).collect()
+            }
             Said::Answer(answer) if answer == EMPTY => vec!["empty".to_owned()],
             other => panic!("{other:?}"),
         }
@@ -225,6 +234,85 @@ fn one_who_takes_nothing_holds_up_nobody_and_goes_on_when_there_is_room() {
     rig.engine.written(stuck, 4_096);
     rig.fire();
     assert_eq!(rig.told_changes(stuck).len(), 1);
+}
+
+#[test]
+fn a_receive_that_stays_tells_what_comes_until_it_has_told_what_was_asked_for() {
+    let mut rig = Rig::new(config());
+    let (reader, writer) = (rig.open(peer(1)), rig.open(peer(2)));
+    let watch = rig.watch_from(reader, one("a"), None).unwrap().0;
+    let change = |rig: &mut Rig, value: &str| {
+        rig.kv(writer, set("a", value)).unwrap();
+        rig.kv(writer, set("b", value)).unwrap();
+        rig.fire();
+        rig.told_changes(reader)
+    };
+    assert_eq!(rig.follow(reader, watch, 3), Ran::Done);
+    assert_eq!(change(&mut rig, "1"), ["1 a=1", "..."]);
+    assert_eq!(change(&mut rig, "2"), ["3 a=2", "..."]);
+    assert_eq!(change(&mut rig, "3"), ["5 a=3"]);
+    assert_eq!(change(&mut rig, "4"), [""; 0]);
+    assert_eq!(rig.follow(reader, watch, 2), Ran::Done);
+    assert_eq!(rig.told_changes(reader), ["7 a=4", "..."], "it is there already");
+    rig.pass(ms(1_000));
+    assert_eq!(rig.told_changes(reader), ["empty"], "its time is over");
+    assert_eq!(change(&mut rig, "5"), [""; 0]);
+}
+
+#[test]
+fn a_receive_that_stays_ends_where_there_is_no_room_for_what_comes() {
+    let mut rig = Rig::new(Config { session_out_max: 4_096, ..config() });
+    let (reader, writer) = (rig.open(peer(1)), rig.open(peer(2)));
+    let watch = rig.watch(reader, one("a"));
+    assert_eq!(rig.follow(reader, watch, 100), Ran::Done);
+    let mut told = Vec::new();
+    for n in 1..=3 {
+        rig.kv(writer, set("a", &n.to_string().repeat(1_000))).unwrap();
+        rig.drains = false;
+        rig.fire();
+        rig.drains = true;
+        told.push(rig.told_changes(reader).into_iter().map(|event| event.len()).sum::<usize>());
+    }
+    assert_eq!(told, [1_007, 5, 0], "an event, an empty answer, and nothing");
+    // As long as nothing has left, it waits outside.
+    assert_eq!(rig.follow(reader, watch, 100), Ran::NoRoom);
+    rig.engine.written(reader, 4_096);
+    assert_eq!(rig.follow(reader, watch, 100), Ran::Done);
+    assert_eq!(rig.told_changes(reader).len(), 2);
+}
+
+#[test]
+fn who_is_told_of_a_change_alone_shares_it_and_others_are_not_told_of_it() {
+    let mut rig = Rig::new(config());
+    let readers: Vec<_> = (1..=4).map(|n| rig.open(peer(n))).collect();
+    let keys = [one("a"), below(""), below("b"), one("a")];
+    for (reader, keys) in readers.iter().zip(keys) {
+        let watch = rig.watch(*reader, keys);
+        assert_eq!(rig.follow(*reader, watch, 9), Ran::Done);
+    }
+    let writer = rig.open(peer(9));
+    rig.kv(writer, set("a", "1")).unwrap();
+    rig.fire();
+    let told: Vec<_> = readers.iter().map(|reader| rig.told(*reader)).collect();
+    let shared: Vec<_> = told
+        .iter()
+        .flatten()
+        .map(|out| match &out.said {
+            Said::Answer(Answer::Changes { events, .. }) => events.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!((told[2].is_none(), shared.len()), (true, 3));
+    assert!(shared.iter().all(|events| std::sync::Arc::ptr_eq(events, &shared[0])));
+    rig.commits = false;
+    rig.kv(writer, set("b", "2")).unwrap();
+    rig.kv(writer, set("a", "3")).unwrap();
+    rig.commit();
+    rig.fire();
+    let expected = [&["3 a=3", "..."][..], &["2 b=2", "3 a=3", "..."], &["2 b=2", "..."]];
+    for (reader, expected) in readers.iter().zip(expected) {
+        assert_eq!(rig.told_changes(*reader), expected);
+    }
 }
 
 #[test]

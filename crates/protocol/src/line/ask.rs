@@ -115,10 +115,7 @@ impl Ask {
     ) -> Self {
         let from = Source::Queue(queue);
         let wait = wait.filter(|wait| !wait.is_zero());
-        Self::of(
-            Command::Receive(Receive { from, max: 1, lease, wait, bound: true, gaps: false }),
-            Want::Message,
-        )
+        Self::of(Command::Receive(Receive { lease, wait, ..Receive::one(from) }), Want::Message)
     }
 
     pub(super) fn ack(lease: LeaseId) -> Self {

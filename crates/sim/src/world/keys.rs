@@ -207,8 +207,14 @@ impl World {
     pub(super) fn told_keeper(&mut self, at: usize, parcel: Parcel) -> Result<(), String> {
         let keeper = &mut self.keys.keepers[at];
         keeper.written += parcel.weight;
-        let op = keeper.asked.remove(&parcel.tag).ok_or("an answer that nobody asked for")?;
+        let goes_on = matches!(&parcel.content, ParcelContent::Answer(answer) if answer.goes_on());
+        let op = match goes_on {
+            true => keeper.asked.get(&parcel.tag).cloned(),
+            false => keeper.asked.remove(&parcel.tag),
+        };
+        let op = op.ok_or("an answer that nobody asked for")?;
         if op.what == What::Hear
+            && !goes_on
             && let Some(watching) = &mut keeper.watching
         {
             watching.hears = false;
@@ -219,7 +225,7 @@ impl World {
         let ceiling = self.broker.as_ref().map_or(0, |broker| broker.driver.stats().key_revision);
         match answer {
             Answer::Kv(answer) => self.kv_answered(at, &op, *answer, ceiling),
-            Answer::Changes { events, .. } => self.changed(at, events),
+            Answer::Changes { events, .. } => self.changed(at, &events),
             Answer::Empty { .. } if op.what == What::Hear => Ok(()),
             Answer::Refused(refusal) => self.kv_refused(&op, refusal.code, ceiling),
             answer => Err(format!("{op:?} was answered by {answer:?}")),
@@ -266,7 +272,7 @@ impl World {
                     return Err(format!("{op:?} was told {revision:?}"));
                 }
                 let told = self.keys.oracle.watch(below, from.unwrap_or(revision.0 + 1));
-                let watching = Watching { watch, told, hears: false };
+                let watching = Watching { watch, told, hears: false, left: 0 };
                 self.keys.keepers[at].watching = Some(watching);
                 Ok(())
             }
@@ -327,11 +333,13 @@ impl World {
         Ok(())
     }
 
-    fn changed(&mut self, at: usize, events: Vec<WatchEvent>) -> Result<(), String> {
+    fn changed(&mut self, at: usize, events: &[WatchEvent]) -> Result<(), String> {
         let Some(mut watching) = self.keys.keepers[at].watching else {
             return Err("changes without a watch".into());
         };
-        for event in events {
+        let left = watching.left.checked_sub(events.len());
+        watching.left = left.ok_or("more changes came than were asked for")?;
+        for event in events.iter().cloned() {
             let (key, done, revision) = match event {
                 WatchEvent::Gap { resumed_at } => {
                     self.counters.key_gaps += 1;

@@ -34,7 +34,8 @@ impl World {
         let bound = self.dice.one_in(2);
         let from = Source::Queue(queue(&self.queue(no).name));
         let (lease_time, wait_time) = (lease.map(ms), wait.map(ms));
-        let receive = Receive { from, max, lease: lease_time, wait: wait_time, bound, gaps: false };
+        let receive =
+            Receive { max, lease: lease_time, wait: wait_time, bound, ..Receive::one(from) };
         let before = self.rig.tape.last();
         let tag = self.rig.tag + 1;
         assert_eq!(self.rig.run(session, Command::Receive(receive)), Ran::Done);

@@ -1,13 +1,14 @@
 //! What is pushed to a connection: its subscriptions and its watches.
 //!
 //! ```text
-//! opening --reply--> announced --its answer left--> hungry <--all came-- fed
+//! opening --reply--> announced --its answer left--> hungry <--it ends--- fed
 //!    |                                                '---- receive ------^
 //!    '-- ending: the reply to UNSUBSCRIBE or UNWATCH, and to the receive, are still to come --> gone
 //! ```
 //!
-//! One receive of each waits in the broker, as far as the client takes what was pushed before; what
-//! comes faster waits there, bounded, and what is lost there is told.
+//! One receive of each stays in the broker, which ends it when it has brought its part or finds no
+//! room: it is asked anew as far as the client takes what was pushed before. What comes faster waits
+//! there, bounded, and what is lost there is told.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use sluice_model::{Command, Keys, KvRequest, Receive, Source, TopicPattern};
 
 /// Most subscriptions and watches of one connection.
 pub(super) const FEEDS_MAX: usize = 1_024;
-/// Messages or changes that one receive asks for.
+/// Messages or changes that one receive asks for, and stays for.
 const FEED_MAX: u32 = 256;
 /// How long a receive waits for what is to be pushed, before it is asked again.
 const FEED_WAIT: Duration = Duration::from_secs(3_600);
@@ -46,7 +47,7 @@ pub(super) enum Appetite {
     /// The answer that says so has not left yet.
     Announced,
     Hungry,
-    /// A receive waits.
+    /// A receive waits, and goes on to when it has brought something.
     Fed,
 }
 
@@ -117,7 +118,7 @@ impl Feeds {
         self.become_hungry(number, Appetite::Announced);
     }
 
-    /// All of a receive has come.
+    /// A receive has ended.
     pub(super) fn answered(&mut self, number: u64) {
         self.become_hungry(number, Appetite::Fed);
     }
@@ -179,7 +180,7 @@ impl Feeds {
             feed.appetite = Appetite::Fed;
             let wait = Some(FEED_WAIT);
             let receive =
-                Receive { from, max: FEED_MAX, lease: None, wait, bound: true, gaps: true };
+                Receive { max: FEED_MAX, wait, gaps: true, stays: true, ..Receive::one(from) };
             return Some((number, receive));
         }
     }

@@ -5,6 +5,7 @@ mod feeds;
 mod held;
 mod host;
 mod house;
+mod pushes;
 mod replies;
 mod session;
 mod slots;

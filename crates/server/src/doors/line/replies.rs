@@ -9,6 +9,7 @@ use sluice_protocol::line::{Ask, Event, Form, OK, Said, Want};
 use tracing::debug;
 
 use super::feeds::{Appetite, FEEDS_MAX, Wish};
+use super::pushes;
 use super::session::{FEED_TAGS, Io, NO_TAG, Session};
 use super::slots::Job;
 use crate::doors::Output;
@@ -251,9 +252,11 @@ impl Session {
         }
         if !silent {
             let json = feed.json;
-            write_events(feed.wish.name(), answer, |event| {
-                let line = if json { event.to_json() } else { event.to_text() };
-                output.push(line.into());
+            if let Answer::Changes { events, .. } = answer {
+                output.push(pushes::of_changes(events, json));
+            }
+            write_messages(feed.wish.name(), answer, |event| {
+                output.push(pushes::line(event, json).into());
                 output.write(|out| out.extend_from_slice(b"\n"));
             });
         }
@@ -289,7 +292,7 @@ fn opened_text(form: &Form, answer: &Answer) -> String {
     }
 }
 
-fn write_events(pattern: &str, answer: &Answer, mut write: impl FnMut(&Event<'_>)) {
+fn write_messages(pattern: &str, answer: &Answer, mut write: impl FnMut(&Event<'_>)) {
     match answer {
         Answer::Delivered(delivery) => {
             let carried = &delivery.carried;
@@ -313,9 +316,6 @@ fn write_events(pattern: &str, answer: &Answer, mut write: impl FnMut(&Event<'_>
             }
         }
         Answer::Lost { messages } => write(&Event::Lost { pattern, messages: *messages }),
-        Answer::Changes { events, .. } => {
-            events.iter().for_each(|event| write(&Event::Change(event)));
-        }
         _ => {}
     }
 }

@@ -169,9 +169,10 @@ impl Session {
         !self.slots.is_empty() || !self.feeds.is_empty() || self.holds()
     }
 
-    /// Whether the broker owes it something that comes when it comes.
+    /// Whether a receive waits in the broker that is answered only when there is room for it. Those for
+    /// what is pushed end where there is none.
     pub(crate) fn awaits(&self) -> bool {
-        self.slots.parked().next().is_some() || self.feeds.fed().next().is_some()
+        self.slots.parked().next().is_some()
     }
 
     /// Refuses new work from now on; what is in flight is still settled.

@@ -87,7 +87,7 @@ impl Session {
             return self.answer(id, Local::Consuming(number), io);
         }
         let (from, lease) = (Source::Queue(queue), opening.lease);
-        let receive = Receive { from, max, lease, wait: None, bound: true, gaps: true };
+        let receive = Receive { max, lease, gaps: true, ..Receive::one(from) };
         self.receiving.opening.push_back(opening);
         self.push(io.requests, id, Kind::Consume, Command::Receive(receive));
     }
@@ -149,7 +149,8 @@ impl Session {
         }
         let max = u32::from(frame.max).min(u32::try_from(room).unwrap_or(u32::MAX));
         let (lease, wait) = (millis(frame.lease_ms), millis(frame.wait_ms));
-        let receive = Receive { from, max, lease, wait, bound: !frame.unbound, gaps: true };
+        let bound = !frame.unbound;
+        let receive = Receive { max, lease, wait, bound, gaps: true, ..Receive::one(from) };
         let tokens = frame.unbound;
         if wait.is_none() {
             let kind = Kind::Receive { tokens, consumer };
@@ -206,8 +207,8 @@ impl Session {
                 continue;
             }
             let (from, lease) = (consumer.from.clone(), consumer.lease);
-            let receive =
-                Receive { from, max, lease, wait: Some(PUSH_WAIT), bound: true, gaps: true };
+            let wait = Some(PUSH_WAIT);
+            let receive = Receive { max, lease, wait, gaps: true, ..Receive::one(from) };
             let command = Command::Receive(receive);
             io.requests.push_back(Request { tag: PUSH_TAGS + number, command });
         }

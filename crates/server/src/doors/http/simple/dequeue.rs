@@ -36,7 +36,7 @@ pub(super) async fn handle(caller: Caller, method: Method) -> Outcome<Response> 
 /// Takes the next message.
 pub(in crate::doors::http) async fn dequeue(caller: &Caller) -> Outcome<Response> {
     let from = Source::Queue(door::default_queue());
-    let receive = Receive { from, max: 1, lease: None, wait: None, bound: false, gaps: false };
+    let receive = Receive { bound: false, ..Receive::one(from) };
     let counters = &caller.shared.counters;
     let received = match caller.receive(receive).await {
         Err(Refusal { code: Code::NotFound, .. }) => Received { deliveries: vec![], next: None },

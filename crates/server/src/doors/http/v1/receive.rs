@@ -83,7 +83,7 @@ fn wanted(caller: &Caller, body: Bytes) -> Outcome<Wanted> {
 
 async fn receive(caller: &Caller, from: Source, wanted: Wanted) -> Outcome<Response> {
     let Wanted { max, wait, lease, .. } = wanted;
-    let receive = Receive { from, max, lease, wait, bound: false, gaps: false };
+    let receive = Receive { max, lease, wait, bound: false, ..Receive::one(from) };
     let received = caller.receive(receive).await?;
     let now = caller.shared.broker.now();
     let shape = json::Received::new(&received.deliveries, received.next, now);

@@ -117,7 +117,7 @@ impl http_body::Body for Events {
 /// Waits for the next events; none at the end.
 async fn events(caller: Arc<Caller>, from: Source) -> Option<Bytes> {
     let wait = Some(SILENCE_MAX);
-    let receive = Receive { from, max: TAKEN_MAX, lease: None, wait, bound: true, gaps: true };
+    let receive = Receive { max: TAKEN_MAX, wait, gaps: true, ..Receive::one(from) };
     // A broker that is short of time must not keep the silence longer.
     let answers = timeout(2 * SILENCE_MAX, caller.exchange.listen(receive, &caller.notices)).await;
     let answers = match answers {
