@@ -201,7 +201,12 @@ class TextClient(Lines):
     def next_push(self):
         return self.pushes.popleft() if self.pushes else self.line()
 
+    def enqueue(self, queue, message, **more):
+        """Puts a text without line ends into a queue, and gives its id. `key`, `group`, `priority`..."""
+        said = "".join(f"{name}={value} " for name, value in more.items())
+        return self.ask(f"ENQUEUE {said}{queue} {message}").split(" ")[1]
+
     def dequeue(self, queue, wait_ms=0):
         """(id, lease, payload), or None."""
         said = self.ask(f"DEQUEUE {queue} {wait_ms}")
-        return None if said == "EMPTY" else tuple(said.split(" ", 2))
+        return None if said.startswith("EMPTY") else tuple(said.split(" ", 2))

@@ -90,9 +90,11 @@ def text(client):
     assert client.next_push() == "*message tour.text.one hello there"
     client.ask("SET tour^text^two 2")
     assert client.next_push() == "*put tour^text^two 2"
-    client.ask("ENQUEUE tour.jobs one two")
-    _, lease, payload = client.dequeue("tour.jobs", 1_000)
-    assert payload == "one two" and client.ask(f"ACK {lease}") == "OK"
+    client.enqueue("tour.jobs", "one two", key="tenant:7", group="seven")
+    client.enqueue("tour.jobs", "first of all", priority=9)
+    for expected in ["first of all", "one two"]:
+        _, lease, payload = client.dequeue("tour.jobs", 1_000)
+        assert payload == expected and client.ask(f"ACK {lease}") == "OK"
     assert client.dequeue("tour.jobs") is None
 
 

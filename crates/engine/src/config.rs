@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use sluice_flow::{Backoff, BackoffError};
-use sluice_model::{Difference, Level, QueueSettings, Setting};
+use sluice_model::{Difference, KEYS_MAX, Level, MATCHES_MAX, QueueSettings, Setting};
 use thiserror::Error;
+
+/// So many keys that limits count may one message ask: those of its own and its queue, each under as
+/// many limits as have one match.
+const LIVE_KEYS_MIN: u128 = ((KEYS_MAX + 1) * MATCHES_MAX) as u128;
 
 /// What happens to a message that ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -158,8 +162,8 @@ pub struct Config {
     /// Most limits; all of them are gone through when one is listed.
     pub limits_max: usize,
     /// Most keys of messages of which something is known; messages with further ones wait. One
-    /// message may ask 40 of them, with four keys and eight limits for each; one that asks more than
-    /// there may be never goes.
+    /// message may ask 40 of them, with four keys and its queue under eight limits each, which is the
+    /// least that may be set: one that asks more than there may be never goes.
     pub live_keys_max: u32,
     /// The longest pause of a key that a consumer can ask for.
     pub pause_max: Duration,
@@ -255,7 +259,8 @@ impl Config {
         range("queues_max", self.queues_max as u128, 1, 10_000_000, "1 .. 10000000")?;
         range("batch_max", self.batch_max as u128, 1, 10_000, "1 .. 10000")?;
         range("limits_max", self.limits_max as u128, 0, 100_000, "0 .. 100000")?;
-        range("live_keys_max", self.live_keys_max.into(), 1, 1 << 30, "1 .. 1073741824")?;
+        let live_keys = "40 .. 1073741824; one message may ask 40 of them";
+        range("live_keys_max", self.live_keys_max.into(), LIVE_KEYS_MIN, 1 << 30, live_keys)?;
         let pause_max = self.pause_max.as_millis();
         range("pause_max_ms", pause_max, 1, 366 * 86_400_000, "1 ms .. 366 days")?;
         range("subscriptions_max", self.subscriptions_max as u128, 1, 10_000_000, "1 .. 10000000")?;

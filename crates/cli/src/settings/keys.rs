@@ -342,7 +342,8 @@ sections! {
     [flow] "Flow control; the limits themselves stand in `[limits.NAME]`" {
         /// Most limits, those of the file included
         limits_max: Count => local.engine.limits_max;
-        /// Most keys of messages of which something is known; messages with further ones wait
+        /// Most keys of messages of which something is known; messages with further ones wait. At
+        /// least 40, which limits may count for one message
         live_keys_max: Count => local.engine.live_keys_max;
         /// The longest pause of a key that a consumer can ask for
         pause_max: Time => local.engine.pause_max;

@@ -127,6 +127,7 @@ fn bad_files_are_refused_with_the_reason_and_the_place() {
         ("f.toml", "ttl_ms = 9223372036854775807",                  "no number of milliseconds",     "f.toml:1:1"),
         ("f.toml", "lease = 0",                                     "lease_ms = 0",                  "f.toml:1:1"),
         ("f.toml", "max_line_bytes = 1",                            "max_line_bytes is 1",           "f.toml:1:1"),
+        ("f.toml", "port = 1\n[flow]\nlive_keys_max = 39",            "live_keys_max = 39 is outside 40 ..", "f.toml:3:1"),
         ("f.toml", "segment_bytes = \"1k\"",                        "segment_bytes = 1024",          "f.toml:1:1"),
     ];
     for (name, text, reason, place) in cases {

@@ -12,6 +12,15 @@ fn an_unknown_key_names_the_nearest_and_its_place() {
 }
 
 #[test]
+fn fewer_live_keys_than_one_message_may_ask_are_refused_at_the_start() {
+    let place = Place::new();
+    place.config("port = 0\n[flow]\nlive_keys_max = 39\n");
+    let words = ["live_keys_max = 39 is outside 40", "sluice.toml:3:1"];
+    place.run(["serve"]).assert(78, &words);
+    assert!(!place.path("sluice-data").exists());
+}
+
+#[test]
 fn two_values_for_one_thing_are_refused() {
     let place = Place::new();
     place.config("bind_addr = \"127.0.0.1:5000\"\nport = 5001\n");

@@ -21,6 +21,7 @@ mod json;
 mod keys;
 mod limits;
 mod lines;
+mod message;
 mod object;
 mod shown;
 mod text;

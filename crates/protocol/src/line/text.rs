@@ -1,7 +1,8 @@
 //! The words of the text form.
 //!
 //! A word is followed by its arguments, each behind one blank; the last one of `ECHO`, `ENQUEUE`,
-//! `PUBLISH` and `SET` is the rest of the line as it is, blanks included.
+//! `PUBLISH` and `SET` is the rest of the line as it is, blanks included. What `ENQUEUE` and `PUBLISH` say
+//! of a message stands before where it goes (`message.rs`).
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -9,12 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sluice_model::{
-    Code, Condition, Key, KvRequest, Message, Outcome, QueueName, Refusal, Topic, TopicPattern,
-    Value, ValueKind,
+    Code, Condition, Key, KvRequest, Outcome, QueueName, Refusal, Topic, TopicPattern, Value,
+    ValueKind,
 };
 
 use super::ask::{Ask, Secret, WAIT_MAX, Want};
-use super::{bytes, keys, limits};
+use super::{bytes, keys, limits, message};
 use crate::Token;
 use crate::json::fields::invalid;
 use crate::json::value::shortened;
@@ -36,7 +37,7 @@ const WORDS: [Word; 34] = [
     Word { name: "STATS",       arguments: "queue",                     read: |words| Ok(Ask::queue_stats(words.named()?)) },
     Word { name: "QUIT",        arguments: "",                          read: |_| Ok(Ask::Quit) },
     Word { name: "SHUTDOWN",    arguments: "",                          read: |_| Ok(Ask::Shutdown) },
-    Word { name: "ENQUEUE",     arguments: "queue payload",             read: enqueue },
+    Word { name: "ENQUEUE",     arguments: "[name=value ...] queue payload", read: enqueue },
     Word { name: "DEQUEUE",     arguments: "queue [wait_ms]",           read: dequeue },
     Word { name: "ACK",         arguments: "lease",                     read: |words| Ok(Ask::ack(words.lease()?)) },
     Word { name: "NACK",        arguments: "lease [delay_ms]",          read: nack },
@@ -59,7 +60,7 @@ const WORDS: [Word; 34] = [
     Word { name: "KEYS",        arguments: "[prefix [after]]",          read: names },
     Word { name: "WATCH",       arguments: "key",                       read: |words| Ok(Ask::Watch { keys: words.keys()?, from: None }) },
     Word { name: "UNWATCH",     arguments: "key",                       read: |words| Ok(Ask::Unwatch(words.keys()?)) },
-    Word { name: "PUBLISH",     arguments: "topic payload",             read: publish },
+    Word { name: "PUBLISH",     arguments: "[name=value ...] topic payload", read: publish },
     Word { name: "SUBSCRIBE",   arguments: "pattern",                   read: |words| Ok(Ask::Subscribe(words.named::<TopicPattern>()?)) },
     Word { name: "UNSUBSCRIBE", arguments: "pattern",                   read: |words| Ok(Ask::Unsubscribe(words.named::<TopicPattern>()?)) },
 ];
@@ -122,6 +123,16 @@ impl<'a> Arguments<'a> {
         };
         self.rest = rest;
         (!next.is_empty()).then_some(next)
+    }
+
+    /// The next one if it is `name=value`.
+    pub(super) fn next_field(&mut self) -> Option<(&'a str, &'a str)> {
+        let before = self.rest;
+        let field = self.next().and_then(|word| word.split_once('='));
+        if field.is_none() {
+            self.rest = before;
+        }
+        field
     }
 
     /// One that must be there.
@@ -193,13 +204,17 @@ impl<'a> Arguments<'a> {
 }
 
 fn enqueue(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let (mut message, level) = message::said(words)?;
     let queue: QueueName = words.named()?;
-    Ok(Ask::enqueue(queue, Message::plain(words.tail()?), None))
+    message.payload = words.tail()?;
+    Ok(Ask::enqueue(queue, message, level))
 }
 
 fn publish(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
+    let (mut message, level) = message::said(words)?;
     let topic: Topic = words.named()?;
-    Ok(Ask::publish(topic, Message::plain(words.tail()?), None))
+    message.payload = words.tail()?;
+    Ok(Ask::publish(topic, message, level))
 }
 
 fn dequeue(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {

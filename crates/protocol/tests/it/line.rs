@@ -139,6 +139,40 @@ fn an_empty_queue_says_when_it_has_something() {
     }
 }
 
+#[test]
+#[rustfmt::skip]
+fn words_and_actions_say_the_same_of_a_message() {
+    let cases = [
+        ("ENQUEUE mail  two words ",                r#"{"action": "ENQUEUE", "queue": "mail", "payload": " two words "}"#),
+        ("enqueue key=tenant:7 mail x",             r#"{"action": "ENQUEUE", "queue": "mail", "payload": "x", "keys": ["tenant:7"]}"#),
+        ("ENQUEUE  key=a,b  key=c=d priority=9 group=g cost=3 mail key=x", r#"{"action": "ENQUEUE", "queue": "mail", "payload": "key=x", "keys": ["a,b", "c=d"], "priority": 9, "group": "g", "cost": 3}"#),
+        ("ENQUEUE keys=a,b key=c mail x",           r#"{"action": "ENQUEUE", "queue": "mail", "payload": "x", "keys": ["a", "b", "c"]}"#),
+        ("ENQUEUE ttl_ms=5 delay_ms=2 dedupe_id=7 level=os mail ", r#"{"action": "ENQUEUE", "queue": "mail", "payload": "", "ttl_ms": 5, "delay_ms": 2, "dedupe_id": "7", "level": "os"}"#),
+        ("PUBLISH key=a deliver_at=9 news.eu x y",  r#"{"action": "PUBLISH", "topic": "news.eu", "payload": "x y", "keys": ["a"], "deliver_at": 9}"#),
+    ];
+    for (text, json) in cases {
+        let asked = line::read(json.as_bytes()).ask.unwrap_or_else(|error| panic!("{json}: {error:?}"));
+        assert_eq!(line::read(text.as_bytes()).ask, Ok(asked), "{text}");
+    }
+    let wrong = [
+        ("ENQUEUE kye=a mail x",        Code::BadRequest, "there is no field \"kye\"; did you mean keys?"),
+        ("ENQUEUE a=b x",               Code::BadRequest, "there is no field \"a\", only headers, ttl_ms"),
+        ("ENQUEUE group=g group=h q x", Code::BadRequest, "the field \"group\" is there twice"),
+        ("ENQUEUE key=a mail",          Code::BadRequest, "usage: ENQUEUE [name=value ...] queue payload"),
+        ("ENQUEUE key=a",               Code::BadRequest, "usage: ENQUEUE [name=value ...] queue payload"),
+        ("PUBLISH priority=high t x",   Code::BadRequest, "priority = \"high\" is not a whole number"),
+        ("ENQUEUE headers=a mail x",    Code::BadRequest, "headers is a string"),
+        ("ENQUEUE priority=10 mail x",  Code::Invalid,    "priority = 10 is outside 0 .. 9"),
+        ("ENQUEUE key= mail x",         Code::Invalid,    "it must have 1 to 128"),
+        ("ENQUEUE key=a key=b key=c key=d key=e mail x", Code::Invalid, "5 keys, at most 4"),
+        ("ENQUEUE level=disk mail x",   Code::Invalid,    "level = \"disk\" is not one of memory, os, sync"),
+    ];
+    for (line, code, expected) in wrong {
+        let refusal = line::read(line.as_bytes()).ask.unwrap_err();
+        assert!(refusal.code == code && refusal.message.contains(expected), "{line}: {refusal:?}");
+    }
+}
+
 /// What a line asks of limits.
 fn asked_of_limits(line: &str) -> LimitRequest {
     match line::read(line.as_bytes()).ask.unwrap_or_else(|error| panic!("{line}: {error:?}")) {

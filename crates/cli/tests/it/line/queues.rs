@@ -37,6 +37,40 @@ fn a_message_is_leased_settled_and_tried_again() {
 }
 
 #[test]
+fn text_gives_a_message_its_key_group_and_priority() {
+    let place = Place::new();
+    let broker = place.broker();
+    let mut client = Client::connect(&broker);
+    assert_eq!(client.ask("LIMIT one key > tenant:* concurrency 1"), "OK");
+    let mut put = |said: &str| {
+        let answer = client.ask(&format!("ENQUEUE {said}"));
+        answer.strip_prefix("OK ").unwrap_or_else(|| panic!("{said}: {answer}")).to_owned()
+    };
+    put("key=tenant:7 mail first");
+    let behind = put("key=tenant:7 mail second");
+    put("priority=9 group=g cost=2 mail urgent words");
+    let twice = put("dedupe_id=1 mail last");
+    assert_eq!(put("dedupe_id=1 mail last"), twice);
+    let mut take = || {
+        let said = client.json(r#"{"action":"DEQUEUE","queue":"mail"}"#);
+        said["result"].clone()
+    };
+    let [urgent, first, last] = [take(), take(), take()];
+    assert_eq!((&urgent["payload"], &urgent["group"]), (&"urgent words".into(), &"g".into()));
+    assert_eq!((&urgent["priority"], &urgent["cost"]), (&9.into(), &2.into()));
+    assert_eq!((&first["payload"], &first["keys"][0]), (&"first".into(), &"tenant:7".into()));
+    assert_eq!(last["payload"], "last", "the key's second message is passed by");
+    assert!(take().is_null(), "it was published once, and the second one waits for its key");
+    let why = client.ask(&format!("EXPLAIN mail {behind}"));
+    assert!(why.contains("limit one for tenant:7"), "{why}");
+    assert_eq!(client.ask(&format!("ACK {}", first["lease"].as_str().unwrap())), "OK");
+    assert_eq!(message(&client.ask("DEQUEUE mail 5000")).2, "second");
+    let said = client.ask("ENQUEUE priorty=9 mail x");
+    assert_eq!(said, "ERR there is no field \"priorty\"; did you mean priority?");
+    assert_eq!(client.ask("STATS mail").split(' ').next(), Some("ready=0"));
+}
+
+#[test]
 fn json_tells_all_of_a_message() {
     let place = Place::new();
     let broker = place.broker();

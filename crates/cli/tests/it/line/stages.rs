@@ -146,7 +146,7 @@ fn what_is_malformed_is_an_error_and_the_connection_lives_on() {
         (b"PING me",                 "ERR unknown command"),
         (b"\xff\xfe",                "ERR invalid UTF-8"),
         (long.as_bytes(),            "ERR line too long"),
-        (b"ENQUEUE",                 "ERR usage: ENQUEUE queue payload"),
+        (b"ENQUEUE",                 "ERR usage: ENQUEUE [name=value ...] queue payload"),
         (b"ACK 12",                  "ERR a lease has 64 hexadecimal digits"),
         (b"GET missing",             "ERR there is no such key"),
         (b"{",                       "bad_request"),
