@@ -132,6 +132,32 @@ pub struct Counters {
     pub key_gaps: u64,
     /// Answers about keys that were held against the states they can have come from.
     pub key_checked: u64,
+    /// Leases of queues under limits.
+    pub limit_grants: u64,
+    /// Limits that were set or changed.
+    pub limit_changes: u64,
+    /// Limits that were taken away.
+    pub limit_deletes: u64,
+    /// Pauses by hand.
+    pub limit_pauses: u64,
+    /// Messages that were given back as throttled.
+    pub limit_throttled: u64,
+    /// Times that all limits were compared with those that were confirmed.
+    pub limit_lists: u64,
+    /// Moments at which all was quiet and what waited was looked at.
+    pub limit_probes: u64,
+    /// Messages that were found to wait then.
+    pub limit_waits: u64,
+    /// Of these, the reasons were held against those there are.
+    pub limit_explained: u64,
+    /// Times at which there will be a message that were held against when it may go; rare.
+    pub limit_next: u64,
+    /// Grants compared with messages of a higher priority.
+    pub limit_ranked: u64,
+    /// Grants compared with what another group of the priority got.
+    pub limit_turned: u64,
+    /// Grants compared with a message before in the same group.
+    pub limit_followed: u64,
     /// Backups that were asked for.
     pub backups_begun: u64,
     /// Of these, became whole.
@@ -187,6 +213,7 @@ impl Counters {
     pub fn add(&mut self, other: &Self) {
         // Too rare to be in the table of what every run has to meet.
         self.overtaken += other.overtaken;
+        self.limit_next += other.limit_next;
         for (mine, (_, theirs)) in self.fields_mut().into_iter().zip(other.fields()) {
             *mine += theirs;
         }
@@ -281,6 +308,18 @@ fields! {
     key_expiries,
     key_gaps,
     key_checked,
+    limit_grants,
+    limit_changes,
+    limit_deletes,
+    limit_pauses,
+    limit_throttled,
+    limit_lists,
+    limit_probes,
+    limit_waits,
+    limit_explained,
+    limit_ranked,
+    limit_turned,
+    limit_followed,
     backups_begun,
     backups_completed,
     backups_failed,
