@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use clap::Parser;
-use sluice_bench::crowd::slow::{self, Beside, Figures, Options};
+use sluice_bench::crowd::Acked;
+use sluice_bench::crowd::slow::{self, Beside, Ends, Figures, Options, Seen};
 use sluice_bench::usage::descriptors_max;
 
 use crate::run::{again_in_release, is_slow, release_broker, target};
@@ -43,18 +44,17 @@ pub(crate) fn run(args: &CrowdArgs) -> anyhow::Result<()> {
     };
     let figures = slow::run(&options)?;
     println!("{clients} of {} clients, as {} descriptors allow", args.clients, descriptors_max());
-    println!(
-        "alone        p50 {:.2} ms, p99 {:.2} ms",
-        p(&figures.alone, 0.5),
-        p(&figures.alone, 0.99)
-    );
+    print("alone", &figures.alone);
     let dripping = beside("dripping", &figures.dripping, &figures);
     let polling = beside("long polls", &figures.polling, &figures);
     if dripping.max(polling) > SLOWER_MAX {
         bail!("the p99 of a well-behaved client more than doubled");
     }
     for kind in [&figures.dripping, &figures.polling] {
-        ensure!(kind.ended_well == kind.clients, "some did not end as they should");
+        ensure!(kind.ends.good == kind.ends.all(), "some did not end as they should");
+        for acks in [&kind.seen.acks, &kind.seen.acks_anew] {
+            ensure!(acks.refused == 0 && acks.failed == 0, "acknowledgements did not go on");
+        }
     }
     Ok(())
 }
@@ -64,16 +64,33 @@ fn p(latencies: &hdrhistogram::Histogram<u64>, quantile: f64) -> f64 {
     latencies.value_at_quantile(quantile) as f64 / 1e6
 }
 
+/// Prints what well-behaved clients saw.
+fn print(name: &str, seen: &Seen) {
+    println!("{name:<12} {}", times_of(&seen.latencies));
+    for (acked, how) in [(&seen.acks, "one connection"), (&seen.acks_anew, "new connections")] {
+        let Acked { taken, refused, failed, latencies } = acked;
+        let times = times_of(latencies);
+        println!(
+            "  acks       {taken} taken, {refused} refused, {failed} unanswered, {how}, {times}"
+        );
+    }
+}
+
+fn times_of(latencies: &hdrhistogram::Histogram<u64>) -> String {
+    format!("p50 {:.2} ms, p99 {:.2} ms", p(latencies, 0.5), p(latencies, 0.99))
+}
+
 /// Prints what was seen beside one kind, and gives how many times the p99 is what it was.
 fn beside(name: &str, kind: &Beside, figures: &Figures) -> f64 {
-    let Beside { latencies, bytes_each, ended_well, clients } = kind;
-    let slower = p(latencies, 0.99) / p(&figures.alone, 0.99);
+    let Beside { seen, bytes_each, ends } = kind;
+    print(name, seen);
+    let slower = p(&seen.latencies, 0.99) / p(&figures.alone.latencies, 0.99);
+    let Ends { good, late, broken, other } = ends;
     println!(
-        "{name:<12} p50 {:.2} ms, p99 {:.2} ms, {slower:.2} times; {:.1} KiB of RSS each; {ended_well} of \
-         {clients} ended as they should",
-        p(latencies, 0.5),
-        p(latencies, 0.99),
+        "             {slower:.2} times the p99; {:.1} KiB of RSS each; {good} of {} ended as they should, \
+         {late} too late, {broken} without an answer, {other} otherwise",
         *bytes_each as f64 / 1024.0,
+        ends.all(),
     );
     slower
 }

@@ -129,7 +129,8 @@ fn print(figures: &Figures, elapsed: Duration) {
     println!("  with unconfirmed publishes in flight  {}", figures.kills_in_flight);
     println!("  with unconfirmed acks in flight       {}", figures.kills_acks_in_flight);
     println!("  with unanswered writes of keys        {}", figures.kills_key_writes_in_flight);
-    println!("keys         {} writes acknowledged", figures.key_writes);
+    let (writes, gone) = (figures.key_writes, figures.watches_gone);
+    println!("keys         {writes} writes acknowledged, {gone} watches began too early");
     println!("published    {published}, {confirmed} confirmed, {survived} survived unconfirmed");
     println!("delivered    {delivered} through two subscriptions each, {redelivered} again");
     println!("acked        {acked}");

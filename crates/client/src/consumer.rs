@@ -9,8 +9,9 @@ use sluice_model::Qos;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::{Client, millis};
-use crate::core::consumers::{Push, Spec, Wanted};
+use crate::core::consumers::{Spec, Wanted};
 use crate::core::delivered::Delivered;
+use crate::core::sink::{Push, Sink};
 use crate::delivery::Delivery;
 use crate::error::Error;
 
@@ -90,7 +91,8 @@ impl Client {
         let gaps = Arc::<AtomicU64>::default();
         let Consume { prefetch, lease } = consume;
         let lease_ms = lease.map_or(0, millis);
-        let spec = Spec { wanted, prefetch, lease_ms, to, gaps: Arc::clone(&gaps), ready };
+        let to = Sink::Messages { to, gaps: Arc::clone(&gaps) };
+        let spec = Spec { wanted, prefetch, lease_ms, to, ready };
         let key = self.shared().change(|core| core.consume(spec))?;
         let epoch = Arc::clone(self.shared().core().epoch_seen());
         let (client, batch, due) = (self.clone(), Vec::new().into_iter(), None);

@@ -38,6 +38,7 @@ mod options;
 mod publisher;
 mod shared;
 mod tls;
+mod watch;
 
 pub use client::{Client, Counters, Receive, Received, Settle};
 pub use consumer::{Consume, Consumer, Subscribe};
@@ -51,8 +52,9 @@ pub use sluice_model::{
     Condition, Explained, Extras, Filter, Key, KeyPattern, Keys, Lane, Level, Limit, LimitError,
     LimitMatch, LimitMode, LimitScope, LimitTerms, Message, MessageId, Outcome, Pausable, Purge,
     Qos, QueueName, QueuePattern, QueueSettings, RateTerm, Redrive, Revision, SubscriptionName,
-    Throttled, Timestamp, Value, ValueKind, WindowTerm,
+    Throttled, Timestamp, Value, ValueKind, WatchEvent, WindowTerm,
 };
 pub use sluice_protocol::json;
 pub use sluice_protocol::{Token, TokenError};
 pub use tls::Tls;
+pub use watch::{Watch, WatchKeys};

@@ -53,7 +53,8 @@ pub struct Options {
     pub requests_max: usize,
 }
 
-/// How often and how long to try again what was refused with 429 or 503.
+/// How often and how long to try again what was refused with 429 or 503. What is sent again after a
+/// lost connection is so as often, too.
 ///
 /// A try waits for the time that the broker named, and on top of it for a random part of the
 /// backoff, so that many clients don't come back at once.

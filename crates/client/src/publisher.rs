@@ -9,6 +9,7 @@ use bytes::Bytes;
 use sluice_model::{Extras, Level, Message, Qos};
 
 use crate::client::Client;
+use crate::core::Core;
 use crate::core::batch::Head;
 use crate::core::fate::{Fate, Receipt};
 use crate::core::publishes::{Place, not_sent};
@@ -83,21 +84,8 @@ impl Publisher {
     }
 
     async fn hand_in(&self, head: &Arc<Head>, message: Message) -> Result<Place, Error> {
-        let (shared, mut message) = (self.client.shared(), message);
-        loop {
-            // Without waiting, most often.
-            match shared.change(|core| core.publish(head, message))? {
-                Ok(place) => return Ok(place),
-                Err(back) => message = back,
-            }
-            let room = shared.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
-            // It may have come between the two.
-            if !shared.core().has_room(1, message.payload.len()) {
-                room.await;
-            }
-        }
+        let hand_in = |core: &mut Core, message| core.publish(head, message);
+        self.client.shared().when_there_is_room(message, hand_in).await
     }
 
     /// Hands in messages that are stored together or not at all; they must fit one frame.
@@ -105,21 +93,11 @@ impl Publisher {
         &self,
         messages: impl IntoIterator<Item = impl Into<Publish>>,
     ) -> ConfirmBatch {
-        let mut messages: Vec<Message> =
-            messages.into_iter().map(|message| message.into().0).collect();
+        let messages: Vec<Message> = messages.into_iter().map(|message| message.into().0).collect();
         let count = messages.len() as u32;
-        let shared = self.client.shared();
-        let fate = loop {
-            let room = shared.room.notified();
-            tokio::pin!(room);
-            room.as_mut().enable();
-            match shared.change(|core| core.publish_whole(&self.heads.whole, messages)) {
-                Ok(Ok(fate)) => break fate,
-                Ok(Err(back)) => messages = back,
-                Err(error) => break told(&error),
-            }
-            room.await;
-        };
+        let hand_in = |core: &mut Core, all| core.publish_whole(&self.heads.whole, all);
+        let handed_in = self.client.shared().when_there_is_room(messages, hand_in).await;
+        let fate = handed_in.unwrap_or_else(|error| told(&error));
         let confirm = |index| Confirm { fate: Arc::clone(&fate), index, place: None };
         ConfirmBatch { each: (0..count).map(confirm).collect(), done: Vec::new() }
     }

@@ -1,8 +1,9 @@
 //! What the handles of a client and its connection's task share.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Mutex as Turn, MutexGuard as Turned, Notify, oneshot, watch};
 
 use crate::core::Core;
 use crate::core::requests::{Answer, Ask, Reply};
@@ -16,6 +17,9 @@ pub(crate) struct Shared {
     pub(crate) work: Notify,
     /// For publishers: there may be room in the window.
     pub(crate) room: Notify,
+    /// Publishers that wait for it, one of whom has the turn.
+    queued: AtomicUsize,
+    turn: Turn<()>,
     /// The connection's task has ended.
     pub(crate) ended: watch::Sender<bool>,
 }
@@ -26,6 +30,8 @@ impl Shared {
             core: Mutex::new(core),
             work: Notify::new(),
             room: Notify::new(),
+            queued: AtomicUsize::new(0),
+            turn: Turn::new(()),
             ended: watch::Sender::new(false),
         })
     }
@@ -49,11 +55,56 @@ impl Shared {
         changed
     }
 
+    /// Hands something in that `hand_in` gives back while the window has no room for it. Who waits
+    /// does so in the order in which they came: what is large gets its room too, though small things
+    /// would fit again and again before it.
+    pub(crate) async fn when_there_is_room<T, R>(
+        &self,
+        thing: T,
+        hand_in: impl Fn(&mut Core, T) -> Result<Result<R, T>, Error>,
+    ) -> Result<R, Error> {
+        let mut thing = thing;
+        // Without waiting, most often.
+        if self.queued.load(Ordering::Relaxed) == 0 {
+            match self.change(|core| hand_in(core, thing))? {
+                Ok(handed_in) => return Ok(handed_in),
+                Err(back) => thing = back,
+            }
+        }
+        let _turn = self.next_turn().await;
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // What is released from here on is heard.
+            room.as_mut().enable();
+            match self.change(|core| hand_in(core, thing))? {
+                Ok(handed_in) => return Ok(handed_in),
+                Err(back) => thing = back,
+            }
+            room.await;
+        }
+    }
+
+    async fn next_turn(&self) -> (Queued<'_>, Turned<'_, ()>) {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        let queued = Queued(&self.queued);
+        (queued, self.turn.lock().await)
+    }
+
     /// Asks, and waits for the answer.
     pub(crate) async fn ask(&self, ask: Ask) -> Result<Answer, Error> {
         let (reply, answer) = oneshot::channel();
         self.change(|core| core.ask(ask, Reply(Some(reply))));
         answer.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+/// A publisher that waits for room, until it is dropped.
+struct Queued<'a>(&'a AtomicUsize);
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::deadlines::Due;
 use crate::dedupe;
 use crate::engine::{Engine, cancel_deadlines};
 use crate::journal::{BodyRef, Sequence};
-use crate::queue::slots::{Extra, Lease, More, Slot};
+use crate::queue::slots::{Extra, Lease, Slot};
 use crate::queue::{Defined, Identity, Queue, Returned};
 use crate::random::LeaseKey;
 use crate::record::{DedupeMark, DedupeScope, Record, Removal, Target};
@@ -337,8 +337,7 @@ impl Engine {
         let extra = special.then(|| Extra {
             ready_at: target.ready_at,
             expires_at: target.expires_at,
-            more: lane
-                .map(|lane| Box::new(More { lane: Some(Arc::clone(lane)), ..More::default() })),
+            lane: lane.cloned(),
             ..Extra::default()
         });
         queue.push(slot, extra);
@@ -447,7 +446,8 @@ impl Engine {
         if let Some(queue) = self.queues.get_mut(&target.queue)
             && let Some(lease) = queue.lease_of(target.seq.0)
         {
-            self.limits.release(queue, &lease, Ended::Otherwise);
+            let lane = queue.lane_number(target.seq.0);
+            self.limits.release(queue, lane, Ended::Otherwise);
             self.stir(Listener::Queue(target.queue));
             self.forget_held(target, &lease);
         }

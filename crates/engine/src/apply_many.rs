@@ -100,7 +100,7 @@ impl Engine {
 
 /// The lease that a record tells of, held by no session yet.
 fn granted(generation: Generation, at: Timestamp, deadline: Timestamp, bound: bool) -> Lease {
-    Lease { generation, granted_at: at, deadline, bound, session: None, lane: NO_LANE }
+    Lease { generation, granted_at: at, deadline, bound, session: None }
 }
 
 /// Where leases are listed beside their queue.
@@ -125,13 +125,14 @@ fn end_leases(queue: &mut Queue, ends: &mut Ends<'_>, acked: AckedRun, sequence:
     for seq in acked.run.seqs() {
         let Some((slot, extra)) = queue.slots.get_full(seq.0) else { continue };
         let (level, lease) = (slot.level(), extra.and_then(|extra| extra.lease));
+        let lane = extra.map_or(NO_LANE, |extra| extra.lane_no);
         let expires_at = extra.map_or(Timestamp::EPOCH, |extra| extra.expires_at);
         queue.touched(level, sequence);
         if expires_at != Timestamp::EPOCH {
             ends.deadlines.cancel(expires_at, Due::Expire(no, seq));
         }
         let Some(lease) = lease else { continue };
-        ends.limits.release(queue, &lease, Ended::Acked);
+        ends.limits.release(queue, lane, Ended::Acked);
         let Lease { generation, deadline, session, .. } = lease;
         let held = (generation, no, seq);
         match &mut row {

@@ -486,12 +486,11 @@ impl Engine {
         answer: Answer,
         need: Need,
     ) {
-        let reply = Reply { tag, answer };
         if let Some(state) = self.sessions.get_mut(&session) {
-            state.out += reply.weight();
+            state.out += answer.weight();
         }
         self.wanted.cover(need);
-        effects.push(Effect::Reply { session, tag, place, answer: reply.answer, need });
+        effects.push(Effect::Reply { session, tag, place, answer, need });
     }
 
     pub(crate) fn refuse(

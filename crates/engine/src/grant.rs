@@ -9,9 +9,9 @@ use crate::effects::{Body, Handover, Place};
 use crate::engine::{Asked, Engine, Turn};
 use crate::journal::{Need, Sequence};
 use crate::queue::Queue;
-use crate::queue::lanes::NO_LANE;
+use crate::queue::lanes::Candidate;
 use crate::queue::slots::{Extra, Lease, Slot};
-use crate::receive::{Terms, is_spent};
+use crate::receive::{Next, Terms, is_spent};
 use crate::record::{MANY_MAX, Record, Run, Target};
 
 /// Handovers that room is made for at once.
@@ -47,20 +47,25 @@ struct Picked {
 
 impl Engine {
     /// Hands over a message, and those behind it as far as the terms and the room allow.
-    pub(crate) fn grant_all(&mut self, turn: &mut Turn<'_>, to: Asked, no: QueueNo, terms: Terms) {
+    pub(crate) fn grant_all(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: Asked,
+        no: QueueNo,
+        terms: Terms,
+        first: Next,
+    ) {
         let Some(mut offer) = self.offer(to, terms) else { return };
-        while let Some(picked) = self.pick_next(turn, no, terms, &mut offer) {
+        let mut next = Some(first);
+        while let Some(first) = next
+            && let Some(picked) = self.pick_from(turn, no, terms, &mut offer, first)
+        {
             self.lease(turn, to.session, no, &picked, terms.bound, &mut offer.need);
             // Where the record ended early, there may be more.
-            let more = offer.left > 0
-                && self
-                    .next_message(turn, no)
-                    .is_some_and(|seq| offer.fits(self.bytes_of(no, seq)));
+            next = if offer.left > 0 { self.next_message(turn, no) } else { None };
+            next = next.filter(|next| offer.fits(self.bytes_of(no, next.seq)));
             if let Some(last) = offer.handovers.last_mut() {
-                last.more = more;
-            }
-            if !more {
-                break;
+                last.more = next.is_some();
             }
         }
         if let Some(state) = self.sessions.get_mut(&to.session) {
@@ -86,31 +91,35 @@ impl Engine {
         })
     }
 
-    fn pick_next(
+    /// Takes the next messages into the offer, as many as one record can grant.
+    fn pick_from(
         &mut self,
         turn: &mut Turn<'_>,
         no: QueueNo,
         terms: Terms,
         offer: &mut Offer,
+        first: Next,
     ) -> Option<Picked> {
-        match self.is_laned(no) {
-            true => self.pick_laned(turn, no, terms, offer),
-            false => self.pick(turn.now, no, terms, offer),
+        match first.chosen {
+            Some(chosen) => self.pick_laned(turn, no, terms, offer, chosen),
+            None => self.pick(turn.now, no, terms, offer),
         }
     }
 
-    /// The same in a queue with lanes: each message is charged when it is picked.
+    /// In a queue with lanes each message is charged when it is picked.
     fn pick_laned(
         &mut self,
         turn: &mut Turn<'_>,
         no: QueueNo,
         terms: Terms,
         offer: &mut Offer,
+        first: Candidate,
     ) -> Option<Picked> {
         let mut picked = self.begin_pick(turn.now, no, terms)?;
         let mut generation = picked.first;
+        let mut next = Some(first);
         for _ in 0..MANY_MAX {
-            let Some(chosen) = self.choose(turn, no) else { break };
+            let Some(chosen) = next.take().or_else(|| self.choose(turn, no)) else { break };
             let Some(queue) = self.queues.get(&no) else { break };
             let Some((slot, extra)) = queue.slots.get_full(chosen.seq) else { break };
             let (resident, len) = (slot.sequence() == 0, slot.len() as usize);
@@ -124,10 +133,10 @@ impl Engine {
             }
             let lease = self.lease_id(no, Seq(chosen.seq), generation);
             offer.push(handover(queue, (slot, extra), lease, picked.deadline, terms));
-            let lane = extra.and_then(Extra::lane).cloned();
+            let lane = extra.and_then(Extra::lane).filter(|_| resident).cloned();
             if self.take_chosen(turn.now, no, &chosen) {
                 picked.windowed = true;
-                picked.lanes.extend(lane.filter(|_| resident));
+                picked.lanes.extend(lane);
             }
             Run::add(&mut picked.runs, Seq(chosen.seq));
             generation.counter += 1;
@@ -151,8 +160,8 @@ impl Engine {
         })
     }
 
-    /// Takes the next messages into the offer, as many as one record can grant: all are in memory
-    /// only or none is, and none is to go on the way. Nothing is changed yet.
+    /// Where the order of the queue says what is next: all are in memory only or none is, and none is
+    /// to go on the way. Nothing is changed yet.
     fn pick(&self, now: Timestamp, no: QueueNo, terms: Terms, offer: &mut Offer) -> Option<Picked> {
         let queue = self.queues.get(&no)?;
         let mut picked = self.begin_pick(now, no, terms)?;
@@ -208,8 +217,7 @@ impl Engine {
         need.cover(Need { written: last, synced: if picked.windowed { last } else { 0 } });
         // As `apply` does it, but that these leases have a connection that lives.
         let holder = bound.then_some(session);
-        let lease =
-            Lease { generation, granted_at: at, deadline, bound, session: holder, lane: NO_LANE };
+        let lease = Lease { generation, granted_at: at, deadline, bound, session: holder };
         self.grant_messages(no, runs, lease, sequence);
         if let Some(state) = holder.and_then(|id| self.sessions.get_mut(&id)) {
             let mut next = generation;

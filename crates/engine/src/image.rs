@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, BufMut};
 use sluice_model::{
-    DeadReason, Level, MessageId, QueueName, QueueNo, QueueSettings, State, Timestamp,
+    DeadReason, Lane, Level, MessageId, QueueName, QueueNo, QueueSettings, State, Timestamp,
     TopicPattern, Transition,
 };
 
@@ -388,15 +388,16 @@ fn encode_extra(extra: &Extra, out: &mut Vec<u8>) {
     let lease = if extra.lease.is_some() { LEASE } else { 0 };
     let placed_at = extra.more.as_ref().map_or(Timestamp::EPOCH, |more| more.placed_at);
     let placed = if placed_at == Timestamp::EPOCH { 0 } else { PLACED };
-    out.put_u8(lease | placed | if extra.more.is_some() { MORE } else { 0 });
+    let has_more = extra.more.is_some() || extra.lane.is_some();
+    out.put_u8(lease | placed | if has_more { MORE } else { 0 });
     if let Some(lease) = &extra.lease {
         put_generation(out, lease.generation);
         put_time(out, lease.granted_at);
         put_time(out, lease.deadline);
         out.put_u8(u8::from(lease.bound));
     }
-    if let Some(more) = &extra.more {
-        encode_more(more, out);
+    if has_more {
+        encode_more(extra.more.as_deref().unwrap_or(&More::default()), extra.lane(), out);
     }
     if placed != 0 {
         put_time(out, placed_at);
@@ -410,7 +411,7 @@ const MORE: u8 = 2;
 /// A bit of an extra's flags: behind that, since when the message has its place.
 const PLACED: u8 = 4;
 
-fn encode_more(more: &More, out: &mut Vec<u8>) {
+fn encode_more(more: &More, lane: Option<&Arc<Lane>>, out: &mut Vec<u8>) {
     let place = more.place.unwrap_or_default();
     out.put_u64_le(place.seq);
     out.put_u64_le(place.behind);
@@ -418,13 +419,16 @@ fn encode_more(more: &More, out: &mut Vec<u8>) {
     out.put_u8(more.dead.map_or(0, |(reason, _)| reason.as_u8()));
     put_time(out, more.dead.map_or(Timestamp::EPOCH, |(_, at)| at));
     put_str(out, more.note.as_deref().unwrap_or_default());
-    out.put_u8(u8::from(more.lane.is_some()));
-    if let Some(lane) = &more.lane {
+    out.put_u8(u8::from(lane.is_some()));
+    if let Some(lane) = lane {
         put_lane(out, lane);
     }
 }
 
-fn decode_more(input: &mut &[u8]) -> Result<More, RecordError> {
+/// What few messages have, if this one has any of it, and its order and limits.
+type Decoded = (Option<More>, Option<Arc<Lane>>);
+
+fn decode_more(input: &mut &[u8]) -> Result<Decoded, RecordError> {
     let (seq, behind) = (input.try_get_u64_le()?, input.try_get_u64_le()?);
     let place = Place { seq, behind, nth: 0 };
     let redriven = input.try_get_u32_le()?;
@@ -443,7 +447,8 @@ fn decode_more(input: &mut &[u8]) -> Result<More, RecordError> {
         _ => Some(Arc::new(lane(input)?)),
     };
     let place = Some(place).filter(|place| place.behind != 0);
-    Ok(More { lane, place, placed_at: Timestamp::EPOCH, redriven, dead, note })
+    let more = More { place, placed_at: Timestamp::EPOCH, redriven, dead, note };
+    Ok((Some(more).filter(|more| *more != More::default()), lane))
 }
 
 fn encode_dedupe(chunk: &DedupeChunk, out: &mut Vec<u8>) {
@@ -527,26 +532,16 @@ fn decode_extra(input: &mut &[u8]) -> Result<Extra, RecordError> {
             deadline: time(input)?,
             bound: input.try_get_u8()? != 0,
             session: None,
-            lane: crate::queue::lanes::NO_LANE,
         })
     };
-    let mut more = if flags & MORE == 0 { None } else { Some(Box::new(decode_more(input)?)) };
+    let (more, lane) = if flags & MORE == 0 { (None, None) } else { decode_more(input)? };
+    let mut more = more.map(Box::new);
     if flags & PLACED != 0 {
         let placed_at = time(input)?;
         more.get_or_insert_default().placed_at = placed_at;
     }
-    Ok(Extra {
-        lease,
-        fence,
-        acquires,
-        failures,
-        releases,
-        ready_at,
-        expires_at,
-        last,
-        resident: None,
-        more,
-    })
+    let extra = Extra { lease, fence, acquires, failures, releases, ..Extra::default() };
+    Ok(Extra { ready_at, expires_at, last, lane, more, ..extra })
 }
 
 /// Puts an image together, piece by piece in the order of their keys.
@@ -593,7 +588,7 @@ impl Loader {
                 let slots = self.places.remove(&(no, chunk)).ok_or(RecordError::Short)?;
                 if let Some(queue) = self.queues.get_mut(&no) {
                     let states = decode_states(bytes)?;
-                    queue.slots.restore(chunk, Chunk::from_parts(slots, states), true);
+                    queue.slots.restore(chunk, Chunk::from_parts(&slots, states), true);
                 }
             }
             PLACES | STATES => self.orphans.push(*key),

@@ -12,11 +12,10 @@
 //! over them to say so: due is then each whose number had been given out and that no image has
 //! held since.
 
-use std::hint::black_box;
-
 use sluice_model::QueueNo;
 
 use crate::engine::Engine;
+use crate::fetch::{TOGETHER, fetch_queues, image_lines};
 use crate::image::{self, Piece};
 use crate::queue::Queue;
 
@@ -25,8 +24,6 @@ use crate::queue::Queue;
 const SLICE: usize = 256;
 /// So many numbers of queues that are gone count like one that is there.
 const LOOKS: usize = 8;
-/// Queues that are fetched from memory together.
-const TOGETHER: usize = 16;
 
 /// Which queues the next image has to hold, and which the one under way.
 #[derive(Debug, Default)]
@@ -155,13 +152,11 @@ impl Engine {
         let mut left = SLICE.min(self.config.deadlines_per_turn);
         while left > 0 && !changes.due.is_empty() {
             let some = changes.due.next(left.min(TOGETHER));
-            // Queues that no cache holds any more: asked for one after the other, they come from
-            // memory side by side.
-            let found = some.iter().filter_map(|no| self.queues.get(no));
-            let (count, sum) = found.fold((0, 0), |(count, sum), queue| {
-                (count + 1, sum ^ queue.imaged_by ^ queue.slots.next())
-            });
-            black_box(sum);
+            let mut wanted = [None; TOGETHER];
+            for (place, no) in wanted.iter_mut().zip(&some) {
+                *place = Some((*no, None));
+            }
+            let count = fetch_queues(&self.queues, &wanted, image_lines);
             for no in &some {
                 // Those that changed meanwhile or are gone were taken before.
                 if let Some(queue) = self.queues.get_mut(no)

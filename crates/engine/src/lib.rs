@@ -11,6 +11,7 @@ mod deadlines;
 mod dedupe;
 mod effects;
 mod engine;
+mod fetch;
 mod grant;
 mod image;
 mod imaging;

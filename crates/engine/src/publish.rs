@@ -505,7 +505,7 @@ impl Engine {
             ..Extra::default()
         };
         if let Some(lane) = lane_of(plan.extras) {
-            extra.more_mut().lane = Some(Arc::new(lane.clone()));
+            extra.lane = Some(Arc::new(lane.clone()));
         }
         queue.push(slot, Some(extra));
         self.list_laned(target.queue);

@@ -10,6 +10,7 @@ use crate::deadlines::Due;
 use crate::effects::{Effect, Place, Ticket};
 use crate::engine::{Asked, Engine, Ran, Refused, Turn};
 use crate::journal::Need;
+use crate::queue::lanes::Candidate;
 use crate::queue::slots::Extra;
 use crate::queue::{Parked, Queue};
 use crate::record::Target;
@@ -25,6 +26,14 @@ pub(crate) struct Terms {
     pub(crate) lease: Option<std::time::Duration>,
     pub(crate) bound: bool,
     pub(crate) gaps: bool,
+}
+
+/// The next message, which nothing keeps from being handed over; nothing is charged for it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub(crate) seq: Seq,
+    /// How the lanes found it, where they say what is next.
+    pub(crate) chosen: Option<Candidate>,
 }
 
 impl Engine {
@@ -114,11 +123,11 @@ impl Engine {
         until: Option<Timestamp>,
     ) -> Ran {
         let session = to.session;
-        if let Some(seq) = self.next_message(turn, no) {
-            if !self.has_room(session, self.bytes_of(no, seq)) {
+        if let Some(next) = self.next_message(turn, no) {
+            if !self.has_room(session, self.bytes_of(no, next.seq)) {
                 return Ran::NoRoom;
             }
-            self.grant_all(turn, to, no, terms);
+            self.grant_all(turn, to, no, terms, next);
             return Ran::Done;
         }
         let Some(queue) = self.queues.get(&no) else { return Ran::Done };
@@ -171,22 +180,24 @@ impl Engine {
 
     /// The next message that may be handed over. Those past their time, and those whose failures
     /// are spent since the settings were changed, go on the way.
-    pub(crate) fn next_message(&mut self, turn: &mut Turn<'_>, no: QueueNo) -> Option<Seq> {
+    pub(crate) fn next_message(&mut self, turn: &mut Turn<'_>, no: QueueNo) -> Option<Next> {
         if self.is_laned(no) {
-            return self.choose(turn, no).map(|chosen| Seq(chosen.seq));
+            let chosen = self.choose(turn, no)?;
+            return Some(Next { seq: Seq(chosen.seq), chosen: Some(chosen) });
         }
         loop {
             let queue = self.queues.get_mut(&no).filter(|queue| !queue.is_paused(turn.now))?;
             let seq = Seq(queue.peek()?);
             let (slot, extra) = queue.slots.get_full(seq.0)?;
-            let Some(extra) = extra else { return Some(seq) };
+            let next = Next { seq, chosen: None };
+            let Some(extra) = extra else { return Some(next) };
             let resident = slot.sequence() == 0;
             if extra.has_expired(turn.now) {
                 self.run_out(turn, Target::new(no, seq), resident);
             } else if is_spent(&queue.rules, extra) {
                 self.bury_spent(turn, no, seq);
             } else {
-                return Some(seq);
+                return Some(next);
             }
         }
     }
@@ -196,17 +207,18 @@ impl Engine {
         let from = Listener::Queue(no);
         while let Some((ticket, parked)) = self.queues.get(&no).and_then(|q| q.parked.first()) {
             let found = if self.holds_deliveries { None } else { self.next_message(turn, no) };
-            let Some(seq) = found else { break };
+            let Some(next) = found else { break };
             if self.holds_too_much(parked.session, parked.terms.bound) {
                 self.unpark(from, ticket);
                 self.refuse_parked(turn, &parked);
-            } else if parked.until.is_some() && !self.has_room_for(&parked, self.bytes_of(no, seq))
+            } else if parked.until.is_some()
+                && !self.has_room_for(&parked, self.bytes_of(no, next.seq))
             {
                 self.starve(from, ticket, parked.session);
             } else {
                 self.unpark(from, ticket);
                 let Parked { session, tag, place, terms, .. } = parked;
-                self.grant_all(turn, Asked { session, tag, place }, no, terms);
+                self.grant_all(turn, Asked { session, tag, place }, no, terms, next);
             }
         }
         while let Some(queue) = self.queues.get(&no).filter(|queue| !self.is_undecided(queue))
@@ -244,7 +256,7 @@ impl Engine {
         let Parked { session, tag, place, .. } = *parked;
         let Some(state) = self.sessions.get_mut(&session) else { return };
         let answer = Answer::Refused(Refusal::new(Code::RateLimited, TOO_MANY_LEASES));
-        state.out += Reply { tag, answer: answer.clone() }.weight();
+        state.out += answer.weight();
         turn.effects.push(Effect::Reply { session, tag, place, answer, need: Need::NONE });
     }
 

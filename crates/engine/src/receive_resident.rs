@@ -122,11 +122,10 @@ impl Engine {
     fn answer_resident(&mut self, turn: &mut Turn<'_>, to: Asked, answer: Answer) {
         let Asked { session, tag, place } = to;
         let Some(state) = self.sessions.get_mut(&session) else { return };
-        let reply = Reply { tag, answer };
-        state.out += reply.weight();
+        state.out += answer.weight();
         let need = state.need;
         self.wanted.cover(need);
-        turn.effects.push(Effect::Reply { session, tag, place, answer: reply.answer, need });
+        turn.effects.push(Effect::Reply { session, tag, place, answer, need });
     }
 
     /// Bytes of messages that the session may be sent now.

@@ -104,6 +104,7 @@ impl Engine {
                 let end = End { delay: *delay, note: None };
                 self.end_lease(turn, no, seq, Cause::Released, end)
             }
+            Outcome::Withdrawn => self.end_lease(turn, no, seq, Cause::Withdrawn, End::default()),
             Outcome::Throttled(throttled) => self.throttled(turn, no, seq, throttled)?,
             Outcome::Rejected { note } => {
                 let (target, note) = (Target::new(no, seq), note.as_deref().map(shorten));

@@ -20,8 +20,8 @@ pub(crate) enum Settled {
     Replaced(Job),
     /// It was not done: somebody else may.
     Released,
-    /// Its result is written, and its host is asked no more: the rest of its jobs are handed out
-    /// whatever its limits.
+    /// Its result is written, and its host is asked no more by this run: the rest of its jobs may be
+    /// handed out whatever its limits.
     GivenUp,
 }
 

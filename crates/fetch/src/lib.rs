@@ -1,8 +1,8 @@
 //! Fetches lists of URLs, politely, in ways that can be compared.
 //!
 //! Every host has a cap of requests at once, a rate, and a pause where it asks for one by 429 or 503
-//! with `Retry-After`. What was answered is counted and thrown away. A schedule that all workers
-//! share keeps those limits.
+//! with `Retry-After`. What was answered is counted and thrown away. A desk keeps those limits: a
+//! schedule that threads share, or a queue of a broker.
 //!
 //! ```text
 //! list --> desk --take--> worker --> site
@@ -19,10 +19,12 @@ mod mode;
 mod options;
 mod outcome;
 mod patience;
+mod queue;
 pub mod report;
 mod request;
 mod retry_after;
 mod run;
+mod shared;
 mod stop;
 mod tally;
 #[cfg(feature = "testing")]
@@ -40,6 +42,7 @@ pub use outcome::Outcome;
 pub use request::RouteError;
 pub use retry_after::retry_after;
 pub use run::fetch;
+pub use shared::{SharedError, SharedQueue, fetch_shared};
 pub use stop::{Stop, Stopper, stop};
 pub use tally::{Latencies, Summary};
 pub use work::{FetchError, Plan, Watch};

@@ -12,7 +12,7 @@ pub enum Mode {
     Seq,
     /// A thread for each request.
     Threads,
-    /// A task for each request.
+    /// A task for each request, URLs from the queue of a broker.
     Async,
 }
 

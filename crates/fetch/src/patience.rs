@@ -3,7 +3,7 @@
 //! A pause is counted once, however many requests it hit: those that were sent before the last
 //! pause began say nothing new. An answer of any other kind gives all patience back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::host::Host;
@@ -13,7 +13,7 @@ pub(crate) struct Patience {
     pauses_max: u32,
     pause_max: Duration,
     strained: HashMap<Host, Strain>,
-    given_up: HashSet<Host>,
+    given_up: HashMap<Host, GivenUp>,
 }
 
 struct Strain {
@@ -33,11 +33,11 @@ pub(crate) enum GivenUp {
 impl Patience {
     /// Until then.
     pub(crate) fn new(pauses_max: u32, pause_max: Duration) -> Self {
-        Self { pauses_max, pause_max, strained: HashMap::new(), given_up: HashSet::new() }
+        Self { pauses_max, pause_max, strained: HashMap::new(), given_up: HashMap::new() }
     }
 
-    /// A host answered a request that was sent at `sent` with a pause; says whether it is given up
-    /// now, and why.
+    /// A host answered a request that was sent at `sent` with a pause; says whether it is given up,
+    /// and why.
     pub(crate) fn throttled(
         &mut self,
         host: &Host,
@@ -45,6 +45,9 @@ impl Patience {
         sent: u64,
         now: u64,
     ) -> Option<GivenUp> {
+        if let Some(reason) = self.given_up.get(host) {
+            return Some(*reason);
+        }
         let reason = match retry_after.filter(|after| *after > self.pause_max) {
             Some(after) => Some(GivenUp::TooLong(after)),
             None => {
@@ -57,7 +60,7 @@ impl Patience {
             }
         }?;
         self.strained.remove(host);
-        self.given_up.insert(host.clone());
+        self.given_up.insert(host.clone(), reason);
         Some(reason)
     }
 
@@ -68,12 +71,12 @@ impl Patience {
 
     /// Whether a host is asked no more.
     pub(crate) fn is_given_up(&self, host: &Host) -> bool {
-        self.given_up.contains(host)
+        self.given_up.contains_key(host)
     }
 
     /// Hosts that are asked no more, in order.
     pub(crate) fn all_given_up(&self) -> Vec<String> {
-        let mut hosts: Vec<String> = self.given_up.iter().map(ToString::to_string).collect();
+        let mut hosts: Vec<String> = self.given_up.keys().map(ToString::to_string).collect();
         hosts.sort_unstable();
         hosts
     }
@@ -107,7 +110,10 @@ mod tests {
         }
         assert_eq!(patience.throttled(&host, None, 20, 30), None);
         assert_eq!(patience.throttled(&host, None, 25, 31), None);
-        assert_eq!(patience.throttled(&host, None, 40, 50), Some(GivenUp::TooOften(3)));
+        // What was on its way then says nothing new.
+        for sent in [40, 41] {
+            assert_eq!(patience.throttled(&host, None, sent, 50), Some(GivenUp::TooOften(3)));
+        }
         assert!(patience.is_given_up(&host));
         assert_eq!(patience.all_given_up(), ["a:80"]);
     }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::thread;
 
+use sluice_broker::local::Entropy;
 use sluice_flow::Random;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
 use crate::board::{Board, HostLimits};
-use crate::desk::Desk;
+use crate::desk::{Desk, DeskError};
 use crate::job::Job;
 use crate::mode::Mode;
 use crate::options::THREADS_MAX;
+use crate::queue::{Embedded, Home, Queue, QueueDesk, Terms};
 use crate::request::client;
 use crate::tally::Summary;
 use crate::urls::Listed;
@@ -30,8 +32,15 @@ pub fn fetch(plan: Plan, urls: &[Listed]) -> Result<Summary, FetchError> {
             on_threads(&run, &board(&run, urls), workers)?;
         }
         Mode::Async => {
-            let runtime = runtime(Builder::new_multi_thread())?;
-            runtime.block_on(on_tasks(&run, Arc::new(board(&run, urls)), workers))?;
+            let (entropy, seed) = (Entropy { log_id: random()?, seed: random()? }, random()?);
+            // Made before the runtime, it ends behind the tasks that ask it.
+            let home = Home::start(&run.plan.options, entropy)?;
+            multi_thread()?.block_on(async {
+                let queue = Embedded::open(&home, &run.plan.options).await?;
+                let backoff = run.plan.options.backoff;
+                let desk = QueueDesk::new(queue, Terms { backoff, seed, stays: false, run: None });
+                on_queue(&run, Arc::new(desk), urls, workers).await
+            })?;
         }
     }
     Ok(run.summary(urls.len() as u64))
@@ -59,6 +68,14 @@ fn board(run: &Run, urls: &[Listed]) -> Board {
     Board::new(limits, seed, urls.iter().cloned().map(Job::new))
 }
 
+pub(crate) fn random() -> Result<u64, DeskError> {
+    getrandom::u64().map_err(|error| DeskError(format!("no random bits: {error}")))
+}
+
+pub(crate) fn multi_thread() -> Result<Runtime, FetchError> {
+    runtime(Builder::new_multi_thread())
+}
+
 fn runtime(mut builder: Builder) -> Result<Runtime, FetchError> {
     builder.enable_all().thread_name("fetch").build().map_err(FetchError::Start)
 }
@@ -84,6 +101,29 @@ fn on_threads<D: Desk>(run: &Run, desk: &D, workers: usize) -> Result<(), FetchE
         }
         outcome
     })
+}
+
+/// Workers as tasks, with what comes from a queue that is fed meanwhile.
+pub(crate) async fn on_queue<Q: Queue>(
+    run: &Arc<Run>,
+    desk: Arc<QueueDesk<Q>>,
+    urls: &[Listed],
+    workers: usize,
+) -> Result<(), FetchError> {
+    let serve = async { run.heed(desk.serve().await.map_err(FetchError::from)) };
+    let feed = async {
+        tokio::select! {
+            fed = desk.feed(urls) => run.heed(fed.map_err(FetchError::from)),
+            () = run.over() => Ok(()),
+        }
+    };
+    let work = async {
+        let worked = run.heed(on_tasks(run, Arc::clone(&desk), workers).await);
+        desk.close();
+        worked
+    };
+    let (served, fed, worked) = tokio::join!(serve, feed, work);
+    served.and(fed).and(worked)
 }
 
 /// Workers as tasks, with one client.

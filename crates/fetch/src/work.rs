@@ -18,6 +18,7 @@ use crate::options::Options;
 use crate::outcome::{LastRequest, Outcome};
 use crate::patience::Patience;
 use crate::request::{Attempt, RouteError, ask};
+use crate::shared::SharedError;
 use crate::stop::{Stop, Stopper, stop};
 use crate::tally::{Summary, Tally};
 use crate::verdict::{Ending, Verdict, judge};
@@ -37,6 +38,9 @@ pub enum FetchError {
     /// There are no threads, or no runtime, to be had.
     #[error("can't start a worker: {0}")]
     Start(std::io::Error),
+    /// The queue of a running broker can't be worked.
+    #[error(transparent)]
+    Shared(#[from] SharedError),
 }
 
 /// Who wants to see how a run goes. It is called by all workers, and holds them up.
@@ -45,6 +49,8 @@ pub trait Watch: Send + Sync {
     fn done(&self, _outcome: &Outcome) {}
     /// A host asked for a pause, for so long if it said so.
     fn paused(&self, _host: &Host, _retry_after: Option<Duration>) {}
+    /// Something that a user should know.
+    fn told(&self, _text: &str) {}
 }
 
 /// Nobody.
@@ -89,7 +95,7 @@ impl Run {
     }
 
     /// Waits until it was asked to stop, or a worker failed.
-    async fn over(&self) {
+    pub(crate) async fn over(&self) {
         tokio::select! {
             () = self.plan.stop.asked() => {}
             () = self.halt.1.asked() => {}
@@ -194,5 +200,10 @@ impl Run {
     pub(crate) fn summary(&self, asked: u64) -> Summary {
         let given_up = self.patience.lock().all_given_up();
         self.tally.lock().summary(asked, self.since.elapsed(), given_up)
+    }
+
+    /// What it came to where nobody knows how many URLs there would be, and so many are left.
+    pub(crate) fn summary_of_what_came(&self, left: u64) -> Summary {
+        Summary { left, ..self.summary(0) }
     }
 }

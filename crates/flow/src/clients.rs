@@ -40,10 +40,10 @@ pub fn peer_group(peer: IpAddr) -> IpAddr {
 }
 
 /// Whom a limit of clients counts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Client(Kind);
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
     Address(IpAddr),
     Principal(Arc<str>),

@@ -147,8 +147,9 @@ impl Keyed {
     /// Leases a message that [`Keyed::may`] has just allowed. Whoever waited for it leaves next.
     pub fn take(&mut self, asks: &mut [Ask<'_>], cost: u32, now: u64, woken: &mut Vec<u32>) {
         let now = self.clock(now);
-        self.charge_all(asks, cost, now);
-        self.rouse_all(asks, now, woken);
+        if self.charge_all(asks, cost, now) {
+            self.rouse_all(asks, now, woken);
+        }
     }
 
     /// Whether starts of any of these keys are counted in a window.
@@ -156,13 +157,25 @@ impl Keyed {
         asks.iter().any(|ask| self.limits.get(ask.owner).window.is_some())
     }
 
-    fn charge_all(&mut self, asks: &mut [Ask<'_>], cost: u32, now: u64) {
+    /// Says whether lanes wait for any of the keys, or have a timer.
+    fn charge_all(&mut self, asks: &mut [Ask<'_>], cost: u32, now: u64) -> bool {
+        let mut has_rare = false;
         for ask in asks {
             let key = self.obtain(ask);
+            let (entry, limit) = (self.table.key_mut(key), self.limits.get_mut(ask.owner));
+            if entry.is_plain() && entry.changes == limit.changes && limit.window.is_none() {
+                // Nearly always that is all.
+                limit.charge(&mut entry.bucket, cost, now);
+                entry.holders = entry.holders.saturating_add(1);
+                continue;
+            }
             self.follow(key, now);
-            self.limits.get_mut(ask.owner).charge(&mut self.table.key_mut(key).bucket, cost, now);
+            let entry = self.table.key_mut(key);
+            has_rare |= entry.has_rare();
+            self.limits.get_mut(ask.owner).charge(&mut entry.bucket, cost, now);
             self.start(key, now);
         }
+        has_rare
     }
 
     fn rouse_all(&mut self, asks: &mut [Ask<'_>], now: u64, woken: &mut Vec<u32>) {
@@ -230,6 +243,10 @@ impl Keyed {
             let entry = self.table.key_mut(key);
             debug_assert!(entry.holders >= count, "released without having been leased");
             entry.holders = entry.holders.saturating_sub(count);
+            if entry.is_plain() && (entry.holders > 0 || entry.is_listed()) {
+                // Nobody waits for it, and it is looked at when it may be forgotten.
+                continue;
+            }
             if ended == Ended::Acked && self.table.rare(key).is_some() {
                 self.follow(key, now);
                 if let Some(rare) = self.table.rare_mut(key) {
@@ -332,6 +349,10 @@ impl Keyed {
 
     /// Has a key follow the changes of its limit, and opens it if its pause is over.
     fn follow(&mut self, key: u32, now: u64) {
+        let entry = self.table.key(key);
+        if entry.is_plain() && entry.changes == self.limits.get(entry.owner).changes {
+            return;
+        }
         let bucket = self.bucket(key, now);
         let entry = self.table.key_mut(key);
         entry.bucket = bucket;

@@ -13,7 +13,8 @@
 //! live key and the lanes that wait for it. [`Ring`] is whose turn it is among groups.
 //!
 //! [`Clients`] keeps a bucket for each client in a table of fixed size, [`Entrance`] asks the limits of
-//! a client and those of all, and [`Room`] is the waiting room in front of the handlers.
+//! a client and those of all, and [`Room`] is the waiting room in front of the handlers. [`Turns`] is whose
+//! turn it is among connections.
 
 mod backoff;
 mod clients;
@@ -26,6 +27,7 @@ mod random;
 mod rate;
 mod room;
 mod token;
+mod turns;
 mod window;
 
 pub use backoff::{Backoff, BackoffError};
@@ -44,4 +46,5 @@ pub use room::{
     Entry, Handed, NoWorkers, Parked, Place, Room, RoomFigures, RoomFull, RoomLimits, Ticket,
 };
 pub use token::{Bucket, Change, Charge, Limited, TokenLimit};
+pub use turns::{Asked, Comes, InLine, Turn, TurnLimits, Turns};
 pub use window::{Starts, WINDOW_STARTS_MAX, WindowError, WindowLimit};

@@ -141,6 +141,12 @@ impl Rate {
 
     /// The first microsecond that is not before `ticks`.
     pub(crate) fn micros(self, ticks: u128) -> u64 {
+        if let Ok(ticks) = u64::try_from(ticks) {
+            // In two parts, for the same reason.
+            let (millis, rest) = (ticks / self.ticks_per_ms, ticks % self.ticks_per_ms);
+            let micros = (rest * 1_000).div_ceil(self.ticks_per_ms);
+            return millis.checked_mul(1_000).map_or(NEVER, |whole| whole.saturating_add(micros));
+        }
         let micros = ticks.saturating_mul(1_000).div_ceil(u128::from(self.ticks_per_ms));
         u64::try_from(micros).unwrap_or(NEVER)
     }

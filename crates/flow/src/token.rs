@@ -105,6 +105,14 @@ impl TokenLimit {
         Ok(self.charge(bucket, demand))
     }
 
+    /// Takes tokens that [`TokenLimit::check`] has just found to be there.
+    pub(crate) fn take_checked(&mut self, bucket: &mut Bucket, cost: u32, now: u64) {
+        let now = self.clock(now);
+        if let Ok(demand) = self.demand(*bucket, cost, now) {
+            self.charge(bucket, demand);
+        }
+    }
+
     /// Gives back what was charged and not used.
     ///
     /// At once, that is all of it. Later, the time since the charge is taken off, because the

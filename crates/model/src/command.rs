@@ -227,6 +227,9 @@ pub enum Outcome {
         /// Stays hidden for so long; none puts it back in its place.
         delay: Option<Duration>,
     },
+    /// A door could not hand it to its client: nothing is counted, and it is put back in its place. No client
+    /// can say so.
+    Withdrawn,
     /// Not tried, because whoever is behind its key wants a pause: the key is paused for everybody,
     /// nothing is counted.
     Throttled(Throttled),

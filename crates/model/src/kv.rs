@@ -90,10 +90,12 @@ fn check(key: &str) -> Result<(), NameError> {
     if key.starts_with('$') {
         return Err(NameError::Reserved);
     }
-    if key.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    // Most keys are plain, and told by their bytes.
+    let is_plain = key.bytes().all(|byte| byte.is_ascii_graphic());
+    if !is_plain && key.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(NameError::ForbiddenCharacter);
     }
-    let levels = key.split('^').count();
+    let levels = 1 + key.bytes().filter(|byte| *byte == b'^').count();
     if levels > KV_LEVELS_MAX {
         return Err(NameError::TooManyLevels(levels));
     }

@@ -139,7 +139,12 @@ pub enum LimitAnswer {
     /// The group has that weight.
     Weighed,
     /// Every reason why it is not delivered now; without any it would be.
-    Explained(Vec<Explanation>),
+    Explained {
+        /// They.
+        reasons: Vec<Explanation>,
+        /// When that was so.
+        at: Timestamp,
+    },
 }
 
 impl LimitAnswer {
@@ -158,7 +163,7 @@ impl LimitAnswer {
                 let paused = |key: &KeyFigures| key.paused.as_ref().map_or(0, Paused::weight);
                 keys.iter().map(|key| 2_048 + 6 * key.key.len() + paused(key)).sum()
             }
-            Self::Explained(reasons) => reasons.iter().map(Explanation::weight).sum(),
+            Self::Explained { reasons, .. } => reasons.iter().map(Explanation::weight).sum(),
             Self::Deleted(_) | Self::Resumed(_) | Self::Weighed => 0,
         }
     }

@@ -302,39 +302,46 @@ impl Refusal {
     }
 }
 
-impl Reply {
-    /// What this reply counts for in its connection's bound on outgoing bytes: at least the bytes
-    /// that any door makes of it.
+impl Answer {
+    /// What a reply with this answer counts for in its connection's bound on outgoing bytes: at least
+    /// the bytes that any door makes of it.
     pub fn weight(&self) -> usize {
-        match &self.answer {
-            Answer::Delivered(delivery) => Self::delivery_weight(delivery.carried.bytes()),
-            Answer::Peeked(peeked) => Self::peek_weight(peeked.carried.bytes()),
-            Answer::Refused(refusal) => Self::WEIGHT_MIN + 2 * refusal.message.len(),
-            Answer::DeliveredBlock(block) => Self::delivery_weight(block.bytes()),
-            Answer::PublishedBatch(all) => Self::WEIGHT_MIN * (1 + all.len()),
-            Answer::PublishedBlock(block) if block.each => Self::receipts_weight(block.count),
-            Answer::PublishedEach(all) => {
+        match self {
+            Self::Delivered(delivery) => Reply::delivery_weight(delivery.carried.bytes()),
+            Self::Peeked(peeked) => Reply::peek_weight(peeked.carried.bytes()),
+            Self::Refused(refusal) => Reply::WEIGHT_MIN + 2 * refusal.message.len(),
+            Self::DeliveredBlock(block) => Reply::delivery_weight(block.bytes()),
+            Self::PublishedBatch(all) => Reply::WEIGHT_MIN * (1 + all.len()),
+            Self::PublishedBlock(block) if block.each => Reply::receipts_weight(block.count),
+            Self::PublishedEach(all) => {
                 let texts =
                     all.iter().filter_map(|one| one.as_ref().err()).map(|no| no.message.len());
-                Self::WEIGHT_MIN * (1 + all.len()) + texts.sum::<usize>()
+                Reply::WEIGHT_MIN * (1 + all.len()) + texts.sum::<usize>()
             }
-            Answer::SettledMany { refused, .. } => Self::settled_weight(refused.len()),
-            Answer::Browsed { messages, .. } => {
-                Self::WEIGHT_MIN + messages.iter().map(MessageInfo::weight).sum::<usize>()
+            Self::SettledMany { refused, .. } => Reply::settled_weight(refused.len()),
+            Self::Browsed { messages, .. } => {
+                Reply::WEIGHT_MIN + messages.iter().map(MessageInfo::weight).sum::<usize>()
             }
-            Answer::Queues { queues, .. } => {
+            Self::Queues { queues, .. } => {
                 let next = 3 * NAME_BYTES_MAX;
-                Self::WEIGHT_MIN + next + queues.iter().map(QueueSummary::weight).sum::<usize>()
+                Reply::WEIGHT_MIN + next + queues.iter().map(QueueSummary::weight).sum::<usize>()
             }
-            Answer::Differs(differences) => Self::WEIGHT_MIN * (1 + differences.len()),
-            Answer::Stats(_) => Self::WEIGHT_MIN * 32,
-            Answer::Kv(answer) => Self::WEIGHT_MIN + answer.weight(),
-            Answer::Limit(answer) => Self::WEIGHT_MIN + answer.weight(),
-            Answer::Changes { events, .. } => {
-                Self::WEIGHT_MIN + events.iter().map(WatchEvent::weight).sum::<usize>()
+            Self::Differs(differences) => Reply::WEIGHT_MIN * (1 + differences.len()),
+            Self::Stats(_) => Reply::WEIGHT_MIN * 32,
+            Self::Kv(answer) => Reply::WEIGHT_MIN + answer.weight(),
+            Self::Limit(answer) => Reply::WEIGHT_MIN + answer.weight(),
+            Self::Changes { events, .. } => {
+                Reply::WEIGHT_MIN + events.iter().map(WatchEvent::weight).sum::<usize>()
             }
-            _ => Self::WEIGHT_MIN,
+            _ => Reply::WEIGHT_MIN,
         }
+    }
+}
+
+impl Reply {
+    /// As [`Answer::weight`].
+    pub fn weight(&self) -> usize {
+        self.answer.weight()
     }
 
     /// The weight of a reply that carries no message.

@@ -122,6 +122,8 @@ counters! {
     http_bodies_too_slow,
     /// HTTP connections closed because an answer made no progress.
     http_write_timeouts,
+    /// Times that an HTTP connection waited, unread, until others had had their turn.
+    http_turns_awaited,
     /// Requests refused because a limit of their client or of all was reached.
     rate_limited,
     /// Requests delayed by such a limit.

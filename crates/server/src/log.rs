@@ -3,7 +3,8 @@
 use std::backtrace::Backtrace;
 use std::fmt::{self, Write};
 
-use tracing::error;
+use sluice_model::{Code, Refusal};
+use tracing::{debug, error};
 
 /// Most bytes of a client's name that a log line shows.
 const SHOWN_BYTES_MAX: usize = 128;
@@ -23,6 +24,22 @@ impl fmt::Display for Shown<'_> {
             }
         }
         if end < self.0.len() { f.write_str("...") } else { Ok(()) }
+    }
+}
+
+/// Whose fault a refusal with that status is: 500 means that the broker failed, everything else that
+/// something was asked that can't be had, or not now.
+pub(crate) const fn fault(status: u16) -> &'static str {
+    if status == 500 { "server" } else { "client" }
+}
+
+/// Logs a refusal: what a client did for those who look closely, and a fault of ours as one. What a failed
+/// log leaves in doubt is many refusals of one fault, which is told by itself.
+pub(crate) fn refused(id: Option<u64>, refusal: &Refusal) {
+    let text = &*refusal.message;
+    match refusal.code {
+        Code::Internal => server_fault("a request failed", text),
+        code => debug!(fault = fault(code.status()), id, code = code.name(), text, "refused"),
     }
 }
 

@@ -28,6 +28,7 @@ use crate::doors::http::HttpDoor;
 use crate::doors::{Board, Notices, Peer, Shared};
 use crate::limits::raise_descriptor_limit;
 use crate::listener::{self, Listener, Pace, Places};
+use crate::log::server_fault;
 use crate::places::{Cap, CapBy};
 use crate::tls::{Certificates, Tls, TlsError};
 
@@ -196,6 +197,7 @@ impl Server {
 
         let patience = if failure.is_some() { FAILURE_DRAIN } else { shared.config.drain_timeout };
         info!(connections = caps.connections.taken(), "draining");
+        shared.intake.turns().end();
         board.tell_draining();
         if timeout_at(Instant::now() + patience, finish(&mut tasks)).await.is_err() {
             warn!(connections = tasks.len(), "connections closed before they were drained");
@@ -265,7 +267,10 @@ impl Doors<'_> {
             let (stream, peer, way) = tokio::select! {
                 () = &mut shutdown => return Ok(()),
                 () = shared.stop_asked.notified() => return Ok(()),
-                failure = &mut failure => return Err(failure),
+                failure = &mut failure => {
+                    server_fault("the broker has failed", &failure.to_string());
+                    return Err(failure);
+                }
                 Some(_) = tasks.join_next() => continue,
                 (stream, peer) = tcp.accept(shared) => (stream, peer, Way::Tcp),
                 (stream, peer) = accept_braked(http.as_ref(), &brake, shared) => {
@@ -367,7 +372,7 @@ impl Drop for PanicWatch<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.counters.panics.one();
-            error!(connection = self.id, "a panic ended a connection");
+            error!(fault = "server", connection = self.id, "a panic ended a connection");
         }
     }
 }

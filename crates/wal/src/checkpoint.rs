@@ -371,3 +371,6 @@ fn image_header() -> Vec<u8> {
     out[8..10].copy_from_slice(&FORMAT_MAJOR.to_le_bytes());
     out
 }
+
+#[cfg(test)]
+mod tests;

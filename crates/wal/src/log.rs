@@ -477,10 +477,16 @@ impl<D: Disk> Maintenance<D> {
     }
 }
 
+/// Frames that are copied to be kept share blocks of so many bytes: an allocation for each, of another
+/// size every time, would make the heap tidy up what small things come and go in all the time.
+const RESIDENT_BLOCK: usize = 64 << 10;
+
 /// Frames written lately, oldest first.
 #[derive(Debug)]
 struct Resident {
     frames: VecDeque<ResidentFrame>,
+    /// Where the next one is copied to.
+    block: BytesMut,
     bytes: usize,
     bytes_max: usize,
 }
@@ -494,7 +500,7 @@ struct ResidentFrame {
 
 impl Resident {
     fn new(bytes_max: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, bytes_max }
+        Self { frames: VecDeque::new(), block: BytesMut::new(), bytes: 0, bytes_max }
     }
 
     /// Keeps a frame's bytes; may give back a buffer to be used again.
@@ -503,7 +509,7 @@ impl Resident {
         // A frame that fills little of its buffer is copied, so that many small ones don't pin
         // many times their bytes.
         let (bytes, mut free) = if bytes.len() * 2 < bytes.capacity() {
-            (Bytes::copy_from_slice(&bytes), Some(bytes))
+            (self.copy(&bytes), Some(bytes))
         } else {
             (bytes.freeze(), None)
         };
@@ -518,6 +524,17 @@ impl Resident {
             }
         }
         free
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if bytes.len() > RESIDENT_BLOCK / 2 {
+            return Bytes::copy_from_slice(bytes);
+        }
+        if self.block.capacity() < bytes.len() {
+            self.block = BytesMut::with_capacity(RESIDENT_BLOCK);
+        }
+        self.block.extend_from_slice(bytes);
+        self.block.split().freeze()
     }
 
     fn find(&self, at: BodyRef) -> Option<Bytes> {

@@ -105,7 +105,7 @@ fn of<T>(
 
 fn bars_of(case: Case) -> Vec<Figure> {
     match case {
-        Case::Queue { .. } => vec![Figure::Rate, Figure::Takes],
+        Case::Queue { .. } | Case::Keyed { .. } => vec![Figure::Rate, Figure::Takes],
         _ => vec![case.main_figure()],
     }
 }

@@ -58,6 +58,13 @@ pub enum Case {
     Idle,
     /// H: a start after SIGKILL with messages that wait.
     Restart,
+    /// J: as C by 100 at level os, every message with one of so many keys, which limits never bind.
+    Keyed {
+        /// A power of ten.
+        keys: u64,
+    },
+    /// J: messages that wait for the limit of their key, and receives that wait for them.
+    Held,
     /// I: messages of 24 B are posted over HTTP, one in flight on each of 100 connections.
     Http {
         /// What 202 means.
@@ -84,7 +91,7 @@ pub enum KeyWork {
 }
 
 /// Letters of the workloads. F, processor time, is in all of them.
-pub const WORKLOADS: [char; 9] = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I'];
+pub const WORKLOADS: [char; 10] = ['A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J'];
 
 /// How much of each there is.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +116,7 @@ impl Case {
             Self::Idle => 'G',
             Self::Restart => 'H',
             Self::Http { .. } => 'I',
+            Self::Keyed { .. } | Self::Held => 'J',
         }
     }
 
@@ -121,7 +129,7 @@ impl Case {
             | Self::Cycle { level }
             | Self::Keys { level, .. }
             | Self::Http { level } => Some(level),
-            Self::Restart => Some(Level::Os),
+            Self::Restart | Self::Keyed { .. } | Self::Held => Some(Level::Os),
             Self::Pass { .. } | Self::Idle => None,
         }
     }
@@ -129,10 +137,12 @@ impl Case {
     /// The same for peers that have queues, whose files always grow.
     pub const fn peer_level(self) -> Option<Level> {
         match self {
-            // None of them takes messages over HTTP, and keys are no queue.
-            Self::Confirm { files: Files::Growing, .. } | Self::Http { .. } | Self::Keys { .. } => {
-                None
-            }
+            // None of them takes messages over HTTP or limits them by key, and keys are no queue.
+            Self::Confirm { files: Files::Growing, .. }
+            | Self::Http { .. }
+            | Self::Keys { .. }
+            | Self::Keyed { .. }
+            | Self::Held => None,
             _ => self.queue_level(),
         }
     }
@@ -145,7 +155,8 @@ impl Case {
             | Self::Queue { .. }
             | Self::Keys { .. }
             | Self::Http { .. } => Figure::Rate,
-            Self::Pace { .. } => Figure::P99,
+            Self::Pace { .. } | Self::Held => Figure::P99,
+            Self::Keyed { .. } => Figure::Takes,
             Self::Cycle { .. } => Figure::P50,
             Self::Idle => Figure::ConnectionBytes,
             Self::Restart => Figure::Start,
@@ -182,6 +193,8 @@ impl fmt::Display for Case {
             Self::Idle => f.write_str("idle connections"),
             Self::Restart => f.write_str("restart"),
             Self::Http { level } => write!(f, "HTTP enqueue {}", level.name()),
+            Self::Keyed { keys } => write!(f, "queue with limits, {keys} keys"),
+            Self::Held => f.write_str("wake-ups of a limit"),
         }
     }
 }
@@ -224,6 +237,9 @@ pub fn cases(workloads: &[char]) -> Vec<Case> {
         Case::Restart,
         Case::Http { level: Os },
         Case::Http { level: Sync },
+        Case::Keyed { keys: 10 },
+        Case::Keyed { keys: 100_000 },
+        Case::Held,
     ];
     let is_wanted = |case: &Case| {
         let cpu = workloads.contains(&'F') && matches!(case.workload(), 'A' | 'C');

@@ -29,6 +29,8 @@ pub enum Figure {
     MessageBytes,
     /// Bytes resident in the broker for each connection that does nothing.
     ConnectionBytes,
+    /// Milliseconds of the broker's processor time in a second in which all that is there waits.
+    Rest,
     /// Milliseconds from the start of the process to the first message.
     Start,
 }
@@ -49,6 +51,7 @@ impl Figure {
             Self::Elapsed => "us/msg",
             Self::MessageBytes => "RSS B/msg",
             Self::ConnectionBytes => "RSS B/conn",
+            Self::Rest => "rest ms/s",
             Self::Start => "start ms",
         }
     }

@@ -79,10 +79,10 @@ const REDIS: Against = Against::Peer("Redis");
 
 /// All of them.
 #[rustfmt::skip]
-pub const GOALS: [Goal; 30] = {
+pub const GOALS: [Goal; 34] = {
     use Against::{Best, Itself, Limit, Peer, PeerAt};
     use Bound::{AtLeast, AtMost};
-    use Figure::{ConnectionBytes, Cpu, MessageBytes, P50, P99, Rate, Start, Takes};
+    use Figure::{ConnectionBytes, Cpu, MessageBytes, P50, P99, Rate, Rest, Start, Takes};
     use Level::{Os, Sync};
     [
         goal(pass(16), Rate, NATS, AtLeast(5.0)),
@@ -115,6 +115,10 @@ pub const GOALS: [Goal; 30] = {
         goal(Case::Restart, Start, Itself, AtMost(100.0)),
         goal(Case::Http { level: Os }, Rate, Limit, AtLeast(0.80)),
         goal(Case::Http { level: Sync }, Rate, Limit, AtLeast(0.5)),
+        goal(Case::Keyed { keys: 10 }, Takes, Limit, AtLeast(0.9)),
+        goal(Case::Keyed { keys: 100_000 }, Takes, PeerAt("Sluice", Case::Keyed { keys: 10 }), AtLeast(0.5)),
+        goal(Case::Held, P99, Itself, AtMost(2000.0)),
+        goal(Case::Held, Rest, Itself, AtMost(1.0)),
     ]
 };
 

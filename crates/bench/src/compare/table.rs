@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::case::Case;
 use super::figures::Figure;
 use super::goals::{Against, Bound, Judged};
 use super::run::{Cell, Fault, Report};
@@ -94,8 +95,11 @@ fn target(one: &Judged) -> String {
         Against::Best => format!("{sign} {bound}x best peer"),
         Against::Peer(name) => format!("{sign} {bound}x {name}"),
         Against::PeerAt(name, case) => {
-            let level = case.queue_level().map_or("", |level| level.name());
-            format!("{sign} {bound}x {name} {level}")
+            let other = match case {
+                Case::Keyed { keys } => format!("with {keys} keys"),
+                case => case.queue_level().map_or("", |level| level.name()).into(),
+            };
+            format!("{sign} {bound}x {name} {other}")
         }
         Against::Limit => format!("{sign} {bound} of limit"),
         Against::Itself => format!("{sign} {bound}"),

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::acks::{Acked, acknowledge, lease};
 use super::asking::{Asking, request};
 use super::{CrowdError, runtime};
 use crate::load::nanoseconds;
@@ -24,6 +26,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(3);
 const LATE: Duration = Duration::from_secs(2);
 /// Connections that are opened at a time.
 const OPENED_AT_ONCE: usize = 100;
+/// How often a message is acknowledged, over a connection that is kept and over a new one.
+const ACK_EVERY: Duration = Duration::from_millis(10);
+const ACK_ANEW_EVERY: Duration = Duration::from_millis(100);
 /// Longer than a run takes.
 const WAIT_MS: u64 = 120_000;
 
@@ -43,21 +48,81 @@ pub struct Options {
 /// What was seen with one kind of client.
 #[derive(Clone, Debug)]
 pub struct Beside {
-    /// Nanoseconds of a request of the well-behaved client.
-    pub latencies: Histogram<u64>,
+    /// What the well-behaved clients saw.
+    pub seen: Seen,
     /// Bytes of resident memory that the broker had more, for each of them.
     pub bytes_each: u64,
-    /// Those that ended as they should: dripping ones with 408, polls with the message they waited for.
-    pub ended_well: usize,
-    /// All of them.
-    pub clients: usize,
+    /// How they ended.
+    pub ends: Ends,
+}
+
+/// What well-behaved clients saw.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Nanoseconds of a request of one that puts a message and takes it.
+    pub latencies: Histogram<u64>,
+    /// Acknowledgements over a connection that is kept.
+    pub acks: Acked,
+    /// Each over a new connection.
+    pub acks_anew: Acked,
+}
+
+/// How clients of one kind ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// As they should: dripping ones with 408 in time, polls with the message that they waited for.
+    pub good: usize,
+    /// The same, and it was seen too late.
+    pub late: usize,
+    /// Without an answer: the connection broke.
+    pub broken: usize,
+    /// In any other way.
+    pub other: usize,
+}
+
+impl Ends {
+    /// All that ended.
+    pub fn all(&self) -> usize {
+        self.good + self.late + self.broken + self.other
+    }
+
+    fn note(&mut self, end: End) {
+        *match end {
+            End::Good => &mut self.good,
+            End::Late => &mut self.late,
+            End::Broken => &mut self.broken,
+            End::Other => &mut self.other,
+        } += 1;
+    }
+
+    fn add(&mut self, other: Self) {
+        self.good += other.good;
+        self.late += other.late;
+        self.broken += other.broken;
+        self.other += other.other;
+    }
+}
+
+/// How one client ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Good,
+    Late,
+    Broken,
+    Other,
+}
+
+impl End {
+    fn good_if(good: bool) -> Self {
+        if good { Self::Good } else { Self::Other }
+    }
 }
 
 /// What was seen.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// The well-behaved client alone.
-    pub alone: Histogram<u64>,
+    /// The well-behaved clients alone.
+    pub alone: Seen,
     /// Beside heads that drip.
     pub dripping: Beside,
     /// Beside long polls.
@@ -75,7 +140,7 @@ pub fn run(options: &Options) -> Result<Figures, CrowdError> {
         let addr = door(&first)?;
         // What the first requests set up counts for neither.
         well_behaved(addr, options.duration / 4).await?;
-        let alone = well_behaved(addr, options.duration).await?;
+        let alone = seen(addr, options.duration).await?;
         Ok::<_, CrowdError>((alone, dripping(options, &first, addr).await?))
     })?;
     first.terminate()?;
@@ -97,6 +162,19 @@ fn start(options: &Options, name: &str) -> Result<Broker, CrowdError> {
 
 fn door(broker: &Broker) -> Result<SocketAddr, CrowdError> {
     broker.http_addr().ok_or(CrowdError::Other("there is no HTTP door"))
+}
+
+/// What well-behaved clients see.
+async fn seen(addr: SocketAddr, duration: Duration) -> Result<Seen, CrowdError> {
+    let count = duration.as_millis() / ACK_EVERY.as_millis()
+        + duration.as_millis() / ACK_ANEW_EVERY.as_millis();
+    let leased = Arc::new(Mutex::new(lease(addr, count as usize + 2).await?));
+    let (latencies, acks, acks_anew) = tokio::join!(
+        well_behaved(addr, duration),
+        acknowledge(addr, Arc::clone(&leased), ACK_EVERY, true, duration),
+        acknowledge(addr, leased, ACK_ANEW_EVERY, false, duration),
+    );
+    Ok(Seen { latencies: latencies?, acks, acks_anew })
 }
 
 /// Puts a message and takes it, one request after the other.
@@ -139,9 +217,9 @@ async fn polling(
         let mut asking = Asking::connect(addr).await?;
         asking.say(&poll).await?;
         tasks.spawn(async move {
-            let answer = asking.hear().await?;
-            let json = answer.json()?;
-            io::Result::Ok(answer.status == 200 && json["messages"][0]["payload"] == "x")
+            let Ok(answer) = asking.hear().await else { return End::Broken };
+            let is_it = |json: serde_json::Value| json["messages"][0]["payload"] == "x";
+            End::good_if(answer.status == 200 && answer.json().is_ok_and(is_it))
         });
         if at % OPENED_AT_ONCE == 0 {
             tokio::task::yield_now().await;
@@ -149,7 +227,7 @@ async fn polling(
     }
     await_parked(&mut helper, options.clients).await?;
     let after = broker.resident_bytes()?;
-    let latencies = well_behaved(addr, options.duration).await?;
+    let seen = seen(addr, options.duration).await?;
     let mut left = options.clients;
     while left > 0 {
         let now = left.min(1_000);
@@ -157,13 +235,12 @@ async fn polling(
         helper.ask(&request("POST", "/v1/queues/awaited/messages", body.as_bytes())).await?;
         left -= now;
     }
-    let mut ended_well = 0;
+    let mut ends = Ends::default();
     while let Some(ended) = tasks.join_next().await {
-        ended_well += usize::from(matches!(ended?, Ok(true)));
+        ends.note(ended?);
     }
-    let clients = options.clients;
-    let bytes_each = after.saturating_sub(before) / clients.max(1) as u64;
-    Ok(Beside { latencies, bytes_each, ended_well, clients })
+    let bytes_each = after.saturating_sub(before) / options.clients.max(1) as u64;
+    Ok(Beside { seen, bytes_each, ends })
 }
 
 /// Waits until so many consumers wait.
@@ -195,14 +272,13 @@ async fn dripping(
         let begin = DRIP.mul_f64(at as f64 / options.clients as f64);
         tasks.spawn(async move {
             sleep(begin).await;
-            let (mut cut, mut all) = (0, 0);
+            let mut ends = Ends::default();
             while !over.load(Relaxed) {
-                all += 1;
                 open.fetch_add(1, Relaxed);
-                cut += usize::from(matches!(drip(addr).await, Ok(true)));
+                ends.note(drip(addr).await.unwrap_or(End::Broken));
                 open.fetch_sub(1, Relaxed);
             }
-            (cut, all)
+            ends
         });
     }
     while open.load(Relaxed) < options.clients {
@@ -211,35 +287,32 @@ async fn dripping(
     // The first are about to be cut, and all have sent something.
     sleep(HEAD_TIMEOUT - DRIP).await;
     let after = broker.resident_bytes()?;
-    let latencies = well_behaved(addr, options.duration).await;
+    let seen = seen(addr, options.duration).await;
     over.store(true, Relaxed);
-    let (mut ended_well, mut clients) = (0, 0);
+    let mut ends = Ends::default();
     while let Some(ended) = tasks.join_next().await {
-        let (cut, all) = ended?;
-        ended_well += cut;
-        clients += all;
+        ends.add(ended?);
     }
     let bytes_each = after.saturating_sub(before) / options.clients.max(1) as u64;
-    Ok(Beside { latencies: latencies?, bytes_each, ended_well, clients })
+    Ok(Beside { seen: seen?, bytes_each, ends })
 }
 
-/// One that sends a byte now and then; whether it was answered with 408 in time,
-/// and cut.
-async fn drip(addr: SocketAddr) -> io::Result<bool> {
+/// One that sends a byte now and then, until it is answered with 408 and cut.
+async fn drip(addr: SocketAddr) -> io::Result<End> {
     let head = b"POST /enqueue HTTP/1.1\r\nHost: localhost\r\n";
     let began = Instant::now();
     let mut asking = Asking::connect(addr).await?;
     for byte in head.chunks(1) {
         // The answer comes when it wants to; a byte that is sent behind it hears of the end.
-        if asking.say(byte).await.is_err() {
-            break;
-        }
+        asking.say(byte).await?;
         let answer = tokio::select! {
             answer = asking.hear() => answer?,
             () = sleep(DRIP) => continue,
         };
-        let in_time = began.elapsed() < HEAD_TIMEOUT + LATE;
-        return Ok(answer.status == 408 && in_time && asking.ends().await);
+        if answer.status != 408 || !asking.ends().await {
+            return Ok(End::Other);
+        }
+        return Ok(if began.elapsed() < HEAD_TIMEOUT + LATE { End::Good } else { End::Late });
     }
-    Ok(false)
+    Ok(End::Broken)
 }

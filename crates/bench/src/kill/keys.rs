@@ -2,16 +2,20 @@
 //!
 //! One write is under way at a time, each with a dedupe id, so that the one that a kill cut short can be
 //! asked for again: it must count once. Every change that was acknowledged has to be among those that a
-//! watch tells afterwards, and no number may ever stand for two changes.
+//! watch tells afterwards, so has everything that a watch was told before the kill, and no number may ever stand for
+//! two changes. What the history no longer holds is `gone`, and nothing else is.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::KillError;
+use super::held_watch::HeldWatch;
+use super::mortal::Mortal;
+use super::{HISTORY, KillError, broken};
 use crate::random::Random;
 use crate::wire::{Conn, line};
 
@@ -32,29 +36,48 @@ pub(super) struct KeyWriter {
     random: Random,
     writes: u64,
     held: BTreeMap<String, Held>,
-    /// The write that has no answer.
-    pending: Option<Value>,
+    mortal: Mortal,
+    /// The write that has no answer, and when it was first sent.
+    pending: Option<(Value, Instant)>,
+    /// Up to this change all was compared with what a watch told.
+    checked: u64,
     /// What a watch told, by number.
     told: BTreeMap<u64, Value>,
     /// Numbers of acknowledged changes that no watch has told yet.
     untold: Vec<u64>,
     last: u64,
     cut_short: bool,
+    /// Times that a watch began before what the history held.
+    gone: u64,
 }
 
 impl KeyWriter {
     pub(super) fn new(number: u32, random: Random) -> Self {
+        let name = format!("writer{number}");
         Self {
-            name: format!("writer{number}"),
+            mortal: Mortal::new(format!("{name}^mortal")),
+            name,
             random,
             writes: 0,
             held: BTreeMap::new(),
             pending: None,
+            checked: 0,
             told: BTreeMap::new(),
             untold: Vec::new(),
             last: 0,
             cut_short: false,
+            gone: 0,
         }
+    }
+
+    /// A watch of its keys.
+    pub(super) fn watcher(&self) -> HeldWatch {
+        HeldWatch::new(self.name.clone())
+    }
+
+    /// How often a watch was told that the history no longer holds where it wanted to begin.
+    pub(super) fn gone(&self) -> u64 {
+        self.gone
     }
 
     /// Writes that were acknowledged.
@@ -72,7 +95,7 @@ impl KeyWriter {
         let Ok(mut conn) = Conn::open(addr) else { return Ok(()) };
         loop {
             let request = self.next();
-            self.pending = Some(request.clone());
+            self.pending = Some((request.clone(), Instant::now()));
             sent.fetch_add(1, Ordering::Relaxed);
             match ask(&mut conn, &request) {
                 Ok(answer) => self.answered(&request, &answer)?,
@@ -85,6 +108,9 @@ impl KeyWriter {
         let at = self.random.below(KEYS);
         let key = format!("{}^{at}", self.name);
         let id = format!("{}-{}", self.writes, self.random.below(u64::MAX));
+        if self.random.below(KEYS) == 0 {
+            return self.mortal.next(&id, &mut self.random);
+        }
         // The first is a number that is only ever added to.
         if at == 0 {
             let by = 1 + self.random.below(5);
@@ -118,6 +144,10 @@ impl KeyWriter {
             }
         }
         match request["action"].as_str() {
+            _ if key == self.mortal.key() => {
+                let sent = self.pending.as_ref().map_or_else(Instant::now, |(_, sent)| *sent);
+                self.mortal.is_set(request, revision, sent);
+            }
             Some("DEL") => drop(self.held.remove(&key)),
             Some("INCR") => {
                 self.held.insert(key, Held { value: result["value"].clone(), revision });
@@ -132,10 +162,24 @@ impl KeyWriter {
 
     /// After a restart: what was cut short is asked for again, every key is as it was left, and a watch
     /// tells all that has happened.
-    pub(super) fn check(&mut self, addr: SocketAddr) -> Result<(), KillError> {
+    pub(super) fn check(
+        &mut self,
+        addr: SocketAddr,
+        watch: &mut HeldWatch,
+    ) -> Result<(), KillError> {
         let mut conn = Conn::open(addr)?;
+        let asked = Instant::now();
+        let mortal = json!({"action": "GET", "key": self.mortal.key(), "entry": true});
+        let found = ask(&mut conn, &mortal)?;
         self.cut_short = self.pending.is_some();
-        if let Some(request) = self.pending.take() {
+        // What had no answer may have been done, or be done now.
+        if self.pending.as_ref().is_none_or(|(request, _)| request["key"] != self.mortal.key()) {
+            self.mortal.check(&found, asked)?;
+        }
+        for (revision, event) in watch.take(&self.untold)? {
+            self.tell(revision, event)?;
+        }
+        if let Some((request, _)) = self.pending.clone() {
             let answer = ask(&mut conn, &request)?;
             if request["action"] == "DEL" {
                 self.settle_delete(&request, &answer)?;
@@ -163,60 +207,102 @@ impl KeyWriter {
         if answer["error"]["code"] != "not_found" {
             return self.answered(request, answer);
         }
+        self.pending = None;
         self.held.remove(request["key"].as_str().unwrap_or_default());
         Ok(())
     }
 
     /// Watches from before what is known on. It must be told as it was, and all behind it.
     fn watch(&mut self, conn: &mut Conn) -> Result<(), KillError> {
-        let from =
-            self.told.last_key_value().map_or(1, |(last, _)| last.saturating_sub(AGAIN).max(1));
-        let request =
-            json!({"action": "WATCH", "namespace": self.name, "prefix": true, "from": from});
-        let answer = ask(conn, &request)?;
-        if answer["error"]["code"] == "gone" {
-            self.told.clear();
-            self.untold.clear();
-            return Ok(());
-        }
         // What comes last is a change of this writer's own, which marks the end.
-        let key = format!("{}^1", self.name);
-        let end = json!({"action": "SET", "key": key, "value": "end"});
-        let mut before = from - 1;
-        say(conn, &end)?;
+        let end = json!({"action": "SET", "key": format!("{}^1", self.name), "value": "end"});
+        let wanted = self.checked.saturating_sub(AGAIN).max(1);
+        let mut from = wanted;
+        let mut answer = ask(conn, &self.watch_from(from))?;
+        if answer["error"]["code"] == "gone" {
+            let said = ask(conn, &end)?;
+            self.answered(&end, &said)?;
+            if self.last - wanted < HISTORY {
+                return broken(format!("change {wanted} is gone, and the last is {}", self.last));
+            }
+            self.gone += 1;
+            // Half of what the history holds is known for sure.
+            from = self.last - HISTORY / 2;
+            answer = ask(conn, &self.watch_from(from))?;
+        }
+        if answer["result"]["revision"].is_null() {
+            return broken(format!("a watch from {from}, the last is {}: {answer}", self.last));
+        }
+        let now = self.told_until(conn, from, &end)?;
+        let lost = self.told.range(from..).find(|(revision, _)| !now.contains_key(revision));
+        if let Some((_, event)) = lost {
+            return broken(format!("a watch told {event}, which never was"));
+        }
+        let missing = self.untold.iter().find(|at| **at >= from && !now.contains_key(at));
+        if let Some(revision) = missing {
+            return broken(format!("no watch tells change {revision}, which was acknowledged"));
+        }
+        for (revision, event) in now {
+            self.tell(revision, event)?;
+        }
+        self.untold.clear();
+        self.checked = self.last;
+        self.told = self.told.split_off(&self.checked.saturating_sub(2 * AGAIN));
+        Ok(())
+    }
+
+    fn watch_from(&self, from: u64) -> Value {
+        json!({"action": "WATCH", "namespace": self.name, "prefix": true, "from": from})
+    }
+
+    /// What a watch that began there tells until the change `end`, which is made now.
+    fn told_until(
+        &mut self,
+        conn: &mut Conn,
+        from: u64,
+        end: &Value,
+    ) -> Result<BTreeMap<u64, Value>, KillError> {
+        let (mut told, mut before) = (BTreeMap::new(), from - 1);
+        let mut lives = BTreeMap::new();
+        say(conn, end)?;
         let mut ends_at = None;
         while ends_at.is_none_or(|end| before < end) {
             let heard = hear(conn)?;
             if heard.get("event").is_none() {
                 ends_at = heard["result"]["revision"].as_u64();
-                self.answered(&end, &heard)?;
+                self.answered(end, &heard)?;
                 continue;
             }
             let revision = heard["revision"].as_u64().unwrap_or_default();
-            let known = self.told.get(&revision);
-            if revision <= before || known.is_some_and(|known| *known != heard) {
-                return broken(format!("a watch told {heard} behind {before}, once {known:?}"));
+            if revision <= before || heard["event"] == "gap" {
+                return broken(format!("a watch told {heard} behind {before}"));
+            }
+            let is_put = heard["event"] == "put";
+            let lived = lives.insert(heard["key"].to_string(), is_put);
+            if !is_put && lived == Some(false) {
+                return broken(format!("a watch told {heard} of what was gone before"));
             }
             before = revision;
-            self.told.insert(revision, heard);
+            told.insert(revision, heard);
         }
-        let missing = self.untold.iter().find(|revision| !self.told.contains_key(revision));
-        if let Some(revision) = missing {
-            return broken(format!("no watch tells change {revision}, which was acknowledged"));
+        Ok(told)
+    }
+
+    /// Notes what a watch told, which may not be anything else than before.
+    fn tell(&mut self, revision: u64, event: Value) -> Result<(), KillError> {
+        match self.told.get(&revision) {
+            Some(known) if *known != event => {
+                broken(format!("a watch told {event}, and before that {known}"))
+            }
+            _ => {
+                self.told.insert(revision, event);
+                Ok(())
+            }
         }
-        self.untold.clear();
-        while self.told.len() as u64 > 2 * AGAIN {
-            self.told.pop_first();
-        }
-        Ok(())
     }
 }
 
-fn broken<T>(what: String) -> Result<T, KillError> {
-    Err(KillError::Broken(what))
-}
-
-fn ask(conn: &mut Conn, request: &Value) -> io::Result<Value> {
+pub(super) fn ask(conn: &mut Conn, request: &Value) -> io::Result<Value> {
     say(conn, request)?;
     hear(conn)
 }
@@ -226,7 +312,7 @@ fn say(conn: &mut Conn, request: &Value) -> io::Result<()> {
     conn.flush()
 }
 
-fn hear(conn: &mut Conn) -> io::Result<Value> {
+pub(super) fn hear(conn: &mut Conn) -> io::Result<Value> {
     conn.next(|input| {
         let Some((text, end)) = line(input) else { return Ok(None) };
         Ok(Some((serde_json::from_slice(text)?, end)))

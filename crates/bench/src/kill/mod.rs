@@ -14,16 +14,19 @@
 //! - within a connection each publisher's messages come in the order published, and so do first
 //!   deliveries over all connections.
 //!
-//! Writers of keys beside them see that no acknowledged write is lost, none counts twice, and that
-//! revisions never stand for two changes.
+//! Writers of keys beside them see that no acknowledged write is lost, none counts twice, that
+//! revisions never stand for two changes, and that a key with a time to live has that. Watches are held under load:
+//! what they were told before the kill has to be so after it.
 //!
 //! What was in flight at the kill may have survived or not; the check finds out and holds the
 //! broker to it.
 
 mod consumer;
+mod held_watch;
 mod keys;
 pub mod limits;
 mod message;
+mod mortal;
 mod publisher;
 
 use std::fs;
@@ -41,13 +44,18 @@ use crate::process::{Broker, Launch, StartError};
 use crate::random::Random;
 use crate::v1::ClientError;
 use consumer::Consumer;
+use held_watch::HeldWatch;
 use keys::KeyWriter;
 use publisher::Publisher;
 
 /// Small segments, so that many are begun and given back. Leases outlast the run, so that a
 /// message comes again only for a reason that the check knows.
 const SETTINGS: &str = "segment_bytes = 4194304\nreplay_max = 16777216\n\
-    max_message_bytes = 65536\nv1_ack_timeout_ms = 3600000\nmax_retries = 10000\n";
+    max_message_bytes = 65536\nv1_ack_timeout_ms = 3600000\nmax_retries = 10000\n\
+    watch_history = 1000\n";
+
+/// That last one: the changes that watches can begin at.
+const HISTORY: u64 = 1_000;
 
 /// Longest pause between reaching a round's count and the kill, in microseconds.
 const PAUSE_MAX: u64 = 4_000;
@@ -96,6 +104,8 @@ pub struct Figures {
     pub acked: u64,
     /// Writes of keys acknowledged.
     pub key_writes: u64,
+    /// Times that a watch wanted to begin before what the history held.
+    pub watches_gone: u64,
     /// Kills with writes of keys in flight that were not acknowledged.
     pub kills_key_writes_in_flight: u64,
     /// Time from start to ready, of each start.
@@ -151,6 +161,10 @@ fn gone(error: ClientError) -> Result<(), KillError> {
     }
 }
 
+fn broken<T>(what: String) -> Result<T, KillError> {
+    Err(KillError::Broken(what))
+}
+
 struct World<'a> {
     options: &'a Options,
     launch: Launch,
@@ -158,6 +172,8 @@ struct World<'a> {
     publishers: Vec<Publisher>,
     consumers: Vec<Consumer>,
     key_writers: Vec<KeyWriter>,
+    /// One for each of those.
+    watches: Vec<HeldWatch>,
     figures: Figures,
 }
 
@@ -176,10 +192,11 @@ impl<'a> World<'a> {
         let consumers = patterns
             .map(|topic| Consumer::new(topic, topics, options.publishers, random.split()))
             .collect();
-        let key_writers =
+        let key_writers: Vec<_> =
             (0..options.key_writers).map(|number| KeyWriter::new(number, random.split())).collect();
+        let watches = key_writers.iter().map(KeyWriter::watcher).collect();
         let figures = Figures::default();
-        Ok(Self { options, launch, random, publishers, consumers, key_writers, figures })
+        Ok(Self { options, launch, random, publishers, consumers, key_writers, watches, figures })
     }
 
     fn published(&self) -> u64 {
@@ -200,8 +217,8 @@ impl<'a> World<'a> {
             consumer.drain(ack_all)?;
             consumer.compare(&self.publishers)?;
         }
-        for writer in &mut self.key_writers {
-            writer.check(broker.tcp_addr())?;
+        for (writer, watch) in self.key_writers.iter_mut().zip(&mut self.watches) {
+            writer.check(broker.tcp_addr(), watch)?;
             self.figures.kills_key_writes_in_flight += u64::from(writer.was_cut_short());
         }
         Ok(())
@@ -231,6 +248,8 @@ impl<'a> World<'a> {
                 .iter_mut()
                 .map(|writer| scope.spawn(|| writer.write(addr, &written)))
                 .collect();
+            let watches: Vec<_> =
+                self.watches.iter_mut().map(|watch| scope.spawn(|| watch.hold(addr))).collect();
             // A publisher that ends before the kill has something to say.
             while sent.load(Ordering::Relaxed) < enough
                 && !publishers.iter().any(thread::ScopedJoinHandle::is_finished)
@@ -244,7 +263,8 @@ impl<'a> World<'a> {
                 broken =
                     Some(format!("a connection ended before the kill, the broker by {status}"));
             }
-            for worker in publishers.into_iter().chain(consumers).chain(key_writers) {
+            for worker in publishers.into_iter().chain(consumers).chain(key_writers).chain(watches)
+            {
                 worker.join().map_err(|_| KillError::Broken("a client panicked".into()))??;
             }
             Ok::<_, KillError>(())
@@ -264,6 +284,7 @@ impl<'a> World<'a> {
         self.figures.published = self.published();
         self.figures.confirmed = self.publishers.iter().map(Publisher::confirmed_count).sum();
         self.figures.key_writes = self.key_writers.iter().map(KeyWriter::writes).sum();
+        self.figures.watches_gone = self.key_writers.iter().map(KeyWriter::gone).sum();
         let sum = |of: fn(&Consumer) -> u64| self.consumers.iter().map(of).sum();
         self.figures.delivered = sum(|consumer| consumer.counts.delivered);
         let survived = |consumer: &Consumer| consumer.survivors(&self.publishers);

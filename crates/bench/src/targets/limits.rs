@@ -136,7 +136,7 @@ impl Service for Appending {
         message: Message,
         connections: usize,
     ) -> Result<(Vec<TcpStream>, Exchange), TargetError> {
-        let exchange = wire::exchange(message, "bench")?.answered_by_a_byte();
+        let exchange = wire::exchange(message, "bench", None)?.answered_by_a_byte();
         let file = self.file("puts", self.level())?;
         let bytes = exchange.request_bytes();
         let addr = match connections {

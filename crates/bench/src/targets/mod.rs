@@ -30,7 +30,7 @@ use crate::v1::ClientError;
 pub use bare_http::BARE_HTTP;
 pub use daemon::program;
 pub(crate) use sluice::rounds;
-pub use sluice::{Attached, Place, Sluice};
+pub use sluice::{Attached, Place, Sluice, Waiting};
 
 /// When a confirm may leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -187,6 +187,22 @@ pub trait Service {
         Err(TargetError::Unsupported)
     }
 
+    /// A consumer whose receives wait for a message.
+    ///
+    /// # Errors
+    /// It can't, or a connection failed.
+    fn waiting(&mut self) -> Result<Waiting, TargetError> {
+        Err(TargetError::Unsupported)
+    }
+
+    /// Lets a key of the queue have so many messages an hour from now on.
+    ///
+    /// # Errors
+    /// It can't, or refused.
+    fn limit(&mut self, _an_hour: u32) -> Result<(), TargetError> {
+        Err(TargetError::Unsupported)
+    }
+
     /// A connection that is ready and does nothing.
     ///
     /// # Errors
@@ -226,6 +242,8 @@ pub fn all(program: PathBuf) -> Vec<Box<dyn Target>> {
         Box::new(limits::Relay),
         Box::new(limits::NullLog),
         Box::new(bare_http::BareHttp),
+        Box::new(sluice::Unlimited { sluice: Sluice { program: program.clone() }, keys: true }),
+        Box::new(sluice::Unlimited { sluice: Sluice { program: program.clone() }, keys: false }),
         Box::new(Sluice { program }),
         Box::new(nats::Nats),
         Box::new(jetstream::JetStream),

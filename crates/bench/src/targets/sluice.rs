@@ -7,6 +7,7 @@ mod consumer;
 mod flow;
 mod http;
 mod keys;
+mod limited;
 mod place;
 pub(crate) mod rounds;
 pub(super) mod wire;
@@ -24,6 +25,8 @@ use crate::load::{Consumer, Exchange, Message};
 use crate::process::{Broker, Launch};
 use crate::v1::Client;
 
+pub(super) use limited::Unlimited;
+pub use limited::Waiting;
 pub use place::{Attached, Place};
 
 /// The topic and the queue of a broker that is there for nothing else.
@@ -113,7 +116,11 @@ impl Target for Sluice {
             local(broker.tcp_addr()).declare(level)?;
         }
         let is_prepared = matches!(case, Case::Confirm { files: Files::Prepared, .. });
-        Ok(Box::new(Running { launch, broker: Some(broker), is_prepared }))
+        let keys = limited::keys_of(case);
+        if let Case::Keyed { .. } = case {
+            local(broker.tcp_addr()).limit(&limited::loose())?;
+        }
+        Ok(Box::new(Running { launch, broker: Some(broker), is_prepared, keys }))
     }
 }
 
@@ -121,6 +128,8 @@ struct Running {
     launch: Launch,
     broker: Option<Broker>,
     is_prepared: bool,
+    /// Messages have one of so many keys.
+    keys: Option<u64>,
 }
 
 impl Running {
@@ -148,7 +157,15 @@ impl Service for Running {
         message: Message,
         connections: usize,
     ) -> Result<(Vec<TcpStream>, Exchange), TargetError> {
-        self.place()?.putters(message, connections)
+        self.place()?.putters(message, connections, self.keys)
+    }
+
+    fn waiting(&mut self) -> Result<Waiting, TargetError> {
+        self.place()?.waiting()
+    }
+
+    fn limit(&mut self, an_hour: u32) -> Result<(), TargetError> {
+        self.place()?.limit(&limited::tight(an_hour))
     }
 
     fn consumer(&mut self) -> Result<Box<dyn Consumer>, TargetError> {

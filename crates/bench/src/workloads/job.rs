@@ -59,6 +59,8 @@ pub enum Work {
         /// Requests in flight on each.
         pipeline: usize,
     },
+    /// A limit hands messages out one by one to receives that wait, and then none at all.
+    Wake,
     /// A start after SIGKILL.
     Restart {
         /// Messages that wait.
@@ -123,6 +125,11 @@ impl Job {
             Case::Keys { work, pipeline, .. } => {
                 Work::Keys { work, connections: KEY_CONNECTIONS, pipeline }
             }
+            Case::Keyed { .. } => {
+                let messages = scale.queued / u64::from(part);
+                Work::Queue(Queue { messages, ..Queue::COMPARED })
+            }
+            Case::Held => Work::Wake,
             Case::Restart => Work::Restart { messages: scale.waiting },
         };
         let message = Message { bytes: case.message_bytes(), content };

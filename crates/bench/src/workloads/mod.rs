@@ -9,6 +9,7 @@ mod keys;
 mod pass;
 mod queue;
 mod restart;
+mod wake;
 
 use std::io;
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub fn run(job: Job, service: &mut dyn Service) -> Result<Done, TargetError> {
         Work::Keys { work, connections, pipeline } => {
             keys::run(job, service, work, connections, pipeline)
         }
+        Work::Wake => wake::run(job, service),
         Work::Restart { messages } => restart::run(job, service, messages),
     }
 }
@@ -55,7 +57,7 @@ pub fn run(job: Job, service: &mut dyn Service) -> Result<Done, TargetError> {
 /// Whether it has a run that checks every byte: those where messages come back and are not
 /// looked at one by one anyway.
 pub fn has_content(case: Case) -> bool {
-    matches!(case, Case::Pass { .. } | Case::Queue { .. })
+    matches!(case, Case::Pass { .. } | Case::Queue { .. } | Case::Keyed { .. })
 }
 
 /// The broker's processor time, from a moment on.

@@ -383,11 +383,17 @@ impl<D: Disk> Core<D> {
             }
         }
         self.publish_limits();
-        for (session, parcel) in self.driver.take_released() {
-            if let Some(mailbox) = self.mailboxes.get(&session) {
-                mailbox.put(parcel);
+        let mut released = self.driver.take_released();
+        // A session's replies lie together, mostly.
+        while let Some(&(session, _)) = released.as_slice().first() {
+            let run = released.as_slice().iter().take_while(|(of, _)| *of == session).count();
+            let parcels = released.by_ref().take(run).map(|(_, parcel)| parcel);
+            match self.mailboxes.get(&session) {
+                Some(mailbox) => mailbox.put(parcels),
+                None => parcels.for_each(drop),
             }
         }
+        drop(released);
         self.wake();
         let took = began.elapsed();
         self.longest_turn = self.longest_turn.max(took);

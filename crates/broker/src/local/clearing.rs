@@ -77,11 +77,16 @@ impl Found {
         driver: &mut Driver<D>,
         now: Timestamp,
     ) -> &'a [FoundBody] {
-        let mut bytes = 0;
+        let (mut bytes, mut fetched) = (0, 0);
         for (looked_at, FoundBody { targets, from, at }) in bodies.iter().enumerate() {
             if looked_at == LOOKS || bytes >= MOVE_HOLD {
                 return &bodies[looked_at..];
             }
+            if fetched == 0 {
+                let records = bodies[looked_at..].iter().map(|body| &body.targets[..]);
+                fetched = driver.engine.fetch_targets(records);
+            }
+            fetched -= 1;
             if !driver.engine.needs(targets, *from) {
                 continue;
             }

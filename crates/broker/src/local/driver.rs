@@ -248,7 +248,11 @@ impl<D: Disk> Driver<D> {
     /// Runs requests from the front until one finds no room for its reply, or is a publish that
     /// waits for a checkpoint.
     fn run(&mut self, now: Timestamp, session: SessionId, requests: &mut VecDeque<Request>) {
+        let mut fetched = 0;
         while let Some(request) = requests.front() {
+            if fetched == 0 {
+                fetched = self.engine.fetch(requests.iter());
+            }
             // Settlements go on when the disk falls behind: they are what makes room.
             let demand = Demand::of(session, &request.command, &self.engine);
             let entrance = self.entrance(session, demand);
@@ -265,6 +269,7 @@ impl<D: Disk> Driver<D> {
                 break;
             }
             requests.pop_front();
+            fetched -= 1;
         }
         if requests.is_empty() {
             self.replay.resumed(session);
@@ -352,6 +357,8 @@ impl<D: Disk> Driver<D> {
     fn post(&mut self) {
         let progress = self.progress();
         let mut effects = std::mem::take(&mut self.effects);
+        // A session's effects lie together, mostly: it is noted once for them.
+        let mut noted = None;
         for effect in effects.drain() {
             let (session, place, need, parcel) = match effect {
                 Effect::Park { session, ticket, weight: _ } => {
@@ -375,6 +382,7 @@ impl<D: Disk> Driver<D> {
                 Some(parcel) => self.released.push((session, parcel)),
                 // What others waited behind may depend on nothing that is still to come.
                 None if place != Place::Next => self.release(session, progress),
+                None if noted.replace(session) == Some(session) => {}
                 None => {
                     self.holding.insert(session);
                 }

@@ -21,14 +21,14 @@ struct Inner {
 }
 
 impl Mailbox {
-    /// Adds a reply and wakes the door.
-    pub(crate) fn put(&self, parcel: Parcel) {
+    /// Adds replies and wakes the door, once for all of them.
+    pub(crate) fn put(&self, parcels: impl ExactSizeIterator<Item = Parcel>) {
         let waker = {
             let mut inner = self.inner.lock();
-            inner.parcels.push(parcel);
+            inner.parcels.extend(parcels);
             inner.waker.take()
         };
-        // Outside the lock: the one that is woken takes it next.
+        // Outside the lock: the one that is woken takes them next.
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -30,9 +30,7 @@ pub enum ParcelContent {
 impl Parcel {
     /// A parcel with an answer that carries no message.
     pub fn answer(tag: u64, answer: Answer) -> Self {
-        let reply = Reply { tag, answer };
-        let weight = reply.weight();
-        Self { tag, weight, content: ParcelContent::Answer(reply.answer) }
+        Self { tag, weight: answer.weight(), content: ParcelContent::Answer(answer) }
     }
 
     /// A parcel with messages.

@@ -1,8 +1,8 @@
-//! What damage to a log costs, in the words of its owner: which queues, how many messages.
+//! What damage to a log costs, in the words of its owner: which queues, how many messages, how many changes of keys.
 //!
 //! The log knows numbers of records and nothing else. Of a lost record little can be read, but
 //! what stands before and behind it tells most: a message whose number in its queue is higher
-//! than the next one due shows how many are missing between.
+//! than the next one due shows how many are missing between, and so does the number of a change of a key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +20,8 @@ const NAMED_MAX: usize = 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Toll {
     queues: BTreeMap<QueueNo, Touched>,
+    /// Changes of keys that are missing, as those behind the damage show.
+    changes: u64,
     /// Lost records, and how many of them could be read well enough to be counted.
     lost: u64,
     read: u64,
@@ -60,8 +62,14 @@ impl Toll {
         survey.inside(|_, head| toll.add_lost(&engine, head))?;
         survey.behind(|record| {
             let Ok(head) = Record::decode(record.head) else { return Ok(()) };
-            if let Record::Published { targets, .. } = &head {
-                targets.iter().for_each(|target| toll.add_kept(&engine, target));
+            match &head {
+                Record::Published { targets, .. } => {
+                    targets.iter().for_each(|target| toll.add_kept(&engine, target));
+                }
+                Record::KeySet { revision, .. } | Record::KeyGone { revision, .. } => {
+                    toll.changes += revision.saturating_sub(engine.key_revision() + 1);
+                }
+                _ => {}
             }
             engine.replay(&head, body_ref(record.sequence, record.body));
             Ok(())
@@ -118,6 +126,11 @@ impl fmt::Display for Toll {
         }
         if self.queues.len() > NAMED_MAX {
             write!(f, "\n  and {} more", self.queues.len() - NAMED_MAX)?;
+        }
+        match self.changes {
+            0 => {}
+            1 => write!(f, "\nkeys touched: 1 change is missing")?,
+            changes => write!(f, "\nkeys touched: {changes} changes are missing")?,
         }
         let unread = self.lost.saturating_sub(self.read);
         match (self.lost, unread) {

@@ -1,7 +1,7 @@
 //! Keys and values through the whole broker: grants, crashes, backups, and histories of many
 //! clients of one key, searched for an order that explains them.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -13,6 +13,7 @@ use sluice_model::{
 };
 use sluice_wal::SimulatedDisk;
 
+use crate::linear::{Done, What, is_linearizable};
 use crate::{ask, backend, block_on, open};
 
 fn key(name: &str) -> Key {
@@ -164,84 +165,6 @@ fn a_session_that_watches_what_it_may_not_read_any_more_is_over() {
     assert!(session.is_revoked());
 }
 
-/// Something that a client did to the one key, and between which moments.
-#[derive(Clone, Debug)]
-struct Done {
-    what: What,
-    asked: u64,
-    answered: u64,
-}
-
-#[derive(Clone, Debug)]
-enum What {
-    Put(String),
-    /// Only if it was this; whether it was.
-    Swap {
-        before: String,
-        after: String,
-        done: bool,
-    },
-    PutNew {
-        value: String,
-        done: bool,
-    },
-    /// Whether there was something.
-    Delete(bool),
-    Read(Option<String>),
-}
-
-impl What {
-    /// The state after it, if it can have happened in this one.
-    fn after(&self, state: &Option<String>) -> Option<Option<String>> {
-        match self {
-            Self::Put(value) => Some(Some(value.clone())),
-            Self::Swap { before, after, done } => match (state.as_ref() == Some(before), done) {
-                (true, true) => Some(Some(after.clone())),
-                (false, false) => Some(state.clone()),
-                _ => None,
-            },
-            Self::PutNew { value, done } => match (state.is_none(), done) {
-                (true, true) => Some(Some(value.clone())),
-                (false, false) => Some(state.clone()),
-                _ => None,
-            },
-            Self::Delete(there) => (state.is_some() == *there).then_some(None),
-            Self::Read(seen) => (state == seen).then(|| state.clone()),
-        }
-    }
-}
-
-/// Whether there is an order of all that was done in which each was possible, and none comes before
-/// one that was answered before it was asked. Every order is tried.
-fn is_linearizable(history: &[Done]) -> bool {
-    assert!(history.len() <= 128, "a bit each");
-    let all = u128::MAX >> (128 - history.len());
-    let mut tried = HashSet::new();
-    let mut left = vec![(0_u128, None::<String>)];
-    while let Some((done, state)) = left.pop() {
-        if done == all {
-            return true;
-        }
-        if !tried.insert((done, state.clone())) {
-            continue;
-        }
-        let open = |at: &usize| done >> at & 1 == 0;
-        let first_answer = (0..history.len())
-            .filter(open)
-            .map(|at| history[at].answered)
-            .min()
-            .unwrap_or(u64::MAX);
-        for at in (0..history.len()).filter(open) {
-            if history[at].asked < first_answer
-                && let Some(after) = history[at].what.after(&state)
-            {
-                left.push((done | 1 << at, after));
-            }
-        }
-    }
-    false
-}
-
 /// What one client does to the key, one after the other.
 fn work(broker: &Broker, clock: &AtomicU64, client: u64, seed: u64, times: u64) -> Vec<Done> {
     let mut session = open(broker);
@@ -267,20 +190,21 @@ fn work(broker: &Broker, clock: &AtomicU64, client: u64, seed: u64, times: u64) 
             (1, Some((before, revision))) => {
                 let condition = Condition::Revision(Revision(*revision));
                 let done = is_ok(&ask(&mut session, vec![set_if("k", &value, condition)])[0]);
-                What::Swap { before: before.clone(), after: value, done }
+                What::Swap { before: before.clone(), after: value, done: Some(done) }
             }
             (2, _) => {
                 let done =
                     is_ok(&ask(&mut session, vec![set_if("k", &value, Condition::Absent)])[0]);
-                What::PutNew { value, done }
+                What::PutNew { value, done: Some(done) }
             }
-            (3, _) => What::Delete(is_ok(&ask(&mut session, vec![delete("k")])[0])),
+            (3, _) => What::Delete(Some(is_ok(&ask(&mut session, vec![delete("k")])[0]))),
             _ => {
                 seen = read(&mut session, "k").ok();
                 What::Read(seen.clone().map(|(value, _)| value))
             }
         };
-        history.push(Done { what, asked, answered: clock.fetch_add(1, SeqCst) });
+        let answered = Some(clock.fetch_add(1, SeqCst));
+        history.push(Done { what, asked, answered });
     }
     history
 }
@@ -301,31 +225,6 @@ fn the_recorded_histories_of_eight_clients_of_a_key_are_linearizable() {
         assert!(is_linearizable(&history), "seed {seed}: {history:?}");
         broker.stop().unwrap();
     }
-}
-
-#[test]
-fn the_search_finds_out_what_can_not_have_happened() {
-    let done = |what, asked, answered| Done { what, asked, answered };
-    let put = |value: &str| What::Put(value.to_owned());
-    let read = |value: Option<&str>| What::Read(value.map(str::to_owned));
-    // Together, either may be first.
-    assert!(is_linearizable(&[done(put("a"), 0, 3), done(read(None), 1, 2)]));
-    assert!(is_linearizable(&[done(put("a"), 0, 3), done(read(Some("a")), 1, 2)]));
-    // One after the other, not.
-    assert!(!is_linearizable(&[done(put("a"), 0, 1), done(read(None), 2, 3)]));
-    let stale = [done(put("a"), 0, 1), done(put("b"), 2, 3), done(read(Some("a")), 4, 5)];
-    assert!(!is_linearizable(&stale));
-    let swap = |done| What::Swap { before: "a".to_owned(), after: "b".to_owned(), done };
-    assert!(!is_linearizable(&[
-        done(put("a"), 0, 1),
-        done(swap(true), 2, 9),
-        done(swap(true), 3, 8)
-    ]));
-    assert!(is_linearizable(&[
-        done(put("a"), 0, 1),
-        done(swap(true), 2, 9),
-        done(swap(false), 3, 8)
-    ]));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod backup;
 mod delayed;
 mod full;
 mod keys;
+mod linear;
 mod steady;
 mod torn_block;
 mod unled;

@@ -4,28 +4,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum, ValueHint};
-use sluice_model::RateTerm;
+use sluice_model::{QueueName, RateTerm};
 
-use super::client::time;
+use super::client::{ServerArgs, time};
 use crate::settings::read_bytes;
 
 #[derive(Debug, Parser)]
 pub(crate) struct FetchArgs {
     /// The list: one URL a line, blank lines and those that begin with # left out; - is standard
-    /// input
-    #[arg(value_hint = ValueHint::FilePath)]
-    pub(crate) urls: PathBuf,
-    /// How: tasks, threads, one after the other, or all of these in turn, compared
+    /// input. With --queue it is published there, and may be left out
+    #[arg(value_hint = ValueHint::FilePath, required_unless_present = "queue")]
+    pub(crate) urls: Option<PathBuf>,
+    /// How: tasks under a broker's limits, threads, one after the other, or all of these in turn,
+    /// compared
     #[arg(long, value_enum, default_value = "async")]
     pub(crate) mode: FetchMode,
     /// Most requests at once
     #[arg(long, value_name = "N", default_value_t = 50)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(sluice_fetch::CONCURRENCY_MAX)))]
     pub(crate) concurrency: u32,
-    /// Most requests at once to one host
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    /// Most requests at once to one host [default: 10]
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(sluice_fetch::CONCURRENCY_MAX)))]
-    pub(crate) per_host: u32,
+    pub(crate) per_host: Option<u32>,
     /// Most requests to one host in a period, spread evenly, such as 5/s or 100/m
     #[arg(long, value_name = "N/PERIOD", value_parser = rate)]
     pub(crate) rate: Option<RateTerm>,
@@ -84,12 +85,21 @@ pub(crate) struct FetchArgs {
     /// Who is said to ask
     #[arg(long, value_name = "TEXT")]
     pub(crate) user_agent: Option<String>,
+    /// Work this queue of a running broker, with all others who do: they share the limits. Those
+    /// of --per-host and --rate are set on the broker
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<QueueName>,
+    /// Wait for more when nothing is left in the queue, until interrupted
+    #[arg(long, requires = "queue")]
+    pub(crate) stay: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 /// A way to fetch, or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FetchMode {
-    /// A task for each request
+    /// A task for each request, handed out by a queue of a broker in this process
     #[value(alias = "asyncio")]
     Async,
     /// A thread for each request

@@ -1,10 +1,9 @@
 //! `sluice kv`: keys and values.
 
 use std::io::{Read, Write};
-use std::time::Duration;
 
 use sluice_client::json::{KeyChange, KeyEntry, KeyPage, Payload};
-use sluice_client::{Condition, Key, Keys, Revision, SetKey, Value, ValueKind};
+use sluice_client::{Condition, Key, Keys, Revision, SetKey, Value, ValueKind, WatchKeys};
 
 use crate::args::{
     DelArgs, GetArgs, IncrArgs, Kind, KvCommand, OnlyArgs, ScanArgs, SetArgs, WatchArgs,
@@ -15,8 +14,6 @@ use crate::failure::Failure;
 
 /// Keys of a page.
 const PAGE: u16 = 1_000;
-/// How long one request waits for changes.
-const WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(command: &KvCommand) -> Result<(), Failure> {
     match command {
@@ -161,26 +158,22 @@ fn watch(args: &WatchArgs) -> Result<(), Failure> {
     client::block_on(async {
         let client = client::connect(&args.common.server).await?;
         let mut interrupts = client::Interrupts::new().map_err(Failure::other)?;
-        // Where it begins is known before anything is waited for.
-        let (mut from, mut told) = (args.from, 0);
-        if from.is_none() {
-            from = Some(client.key_changes(&keys, None, Duration::ZERO).await?.next);
-        }
+        let how = WatchKeys { from: args.from.map(Revision), ..WatchKeys::default() };
+        let (mut watch, mut told) = (client.watch_keys(&keys, how).await?, 0);
         loop {
-            let page = tokio::select! {
-                page = client.key_changes(&keys, from, WAIT) => page?,
+            let event = tokio::select! {
+                event = watch.next() => event?,
                 () = interrupts.next() => return Ok(()),
             };
-            from = Some(page.next);
-            for change in &page.changes {
-                match args.common.json {
-                    true => print_json(change)?,
-                    false => print(&changed(change))?,
-                }
-                told += 1;
-                if args.max.is_some_and(|max| told >= max) {
-                    return Ok(());
-                }
+            let Some(event) = event else { return Ok(()) };
+            let change = KeyChange::from(&event);
+            match args.common.json {
+                true => print_json(&change)?,
+                false => print(&changed(&change))?,
+            }
+            told += 1;
+            if args.max.is_some_and(|max| told >= max) {
+                return Ok(());
             }
         }
     })

@@ -25,6 +25,11 @@ use crate::{heap, keys, logging, watchdog};
 
 /// How long a data directory that somebody has is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Connections that a worker learns of at once to be ready, and polls of tasks before it asks again, some for
+/// each of these. Others that are ready wait in the kernel, in turn and at no cost: thousands that are at
+/// work at once each find what they need in memory that no cache holds any more.
+const READY_AT_ONCE: usize = 32;
+const POLLS_BETWEEN: u32 = 256;
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     let sources = args.settings.sources();
@@ -50,6 +55,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::from(sluice_server::ServerError::from(error)))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_io_events_per_tick(READY_AT_ONCE)
+        .event_interval(POLLS_BETWEEN)
         .thread_name("worker")
         .build()
         .map_err(Failure::other)?;

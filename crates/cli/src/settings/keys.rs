@@ -148,6 +148,9 @@ sections! {
         workers: Count => server.admission.workers [flag("COUNT"), live()];
         /// Requests that may wait for one of these to end; the next one is refused
         queue_size: Count => server.admission.queue_size [flag("COUNT"), live()];
+        /// Connections that are served at once for each processor while it is behind; others wait their
+        /// turn, unread; 0 has none wait
+        turns: Count => server.admission.turns [live()];
         /// Requests that may wait for something to happen: long polls, streams, delays, bodies
         parked_max: Count => server.admission.parked_max [live()];
         /// Requests a second of each client: of its key, without one of its address (of IPv6 its

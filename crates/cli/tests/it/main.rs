@@ -5,6 +5,7 @@ mod backup;
 mod bench;
 mod chaos;
 mod fetch;
+mod fetch_queue;
 mod grow;
 mod http;
 mod keys;
@@ -13,6 +14,8 @@ mod kv;
 mod lifecycle;
 mod limits;
 mod line;
+#[path = "../../../broker/tests/it/linear.rs"]
+mod linear;
 mod messages;
 mod offline;
 mod overload;

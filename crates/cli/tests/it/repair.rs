@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sluice_bench::process::Broker;
+
 use crate::setup::{Outcome, Place, SERVE, subscribe};
 
 const DAMAGED: &[u8] = b"this message is going to be damaged";
@@ -121,4 +123,43 @@ fn a_subscription_whose_record_is_damaged_is_unknown() {
     change(&path, at, b"HIT");
     serve(&place)
         .assert(3, &["whose subscription is unknown: 1 message behind the damage goes with it"]);
+}
+
+#[test]
+fn changes_of_keys_in_the_damage_are_counted_and_the_others_stay() {
+    let place = Place::new();
+    let broker = place.broker();
+    let kv = |broker: &Broker, args: &[&str]| place.ok(broker, &[&["kv"], args].concat());
+    // Each in a commit of its own.
+    kv(&broker, &["set", "hit", "as it was"]);
+    kv(&broker, &["set", "calm", "all is well"]);
+    kv(&broker, &["set", "hit", std::str::from_utf8(DAMAGED).unwrap()]);
+    kv(&broker, &["set", "gone", "x"]);
+    kv(&broker, &["del", "gone"]);
+    assert_eq!(kv(&broker, &["set", "behind", "all is well"]), "revision 6\n");
+    broker.kill().unwrap();
+    let (path, at) = find(&place.data(), DAMAGED).expect("it was set");
+    change(&path, at, b"THIS");
+    let words = ["keys touched: 1 change is missing"];
+    place.run(["log", "verify", "--data-dir", "data"]).assert(3, &words);
+    let seen = place.run(["log", "inspect", "--data-dir", "data"]);
+    seen.assert(0, &[]);
+    assert!(seen.out.contains("a start would refuse: "), "{seen:#?}");
+    let refused = serve(&place);
+    refused.assert(3, &words);
+    run_printed(&place, &refused, "to repair: ").assert(0, &[]);
+    place.run(["log", "verify", "--data-dir", "data"]).assert(0, &[]);
+    let broker = place.broker();
+    assert_eq!(kv(&broker, &["get", "hit"]), "as it was");
+    assert_eq!(kv(&broker, &["get", "calm"]), "all is well");
+    assert_eq!(kv(&broker, &["get", "behind"]), "all is well");
+    place.ask(&broker, &["kv", "get", "gone"]).assert(1, &["not_found"]);
+    assert_eq!(kv(&broker, &["set", "hit", "anew"]), "revision 7\n");
+    // Nobody is told that nothing is missing: a watch can begin behind what was lost alone.
+    let watch =
+        |from: &str| place.ask(&broker, &["kv", "watch", "hit", "--from", from, "--max", "1"]);
+    watch("3").assert(1, &["gone"]);
+    let seen = watch("4");
+    seen.assert(0, &[]);
+    assert_eq!(seen.out, "put\thit\t7\tanew\n");
 }

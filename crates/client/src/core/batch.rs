@@ -132,11 +132,13 @@ pub(crate) struct Trail {
     pub(crate) refused_at: Option<Instant>,
     /// It may have reached the broker, on a connection that was lost.
     pub(crate) again: bool,
+    /// Connections that were lost with it on them.
+    pub(crate) lost: u32,
 }
 
 impl Trail {
     pub(crate) const fn new(head: Arc<Head>) -> Self {
-        Self { head, tries: 0, refused_at: None, again: false }
+        Self { head, tries: 0, refused_at: None, again: false, lost: 0 }
     }
 
     /// It has been handed in, and no more.

@@ -10,22 +10,23 @@
 //! The broker may push as many messages as `credit` says. Each that is settled or dropped is owed
 //! back, and given back when half of all that may be on its way is owed. What lies unread from
 //! connections that were lost counts against the credit on the next one, so that a user who does not
-//! look has never more than `prefetch` waiting.
+//! look has never more than `prefetch` waiting. A watch of keys is a consumer whose messages are changes;
+//! it is asked for again behind the last one that came.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use sluice_flow::Random;
-use sluice_model::Qos;
+use sluice_model::{Keys, Qos, Revision, WatchEvent};
 use sluice_protocol::binary::v2::{
-    CREDIT_MAX, Cancel, ConsumeRef, Credit, EncodeError, SubscribeRef,
+    CREDIT_MAX, Cancel, ConsumeRef, Credit, EncodeError, SubscribeRef, WatchRef,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::delivered::{Delivered, Names};
+use super::sink::{Changes, Sink};
 use crate::error::{Error, Refused};
 use crate::options::Retry;
 
@@ -33,20 +34,24 @@ use crate::options::Retry;
 #[derive(Clone, Debug)]
 pub(crate) enum Wanted {
     Queue(Box<str>),
-    Pattern { pattern: Box<str>, name: Box<str>, settings: Vec<(String, String)> },
+    Pattern {
+        pattern: Box<str>,
+        name: Box<str>,
+        settings: Vec<(String, String)>,
+    },
+    /// Changes, from a revision on.
+    Keys {
+        keys: Keys,
+        from: Option<Revision>,
+    },
 }
-
-/// What goes to a consumer: messages of one frame, or why there will be no more.
-pub(crate) type Push = Result<Vec<Delivered>, Error>;
 
 /// A consumer as its user asks for it.
 pub(crate) struct Spec {
     pub(crate) wanted: Wanted,
     pub(crate) prefetch: u32,
     pub(crate) lease_ms: u32,
-    pub(crate) to: mpsc::UnboundedSender<Push>,
-    /// Messages that were lost before they could be pushed.
-    pub(crate) gaps: Arc<AtomicU64>,
+    pub(crate) to: Sink,
     pub(crate) ready: oneshot::Sender<Result<(), Error>>,
 }
 
@@ -62,9 +67,8 @@ struct Consumer {
     wanted: Wanted,
     prefetch: u32,
     lease_ms: u32,
-    to: mpsc::UnboundedSender<Push>,
-    gaps: Arc<AtomicU64>,
-    /// Until the first CONSUMING.
+    to: Sink,
+    /// Until the first CONSUMING or WATCHING.
     ready: Option<oneshot::Sender<Result<(), Error>>>,
     phase: Phase,
     credit: u32,
@@ -82,7 +86,7 @@ pub(crate) struct Consumers {
     all: HashMap<u64, Consumer>,
     keys: u64,
     by_wire: HashMap<u64, u64>,
-    /// CANCEL that is not answered, and SUBSCRIBE and CONSUME of consumers that there are: an ERROR
+    /// CANCEL that is not answered, and SUBSCRIBE, CONSUME and WATCH of consumers that there are: an ERROR
     /// with their ids may come at any time.
     asked: HashMap<u64, u64>,
     names: Names,
@@ -106,7 +110,7 @@ impl Consumers {
 
     /// A new consumer's key.
     pub(crate) fn add(&mut self, spec: Spec) -> u64 {
-        let Spec { wanted, prefetch, lease_ms, to, gaps, ready } = spec;
+        let Spec { wanted, prefetch, lease_ms, to, ready } = spec;
         let prefetch = prefetch.clamp(1, CREDIT_MAX);
         let (ready, phase) = (Some(ready), Phase::Wanted { after: None });
         let (credit, owed, unread, tries, dropped) = (0, 0, 0, 0, false);
@@ -119,7 +123,6 @@ impl Consumers {
                 prefetch,
                 lease_ms,
                 to,
-                gaps,
                 ready,
                 phase,
                 credit,
@@ -215,13 +218,26 @@ impl Consumers {
         }
     }
 
-    /// CONSUMING for `id`.
-    pub(crate) fn consuming(&mut self, id: u64, wire: u64) -> Result<(), Error> {
-        let none = || Error::protocol("a CONSUMING that nobody asked for");
+    /// CONSUMING for `id`; WATCHING where it says which the last change was.
+    pub(crate) fn consuming(
+        &mut self,
+        id: u64,
+        wire: u64,
+        last_change: Option<Revision>,
+    ) -> Result<(), Error> {
+        let none = || Error::protocol("a CONSUMING or WATCHING that nobody asked for");
         let key = *self.asked.get(&id).ok_or_else(none)?;
         let consumer = self.all.get_mut(&key).ok_or_else(none)?;
         if !matches!(consumer.phase, Phase::Asked) || self.by_wire.insert(wire, key).is_some() {
             return Err(none());
+        }
+        match (&mut consumer.wanted, last_change) {
+            // From then on nothing is missed, also on the next connection.
+            (Wanted::Keys { from, .. }, Some(last)) => {
+                from.get_or_insert(Revision(last.0.saturating_add(1)));
+            }
+            (Wanted::Queue(_) | Wanted::Pattern { .. }, None) => {}
+            _ => return Err(none()),
         }
         consumer.phase = Phase::Live { wire };
         consumer.tries = 0;
@@ -266,12 +282,12 @@ impl Consumers {
         true
     }
 
-    /// Which consumer a push is for, and the names of the frame before.
+    /// Which consumer a push of so many messages or changes is for, and the names of the frame before.
     pub(crate) fn pushed(&mut self, wire: u64, count: u32) -> Result<(u64, &mut Names), Error> {
-        let none = || Error::protocol("a DELIVER for no consumer");
+        let none = || Error::protocol("a DELIVER or CHANGES for no consumer");
         let key = *self.by_wire.get(&wire).ok_or_else(none)?;
         let consumer = self.all.get_mut(&key).ok_or_else(none)?;
-        let more = || Error::protocol("more messages than there was credit for");
+        let more = || Error::protocol("more than there was credit for");
         consumer.credit = consumer.credit.checked_sub(count).ok_or_else(more)?;
         Ok((key, &mut self.names))
     }
@@ -282,20 +298,37 @@ impl Consumers {
             return messages;
         };
         let count = messages.len() as u32;
-        match consumer.to.send(Ok(messages)) {
-            Err(mpsc::error::SendError(Ok(messages))) => messages,
-            _ => {
+        match consumer.to.hand(messages) {
+            Err(messages) => messages,
+            Ok(()) => {
                 consumer.unread = consumer.unread.saturating_add(count);
                 Vec::new()
             }
         }
     }
 
+    /// Tells a watch a frame's changes.
+    pub(crate) fn tell(&mut self, key: u64, changes: Changes) -> Result<(), Error> {
+        let Some(consumer) = self.all.get_mut(&key) else { return Ok(()) };
+        let Wanted::Keys { from, .. } = &mut consumer.wanted else {
+            return Err(Error::protocol("CHANGES for a consumer of messages"));
+        };
+        *from = changes.events.last().map(behind).or(*from);
+        let count = changes.events.len() as u32;
+        if !consumer.dropped && consumer.to.tell(changes) {
+            consumer.unread = consumer.unread.saturating_add(count);
+        }
+        Ok(())
+    }
+
     /// GAP.
     pub(crate) fn gap(&self, wire: u64, messages: u64) -> Result<(), Error> {
         let consumer = self.by_wire.get(&wire).and_then(|key| self.all.get(key));
         let consumer = consumer.ok_or_else(|| Error::protocol("a GAP for no consumer"))?;
-        consumer.gaps.fetch_add(messages, Ordering::Relaxed);
+        match &consumer.to {
+            Sink::Messages { gaps, .. } => gaps.fetch_add(messages, Ordering::Relaxed),
+            Sink::Changes(_) => return Err(Error::protocol("a GAP for a watch")),
+        };
         Ok(())
     }
 
@@ -323,10 +356,19 @@ impl Consumers {
             Some(ready) => {
                 let _ = ready.send(Err(why.clone()));
             }
-            None => {
-                let _ = consumer.to.send(Err(why.clone()));
-            }
+            None => consumer.to.end(why.clone()),
         }
+    }
+}
+
+/// Where to go on behind a change.
+fn behind(event: &WatchEvent) -> Revision {
+    match event {
+        WatchEvent::Put(entry) => Revision(entry.revision.0.saturating_add(1)),
+        WatchEvent::Deleted { revision, .. } | WatchEvent::Expired { revision, .. } => {
+            Revision(revision.0.saturating_add(1))
+        }
+        WatchEvent::Gap { resumed_at } => *resumed_at,
     }
 }
 
@@ -349,6 +391,13 @@ impl Consumer {
                 let settings: Vec<_> =
                     settings.iter().map(|(name, value)| (&**name, &**value)).collect();
                 subscribe.put(out, id, &settings)?;
+            }
+            Wanted::Keys { keys, from } => {
+                let (keys, below) = match keys {
+                    Keys::One(key) => (key.as_str(), false),
+                    Keys::Below(prefix) => (&**prefix, true),
+                };
+                WatchRef { keys, below, from: *from, credit }.put(out, id)?;
             }
         }
         self.phase = Phase::Asked;

@@ -6,8 +6,9 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use sluice_model::Code;
 use sluice_protocol::binary::frame::{LENGTH_MAX, decode_frame_of};
-use sluice_protocol::binary::v2::{DeliverRef, FrameType, ServerFrame};
+use sluice_protocol::binary::v2::{ChangesRef, DeliverRef, FrameType, ServerFrame};
 
+use super::sink::Changes;
 use super::{Core, Phase, delivered};
 use crate::error::{Error, Refused};
 
@@ -83,7 +84,11 @@ impl Core {
                 Ok(())
             }
             ServerFrame::Error(error) => self.refused(id, (*error).into(), now),
-            ServerFrame::Consuming(wire) => self.consumers.consuming(id, *wire),
+            ServerFrame::Consuming(wire) => self.consumers.consuming(id, *wire, None),
+            ServerFrame::Watching(watching) => {
+                self.consumers.consuming(id, watching.consumer, Some(watching.revision))
+            }
+            ServerFrame::Changes(changes) => self.changed(id, changes),
             ServerFrame::Ok => self.consumers.cancelled(id),
             ServerFrame::Empty(next_ms) => {
                 let back = self.requests.empty(id, *next_ms)?;
@@ -126,6 +131,13 @@ impl Core {
         Ok(())
     }
 
+    fn changed(&mut self, id: u64, changes: &ChangesRef<'_>) -> Result<(), Error> {
+        let (key, _) = self.consumers.pushed(id, changes.count().into())?;
+        let events = changes.iter().map(|change| change.to_model()).collect::<Result<_, _>>();
+        let events = events.map_err(Error::protocol)?;
+        self.consumers.tell(key, Changes { epoch: self.epoch, events })
+    }
+
     fn refused(&mut self, id: u64, refused: Refused, now: Instant) -> Result<(), Error> {
         if id == 0 {
             return Err(Error::protocol(format_args!("the broker ended it: {refused}")));
@@ -144,7 +156,7 @@ impl Core {
 const fn answers(frame: &ServerFrame<'_>) -> bool {
     match frame {
         ServerFrame::Deliver(deliver) => !deliver.pushed,
-        ServerFrame::Gap(_) | ServerFrame::Going(_) => false,
+        ServerFrame::Gap(_) | ServerFrame::Going(_) | ServerFrame::Changes(_) => false,
         _ => true,
     }
 }

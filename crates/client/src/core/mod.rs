@@ -19,6 +19,7 @@ mod incoming;
 pub(crate) mod publishes;
 pub(crate) mod requests;
 pub(crate) mod settlements;
+pub(crate) mod sink;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -182,11 +183,6 @@ impl Core {
         self.probe = Some(self.next_id);
         put_ping(&mut self.urgent, self.next_id);
         true
-    }
-
-    /// Whether it would be of use to hand so much in now, if only to be refused.
-    pub(crate) const fn has_room(&self, messages: usize, bytes: usize) -> bool {
-        self.closed.is_some() || self.publishes.has_room(messages, bytes)
     }
 
     /// Takes a message, unless the window is full.

@@ -303,7 +303,12 @@ impl Publishes {
         let lost = Err(PublishError::Indeterminate(why.to_string()));
         let mut waiting = VecDeque::with_capacity(self.waiting.len());
         for Sent { batch: Batch { trail, items }, .. } in mem::take(&mut self.sent) {
-            let trail = Trail { again: true, ..trail };
+            let trail = Trail { again: true, lost: trail.lost.saturating_add(1), ..trail };
+            // It may be what ends every connection.
+            if trail.lost > self.retry.tries_max {
+                self.end(items, &lost);
+                continue;
+            }
             if self.resend {
                 waiting.push_back(Batch { trail, items });
                 continue;

@@ -43,6 +43,7 @@ impl From<Outcome> for How {
         let (outcome, delay, note) = match outcome {
             Outcome::Failed { delay, note } => (Settlement::Failed, delay, note),
             Outcome::Released { delay } => (Settlement::Released, delay, None),
+            Outcome::Withdrawn => (Settlement::Released, None, None),
             Outcome::Throttled(Throttled { retry_after, key }) => {
                 (Settlement::Throttled, retry_after, key)
             }

@@ -60,7 +60,7 @@ fn greet(core: &mut Core, now: Instant) {
 }
 
 /// Something of every kind waits for an answer.
-fn busy() -> (Core, Instant, Vec<Place>, mpsc::UnboundedReceiver<consumers::Push>) {
+fn busy() -> (Core, Instant, Vec<Place>, mpsc::UnboundedReceiver<sink::Push>) {
     let (mut core, now) = ready(&Options::default());
     let head = head();
     let mut places = Vec::new();
@@ -72,8 +72,7 @@ fn busy() -> (Core, Instant, Vec<Place>, mpsc::UnboundedReceiver<consumers::Push
         wanted: Wanted::Queue("q".into()),
         prefetch: 4,
         lease_ms: 0,
-        to,
-        gaps: Arc::default(),
+        to: sink::Sink::Messages { to, gaps: Arc::default() },
         ready: oneshot::channel().0,
     };
     core.consume(spec).unwrap();
@@ -177,7 +176,8 @@ fn what_lies_unread_from_lost_connections_counts_against_the_credit_of_the_next(
     let (mut core, now) = ready(&Options::default());
     let (to, mut from) = mpsc::unbounded_channel();
     let (wanted, gaps, ready) = (Wanted::Queue("q".into()), Arc::default(), oneshot::channel().0);
-    let spec = Spec { wanted, prefetch: 4, lease_ms: 0, to, gaps, ready };
+    let to = sink::Sink::Messages { to, gaps };
+    let spec = Spec { wanted, prefetch: 4, lease_ms: 0, to, ready };
     let key = core.consume(spec).unwrap();
     // The credit of a new connection, all of which comes and is not looked at.
     let round = |core: &mut Core| {

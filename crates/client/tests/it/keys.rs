@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-use sluice_client::{Condition, Error, Key, Keys, Revision, SetKey, Value, ValueKind};
+use sluice_client::{
+    Condition, Error, Key, Keys, Revision, SetKey, Value, ValueKind, WatchEvent, WatchKeys,
+};
 use sluice_model::Code;
+use sluice_protocol::binary::frame::LENGTH_MAX;
+use sluice_protocol::binary::v2::{
+    ChangesWriter, ClientFrame, Credit, FrameType, WatchRef, Watching,
+};
 
+use crate::fake::{Connection, Fake, options};
 use crate::real::start;
 
 fn key(name: &str) -> Key {
@@ -97,4 +104,94 @@ async fn changes_come_when_they_happen_and_a_watcher_goes_on_behind_the_last() {
     );
     assert_eq!(refused(watcher.key_changes(&all, Some(99), short).await), Code::Invalid);
     real.stop().await;
+}
+
+fn deleted(name: &str, revision: u64) -> WatchEvent {
+    WatchEvent::Deleted { key: key(name), revision: Revision(revision) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_is_told_changes_in_order_until_it_is_dropped() {
+    let (_data, real) = start().await;
+    let (client, watcher) = (real.client().await, real.client().await);
+    client.set_key(&key("n^1"), &text("old"), &SetKey::default()).await.unwrap();
+    let all = Keys::below("n^").unwrap();
+    // So few may be on their way that credit is given again and again.
+    let how = WatchKeys { from: Some(Revision(1)), prefetch: 2 };
+    let mut watch = watcher.watch_keys(&all, how).await.unwrap();
+    for round in 0..20 {
+        client.set_key(&key("n^1"), &text(&round.to_string()), &SetKey::default()).await.unwrap();
+    }
+    client.delete_key(&key("n^1"), Condition::Always).await.unwrap();
+    for revision in 1..=21 {
+        match watch.next().await.unwrap() {
+            Some(WatchEvent::Put(entry)) => assert_eq!(entry.revision, Revision(revision)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(watch.next().await.unwrap(), Some(deleted("n^1", 22)));
+    drop(watch);
+    let future = WatchKeys { from: Some(Revision(99)), ..WatchKeys::default() };
+    assert_eq!(refused(watcher.watch_keys(&all, future).await.map(drop)), Code::Invalid);
+    real.stop().await;
+}
+
+/// The next WATCH, which is answered so.
+async fn hears_watch(connection: &mut Connection, last: u64) -> Option<Revision> {
+    let frame = connection.hears(FrameType::Watch).await;
+    match ClientFrame::read(frame.msg_type, &frame.payload, LENGTH_MAX).unwrap() {
+        ClientFrame::Watch(WatchRef { keys: "n^", below: true, from, credit: 4 }) => {
+            let watching = Watching { consumer: 7, revision: Revision(last) };
+            watching.put(&mut connection.out, frame.correlation_id);
+            connection.say().await;
+            from
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn tells(connection: &mut Connection, events: &[WatchEvent]) {
+    let mut writer = ChangesWriter::begin(&mut connection.out, 7, LENGTH_MAX).unwrap();
+    assert!(events.iter().all(|event| writer.push(event)));
+    writer.finish();
+    connection.say().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_goes_on_behind_the_last_change_on_the_next_connection() {
+    let fake = Fake::new().await;
+    let (client, mut connection) = fake.client(options()).await;
+    let all = Keys::below("n^").unwrap();
+    let how = WatchKeys { from: None, prefetch: 4 };
+    let (watch, from) = tokio::join!(client.watch_keys(&all, how), hears_watch(&mut connection, 6));
+    let mut watch = watch.unwrap();
+    assert_eq!(from, None);
+    // Nothing came: it begins where the first one did.
+    drop(connection);
+    let mut connection = fake.greeted().await;
+    assert_eq!(hears_watch(&mut connection, 9).await, Some(Revision(7)));
+    let gap = WatchEvent::Gap { resumed_at: Revision(12) };
+    tells(&mut connection, &[deleted("n^a", 8), gap.clone()]).await;
+    assert_eq!(watch.next().await.unwrap(), Some(deleted("n^a", 8)));
+    assert_eq!(watch.next().await.unwrap(), Some(gap));
+    drop(connection);
+    let mut connection = fake.greeted().await;
+    assert_eq!(hears_watch(&mut connection, 20).await, Some(Revision(12)));
+    tells(&mut connection, &[deleted("n^b", 12), deleted("n^c", 13)]).await;
+    assert_eq!(watch.next().await.unwrap(), Some(deleted("n^b", 12)));
+    assert_eq!(watch.next().await.unwrap(), Some(deleted("n^c", 13)));
+    // Two of four were looked at: the next look gives them back.
+    tokio::select! {
+        biased;
+        event = watch.next() => panic!("{event:?}"),
+        () = std::future::ready(()) => {}
+    }
+    let frame = connection.hears(FrameType::Credit).await;
+    assert_eq!(Credit::read(&frame.payload).unwrap(), Credit { consumer: 7, messages: 2 });
+    drop(connection);
+    // What follows is no longer known, and what is there must be read anew.
+    let mut connection = fake.greeted().await;
+    let frame = connection.hears(FrameType::Watch).await;
+    connection.refuses(frame.correlation_id, 410, "gone", 0).await;
+    assert_eq!(refused(watch.next().await), Code::Gone);
 }

@@ -284,6 +284,70 @@ async fn publishing_waits_for_room_in_the_window() {
 }
 
 #[tokio::test]
+async fn a_batch_gets_its_room_though_smaller_ones_would_fit_before_it() {
+    let fake = Fake::new().await;
+    let options = Options { window_messages: 4, ..options() };
+    let (client, mut broker) = fake.client(options).await;
+    let orders = client.to_topic("orders");
+    let mut before = Vec::new();
+    for message in ["one", "two", "three"] {
+        before.push(orders.publish(message).await);
+    }
+    let (id, _) = broker.hears_messages(3).await;
+    let mut context = Context::from_waker(Waker::noop());
+    let mut batch = std::pin::pin!(orders.publish_batch(["a", "b", "c", "d"]));
+    assert!(batch.as_mut().poll(&mut context).is_pending());
+    // There is room for one, but it came later; and one that gave up keeps nobody waiting.
+    let mut later = std::pin::pin!(orders.publish("later"));
+    assert!(later.as_mut().poll(&mut context).is_pending());
+    {
+        let mut gone = std::pin::pin!(orders.publish("gone"));
+        assert!(gone.as_mut().poll(&mut context).is_pending());
+    }
+    put_confirm(&mut broker.out, id, None);
+    broker.say().await;
+    let (whole, heard) = tokio::join!(batch, broker.hears_messages(4));
+    assert_eq!(heard.1, ["a", "b", "c", "d"]);
+    put_confirm(&mut broker.out, heard.0, None);
+    broker.say().await;
+    let (later, heard) = tokio::join!(later, broker.hears_messages(1));
+    assert_eq!(heard.1, ["later"]);
+    put_confirm(&mut broker.out, heard.0, None);
+    broker.say().await;
+    assert!(timeout(PATIENCE, whole).await.unwrap().is_ok() && outcome(later).await.is_ok());
+    assert!(is_open(&mut orders.publish("and on").await));
+}
+
+#[tokio::test]
+async fn what_every_connection_is_lost_with_is_not_sent_for_ever() {
+    let fake = Fake::new().await;
+    let retry = Retry { tries_max: 3, ..options().retry };
+    let options = Options { resend_unconfirmed: true, retry, ..options() };
+    let (client, mut broker) = fake.client(options).await;
+    let orders = client.to_topic("orders");
+    let (plain, deduped) =
+        (orders.publish("plain").await, orders.publish(deduped("deduped")).await);
+    for _ in 0..3 {
+        assert_eq!(broker.hears_messages(2).await.1, ["plain", "deduped"]);
+        drop(broker);
+        broker = fake.greeted().await;
+    }
+    broker.hears_messages(2).await;
+    drop(broker);
+    for confirm in [plain, deduped] {
+        assert!(matches!(outcome(confirm).await, Err(PublishError::Indeterminate(_))));
+    }
+    // The client goes on.
+    let mut broker = fake.greeted().await;
+    let next = orders.publish("next").await;
+    let (id, messages) = broker.hears_messages(1).await;
+    assert_eq!(messages, ["next"]);
+    put_confirm(&mut broker.out, id, None);
+    broker.say().await;
+    assert!(outcome(next).await.is_ok());
+}
+
+#[tokio::test]
 async fn at_most_once_is_followed_by_its_fence() {
     let fake = Fake::new().await;
     let (client, mut broker) = fake.client(options()).await;

@@ -208,7 +208,7 @@ fn decode_messages(input: &mut &[u8]) -> Result<(u64, Chunk), RecordError> {
         let extra = if byte & EXTRA == 0 { None } else { Some(decode_extra(input)?) };
         states.push((at, state, extra));
     }
-    Ok((chunk, Chunk::from_parts(slots, states)))
+    Ok((chunk, Chunk::from_parts(&slots, states)))
 }
 
 /// Seven bits a byte, the lowest first; the eighth says that more follow.

@@ -34,10 +34,15 @@ pub(crate) enum What {
     Expired,
 }
 
+/// What a change counts for whose key and value have so many bytes.
+pub(crate) const fn weight(key: usize, value: usize) -> usize {
+    OVERHEAD + key + value
+}
+
 impl Change {
     /// What it counts for in the bounds of the store and the history.
     pub(crate) fn weight(&self) -> usize {
-        OVERHEAD + self.key.as_str().len() + self.value().map_or(0, |value| value.bytes.len())
+        weight(self.key.as_str().len(), self.value().map_or(0, |value| value.bytes.len()))
     }
 
     /// The value that it gave its key.

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::change::Change;
+use super::change::{Change, What};
+use super::values;
 
 /// Most numbers that a chunk spans.
 pub(crate) const SPAN: u64 = 256;
@@ -39,8 +40,19 @@ impl Chunk {
         Some(gone)
     }
 
+    /// Gives each of its values a place of its own in memory.
+    pub(crate) fn set_apart(&mut self) {
+        for change in &mut self.changes {
+            if let What::Put { value, .. } = &mut change.what {
+                value.bytes = values::apart(&value.bytes);
+            }
+        }
+    }
+
     fn place(&self, revision: u64) -> Option<usize> {
-        let straight = usize::try_from(revision.checked_sub(self.first)?).ok()?;
+        // Where none is gone but from the front, they lie in a row.
+        let first = self.changes.front()?.revision;
+        let straight = usize::try_from(revision.checked_sub(first)?).ok()?;
         match self.changes.get(straight) {
             Some(change) if change.revision == revision => Some(straight),
             _ => self.changes.binary_search_by_key(&revision, |change| change.revision).ok(),

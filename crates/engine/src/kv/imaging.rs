@@ -26,21 +26,21 @@ pub(super) struct Listed {
     has_numbers: bool,
 }
 
-impl Store {
+impl Listed {
     /// A chunk is about to change, or is new.
-    pub(super) fn note(&mut self, first: u64) {
-        let Some(slab) = self.chunks.get_mut(&first) else { return };
-        let listed = &mut self.listed;
-        if slab.listed_for > listed.image {
+    pub(super) fn note(&mut self, slab: &mut Slab) {
+        if slab.listed_for > self.image {
             return;
         }
-        if slab.listed_for == listed.image && listed.image > 0 {
-            take(slab, &mut listed.early);
+        if slab.listed_for == self.image && self.image > 0 {
+            take(slab, &mut self.early);
         }
-        slab.listed_for = listed.image + 1;
-        listed.next.push(first);
+        slab.listed_for = self.image + 1;
+        self.next.push(slab.chunk.first);
     }
+}
 
+impl Store {
     /// Takes a chunk away of which nothing is left, and that was noted.
     pub(super) fn remove_chunk(&mut self, first: u64) {
         if let Some(slab) = self.chunks.remove(&first)
@@ -83,12 +83,9 @@ impl Store {
     /// Makes the next image hold everything.
     pub(crate) fn forget_image(&mut self) {
         self.listed = Listed { image: self.listed.image + 2, ..Listed::default() };
-        let all: Vec<u64> = self.chunks.keys().copied().collect();
-        for first in all {
-            if let Some(slab) = self.chunks.get_mut(&first) {
-                (slab.values_dirty, slab.states_dirty, slab.imaged) = (true, true, false);
-            }
-            self.note(first);
+        for slab in self.chunks.values_mut() {
+            (slab.values_dirty, slab.states_dirty, slab.imaged) = (true, true, false);
+            self.listed.note(slab);
         }
     }
 

@@ -11,8 +11,10 @@
 mod change;
 mod chunk;
 mod imaging;
+mod index;
 mod read;
 mod store;
+mod values;
 mod watch;
 mod watches;
 mod write;
@@ -26,6 +28,7 @@ use crate::record::Record;
 
 pub(crate) use change::{Change, What};
 pub(crate) use chunk::Chunk;
+use index::Live;
 use store::Store;
 use watches::Watches;
 
@@ -40,7 +43,7 @@ pub(crate) struct Kv {
 
 impl Kv {
     pub(crate) fn new(random: &Random) -> Self {
-        Self { store: Store::default(), watches: Watches::new(random), gone: 0 }
+        Self { store: Store::new(random), watches: Watches::new(random), gone: 0 }
     }
 
     /// Checks what must hold between any two calls, and panics where it does not.
@@ -108,14 +111,15 @@ impl Engine {
         self.key_need(self.kv.gone)
     }
 
-    /// Ends a key whose time is over, if it is: nobody sees it from then on, and who was shown that
-    /// waits for the record.
-    fn expire_key(&mut self, turn: &mut Turn<'_>, key: &str) {
-        let Some(change) = self.kv.store.live(key) else { return };
-        if change.has_expired(turn.now) {
-            let key = change.key.clone();
-            self.end_key(turn, key.as_str(), true);
+    /// What is known of a key's last change, if it is there. One whose time is over is ended first:
+    /// nobody sees it from then on, and who was shown that waits for the record.
+    fn living(&mut self, turn: &mut Turn<'_>, key: &str) -> Option<Live> {
+        let live = self.kv.store.find(key)?;
+        if live.has_expired(turn.now) {
+            self.end_key(turn, key, true);
+            return None;
         }
+        Some(live)
     }
 
     /// Writes that a key is gone. Gives the number of the change and its record.
@@ -139,7 +143,7 @@ impl Engine {
     pub(crate) fn key_is_due(&mut self, turn: &mut Turn<'_>, revision: u64) {
         if let Some(change) = self.kv.store.live_at(revision) {
             let key = change.key.clone();
-            self.expire_key(turn, key.as_str());
+            self.living(turn, key.as_str());
         }
     }
 

@@ -31,8 +31,10 @@ struct Page {
 
 impl Engine {
     pub(super) fn kv_get(&mut self, turn: &mut Turn<'_>, session: SessionId, key: &Key) -> Outcome {
-        self.expire_key(turn, key.as_str());
-        let Some(change) = self.kv.store.live(key.as_str()) else { return self.no_such_key() };
+        let live = self.living(turn, key.as_str());
+        let Some(change) = live.and_then(|live| self.kv.store.at(live.revision)) else {
+            return self.no_such_key();
+        };
         let len = change.value().map_or(0, |value| value.bytes.len());
         if !self.takes(session, entry_weight(key.as_str().len(), len)) {
             return Outcome::NoRoom;
@@ -41,8 +43,10 @@ impl Engine {
     }
 
     pub(super) fn kv_exists(&mut self, turn: &mut Turn<'_>, key: &Key) -> Outcome {
-        self.expire_key(turn, key.as_str());
-        let Some(change) = self.kv.store.live(key.as_str()) else { return self.no_such_key() };
+        let live = self.living(turn, key.as_str());
+        let Some(change) = live.and_then(|live| self.kv.store.at(live.revision)) else {
+            return self.no_such_key();
+        };
         let (revision, expires_at) = (Revision(change.revision), change.expires_at());
         Outcome::Answer(KvAnswer::There { revision, expires_at }, self.key_need(change.sequence))
     }

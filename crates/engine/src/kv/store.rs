@@ -10,22 +10,28 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sluice_model::{Key, Keys};
 
-use super::change::{Change, What};
+use super::change::{self, Change, What};
 use super::chunk::{BYTES, Chunk, SPAN};
 use super::imaging::Listed;
+use super::index::{Index, Live};
+use super::values::Values;
+use crate::journal::Sequence;
+use crate::random::Random;
 
 /// A chunk, and what an image has of it.
 #[derive(Debug)]
 pub(super) struct Slab {
     pub(super) chunk: Arc<Chunk>,
-    /// Bytes of its changes, now, all that it has got, and in the last image.
+    /// Bytes of its changes, now, all that it has got, when its values were last set apart, and in the
+    /// last image.
     bytes: usize,
     filled: usize,
+    packed: usize,
     pub(super) written: usize,
     /// Changes came since the last image, or so many went that they are worth writing anew.
     pub(super) values_dirty: bool,
@@ -44,6 +50,7 @@ impl Slab {
             chunk: Arc::new(chunk),
             bytes,
             filled: bytes,
+            packed: bytes,
             written: 0,
             values_dirty: false,
             states_dirty: false,
@@ -55,6 +62,23 @@ impl Slab {
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// Lets go of a change, if it is there. True if nothing is left.
+    fn drop_change(&mut self, revision: u64, listed: &mut Listed) -> bool {
+        if self.chunk.get(revision).is_none() {
+            return false;
+        }
+        listed.note(self);
+        let Some(gone) = Arc::make_mut(&mut self.chunk).remove(revision) else { return false };
+        self.bytes -= gone.weight();
+        self.states_dirty = true;
+        self.values_dirty |= self.imaged && 2 * self.bytes < self.written;
+        if 2 * self.bytes < self.packed {
+            self.packed = self.bytes;
+            Arc::make_mut(&mut self.chunk).set_apart();
+        }
+        self.chunk.changes.is_empty()
+    }
 }
 
 /// All changes that are kept.
@@ -63,7 +87,7 @@ pub(crate) struct Store {
     /// By the number of the first change of each.
     pub(super) chunks: BTreeMap<u64, Slab>,
     /// The last change of each key that is there.
-    index: BTreeMap<Key, u64>,
+    index: Index,
     /// Bytes of these.
     bytes: u64,
     /// The number of the last change.
@@ -74,24 +98,24 @@ pub(crate) struct Store {
     /// Changes up to this are at their level.
     visible: u64,
     pub(super) listed: Listed,
+    values: Values,
 }
 
-impl Default for Store {
-    fn default() -> Self {
+impl Store {
+    pub(crate) fn new(random: &Random) -> Self {
         Self {
             chunks: BTreeMap::new(),
-            index: BTreeMap::new(),
+            index: Index::new(random),
             bytes: 0,
             last: 0,
             from: 1,
             history_bytes: 0,
             visible: 0,
             listed: Listed::default(),
+            values: Values::default(),
         }
     }
-}
 
-impl Store {
     /// The number of the last change.
     pub(crate) const fn last(&self) -> u64 {
         self.last
@@ -138,23 +162,19 @@ impl Store {
         slab.chunk.get(revision)
     }
 
-    /// The last change of a key that is there.
-    pub(crate) fn live(&self, key: &str) -> Option<&Change> {
-        self.at(*self.index.get(key)?)
+    /// What is known of the last change of a key that is there.
+    pub(crate) fn find(&self, key: &str) -> Option<Live> {
+        self.index.get(key)
     }
 
-    /// The key as it is held, if it is there.
-    pub(crate) fn known(&self, key: &str) -> Option<&Key> {
-        self.index.get_key_value(key).map(|(key, _)| key)
+    /// The last change of a key that is there.
+    pub(crate) fn live(&self, key: &str) -> Option<&Change> {
+        self.at(self.find(key)?.revision)
     }
 
     /// The change of that number, if it is the last one of a key that is there.
     pub(crate) fn live_at(&self, revision: u64) -> Option<&Change> {
-        self.at(revision).filter(|change| self.is_live(change))
-    }
-
-    fn is_live(&self, change: &Change) -> bool {
-        self.index.get(change.key.as_str()) == Some(&change.revision)
+        self.at(revision).filter(|change| is_live(&self.index, change))
     }
 
     /// The keys of a range in their order, behind `after`, each with its last change.
@@ -163,58 +183,61 @@ impl Store {
         keys: &'a Keys,
         after: Option<&'a Key>,
     ) -> impl Iterator<Item = &'a Change> {
-        let first = match keys {
-            Keys::One(key) => key.as_str(),
-            Keys::Below(prefix) => prefix,
-        };
-        let start = match after {
-            Some(after) if after.as_str() >= first => Bound::Excluded(after.as_str()),
-            _ => Bound::Included(first),
-        };
-        self.index
-            .range::<str, _>((start, Bound::Unbounded))
-            .take_while(move |(key, _)| match keys {
-                Keys::One(one) => *key == one,
-                Keys::Below(prefix) => key.as_str().starts_with(&**prefix),
-            })
-            .filter_map(|(_, revision)| self.at(*revision))
+        self.index.range(keys, after).filter_map(|key| self.live(key.as_str()))
     }
 
-    /// Adds a change; one that is there already changes nothing. Gives the change that was the last
-    /// one of its key before.
-    pub(crate) fn push(&mut self, change: Change) -> Option<Change> {
-        let revision = change.revision;
+    /// A copy of a value for a change that is about to be added.
+    pub(crate) fn keep(&mut self, value: &[u8]) -> Bytes {
+        self.values.keep(value)
+    }
+
+    /// Adds a change; one that is there already changes nothing. Gives what was the last one of its
+    /// key before.
+    pub(crate) fn push(
+        &mut self,
+        revision: u64,
+        key: &str,
+        what: What,
+        sequence: Sequence,
+    ) -> Option<Live> {
         if revision <= self.last {
             return None;
         }
+        // Keys were checked before they were written.
+        let (key, before) = self.refer(revision, key, &what)?;
         // Records of a repaired log are missing: nobody may be told that nothing is.
         if revision > self.last + 1 {
             self.forget_before(self.last + 1);
             self.from = revision;
             self.visible = self.visible.max(revision - 1);
         }
-        let before = self.last_of(&change);
+        let change = Change { revision, key, what, sequence };
         self.history_bytes += change.weight() as u64;
         self.last = revision;
         self.append(change);
-        if let Some(before) = &before {
+        if let Some(before) = before {
             self.drop_if_past(before.revision);
         }
         before
     }
 
-    /// Lets the index refer to a change, and gives the one that it referred to before.
-    fn last_of(&mut self, change: &Change) -> Option<Change> {
-        let before = match change.what {
-            What::Put { .. } => {
-                self.bytes += change.weight() as u64;
-                self.index.insert(change.key.clone(), change.revision)
+    /// Lets the index refer to a change. Gives its key, and what the key referred to before.
+    fn refer(&mut self, revision: u64, key: &str, what: &What) -> Option<(Key, Option<Live>)> {
+        let (key, before) = match what {
+            What::Put { value, expires_at } => {
+                let weight = change::weight(key.len(), value.bytes.len()) as u64;
+                let live = Live { revision, expires_at: *expires_at, weight };
+                let put = self.index.put(key, live).ok()?;
+                self.bytes += weight;
+                put
             }
-            What::Deleted | What::Expired => self.index.remove(change.key.as_str()),
+            What::Deleted | What::Expired => match self.index.remove(key) {
+                Some((key, before)) => (key, Some(before)),
+                None => (Key::new(key).ok()?, None),
+            },
         };
-        let before = before.and_then(|revision| self.at(revision).cloned());
-        self.bytes -= before.as_ref().map_or(0, |before| before.weight() as u64);
-        before
+        self.bytes -= before.map_or(0, |before| before.weight);
+        Some((key, before))
     }
 
     fn append(&mut self, change: Change) {
@@ -226,11 +249,12 @@ impl Store {
                 revision
             }
         };
-        self.note(first);
         let Some(slab) = self.chunks.get_mut(&first) else { return };
+        self.listed.note(slab);
         let weight = change.weight();
         slab.bytes += weight;
         slab.filled += weight;
+        slab.packed += weight;
         slab.values_dirty = true;
         Arc::make_mut(&mut slab.chunk).changes.push_back(change);
     }
@@ -243,14 +267,8 @@ impl Store {
     }
 
     fn drop_change(&mut self, revision: u64) {
-        let Some((&first, _)) = self.chunks.range(..=revision).next_back() else { return };
-        self.note(first);
-        let Some(slab) = self.chunks.get_mut(&first) else { return };
-        let Some(gone) = Arc::make_mut(&mut slab.chunk).remove(revision) else { return };
-        slab.bytes -= gone.weight();
-        slab.states_dirty = true;
-        slab.values_dirty |= slab.imaged && 2 * slab.bytes < slab.written;
-        if slab.chunk.changes.is_empty() {
+        let Some((&first, slab)) = self.chunks.range_mut(..=revision).next_back() else { return };
+        if slab.drop_change(revision, &mut self.listed) {
             self.remove_chunk(first);
         }
     }
@@ -258,25 +276,44 @@ impl Store {
     /// Shortens the history to so many changes and bytes, by `steps` changes at most. What is not at
     /// its level yet stays.
     pub(crate) fn trim(&mut self, changes_max: u64, bytes_max: u64, steps: usize) {
-        for _ in 0..steps {
-            let (changes, bytes) = self.history();
-            if self.from > self.visible || changes <= changes_max && bytes <= bytes_max {
-                return;
-            }
-            self.forget_before(self.from + 1);
-        }
+        let upto = self.from.saturating_add(steps as u64).min(self.visible + 1);
+        let last = self.last;
+        let is_enough =
+            |from: u64, bytes: u64| last + 1 - from <= changes_max && bytes <= bytes_max;
+        self.forget(upto, is_enough);
     }
 
     /// Ends the history before that number.
     fn forget_before(&mut self, revision: u64) {
-        while self.from < revision {
-            let gone = self.from;
-            self.from += 1;
-            let Some(change) = self.at(gone) else { continue };
-            let (weight, is_live) = (change.weight() as u64, self.is_live(change));
-            self.history_bytes -= weight;
-            if !is_live {
-                self.drop_change(gone);
+        self.forget(revision, |_, _| false);
+    }
+
+    /// The same, but no further than it `is_enough`, by where the history begins then and its bytes.
+    fn forget(&mut self, revision: u64, is_enough: impl Fn(u64, u64) -> bool) {
+        while self.from < revision && !is_enough(self.from, self.history_bytes) {
+            let Self { chunks, index, listed, from, history_bytes, .. } = self;
+            let Some((&first, slab)) = chunks.range_mut(..=*from).next_back() else {
+                self.from += 1;
+                continue;
+            };
+            let mut is_empty = false;
+            // Those that lie together go in one go.
+            loop {
+                let gone = *from;
+                *from += 1;
+                if let Some(change) = slab.chunk.get(gone) {
+                    *history_bytes -= change.weight() as u64;
+                    if !is_live(index, change) {
+                        is_empty = slab.drop_change(gone, listed);
+                    }
+                }
+                let is_last = slab.chunk.changes.back().is_none_or(|last| last.revision < *from);
+                if is_last || *from >= revision || is_enough(*from, *history_bytes) {
+                    break;
+                }
+            }
+            if is_empty {
+                self.remove_chunk(first);
             }
         }
     }
@@ -301,7 +338,7 @@ impl Store {
             self.chunks.values().map(|slab| Arc::clone(&slab.chunk)).collect();
         for change in chunks.iter().flat_map(|chunk| &chunk.changes) {
             match change.what {
-                What::Put { .. } => drop(self.index.insert(change.key.clone(), change.revision)),
+                What::Put { .. } => drop(self.index.put(change.key.as_str(), Live::of(change))),
                 What::Deleted | What::Expired => drop(self.index.remove(change.key.as_str())),
             }
             if change.revision >= self.from {
@@ -309,16 +346,18 @@ impl Store {
             }
         }
         let all = chunks.iter().flat_map(|chunk| &chunk.changes);
-        let live: Vec<&Change> = all.filter(|change| self.is_live(change)).collect();
+        let live: Vec<&Change> = all.filter(|change| is_live(&self.index, change)).collect();
         self.bytes = live.iter().map(|change| change.weight() as u64).sum();
         live.into_iter().filter(|change| change.expires_at().is_some()).cloned().collect()
     }
 
     /// Checks what must hold between any two calls, and panics where it does not.
     pub(crate) fn check(&self) {
-        let live = self.index.iter().map(|(key, revision)| {
-            let change = self.at(*revision).expect("a key refers to a change that is kept");
-            assert!(change.key == *key && change.value().is_some(), "{key} at {revision}");
+        assert_eq!(self.index.keys().count(), self.index.len(), "keys in order");
+        let live = self.index.keys().map(|key| {
+            let change = self.live(key.as_str()).expect("a key refers to a change that is kept");
+            assert!(change.key == *key && change.value().is_some(), "{key}");
+            assert_eq!(self.find(key.as_str()), Some(Live::of(change)), "{key}");
             change.weight() as u64
         });
         assert_eq!(live.sum::<u64>(), self.bytes, "bytes of keys");
@@ -328,7 +367,11 @@ impl Store {
             self.check_listed(slab);
             for change in &slab.chunk.changes {
                 let in_history = change.revision >= self.from;
-                assert!(in_history || self.is_live(change), "{} is nobody's", change.revision);
+                assert!(
+                    in_history || is_live(&self.index, change),
+                    "{} is nobody's",
+                    change.revision
+                );
                 kept += u64::from(in_history);
                 history += if in_history { change.weight() as u64 } else { 0 };
             }
@@ -336,4 +379,9 @@ impl Store {
         assert_eq!((kept, history), self.history(), "the history");
         assert!(self.visible <= self.last && self.from <= self.last + 1);
     }
+}
+
+/// Whether a key refers to this change.
+fn is_live(index: &Index, change: &Change) -> bool {
+    index.get(change.key.as_str()).is_some_and(|live| live.revision == change.revision)
 }

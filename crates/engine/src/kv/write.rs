@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use bytes::Bytes;
 use sluice_model::{
     Code, Condition, Key, KvAnswer, KvRequest, MessageId, Revision, SessionId, Timestamp, Value,
     ValueKind,
 };
 
 use super::Outcome;
-use super::change::{Change, What};
+use super::change::{self, Change, What};
+use super::index::Live;
 use crate::deadlines::Due;
 use crate::dedupe::{Entry, Known};
 use crate::engine::{Engine, Turn, need_of};
@@ -40,25 +40,23 @@ impl Engine {
     ) -> Outcome {
         let outcome = match request {
             KvRequest::Set { key, value, ttl, condition, dedupe_id } => {
-                let told = told(&[
-                    &[value.kind.as_u8()],
-                    &millis(*ttl),
-                    &bytes_of(*condition),
-                    &value.bytes,
-                ]);
-                let mark =
-                    match self.first_time(turn.now, session, key, dedupe_id.as_deref(), &told) {
-                        Ok(mark) => mark,
-                        Err(known) => return known,
-                    };
+                let told = || {
+                    let (kind, ttl) = (value.kind.as_u8(), millis(*ttl));
+                    [&[kind][..], &ttl, &bytes_of(*condition), &value.bytes].concat()
+                };
+                let mark = match self.first_time(turn.now, session, key, dedupe_id.as_deref(), told)
+                {
+                    Ok(mark) => mark,
+                    Err(known) => return known,
+                };
                 let expires_at =
                     ttl.map_or(Timestamp::EPOCH, |ttl| turn.now.after(ttl.min(TTL_MAX)));
                 let write = Write { key, value, expires_at, mark, sum: None };
                 self.set_key(turn, *ttl, *condition, write)
             }
             KvRequest::Increment { key, by, dedupe_id } => {
-                let told = told(&[b"+", &by.to_le_bytes()]);
-                match self.first_time(turn.now, session, key, dedupe_id.as_deref(), &told) {
+                let told = || [&b"+"[..], &by.to_le_bytes()].concat();
+                match self.first_time(turn.now, session, key, dedupe_id.as_deref(), told) {
                     Ok(mark) => self.increment_key(turn, key, *by, mark),
                     Err(known) => known,
                 }
@@ -74,18 +72,20 @@ impl Engine {
         outcome
     }
 
-    /// What makes a repeat of this write one; or what is answered because it is one.
+    /// What makes a repeat of this write one; or what is answered because it is one. `told` is all
+    /// that the write says, by which a repeat of it is known.
     fn first_time(
         &mut self,
         now: Timestamp,
         session: SessionId,
         key: &Key,
         id: Option<&str>,
-        told: &[u8],
+        told: impl FnOnce() -> Vec<u8>,
     ) -> Result<Option<DedupeMark>, Outcome> {
         let Some(id) = id else { return Ok(None) };
+        let told = told();
         // Ids are compared among the writes to one key.
-        let (id, body) = self.dedupe_hashes(&format!("{key}\n{id}"), told);
+        let (id, body) = self.dedupe_hashes(&format!("{key}\n{id}"), &told);
         let until = now.after(self.config.queue.dedupe_window);
         let mark = DedupeMark { scope: DedupeScope::Keys, id, body, until };
         let owner = self.sessions.get(&session).map(|state| state.owner.clone());
@@ -123,11 +123,11 @@ impl Engine {
         if ttl.is_some_and(|ttl| ttl.is_zero()) {
             return Outcome::refused(Code::Invalid, "the time to live is 1 ms or more", Need::NONE);
         }
-        self.expire_key(turn, write.key.as_str());
-        if let Some(refused) = self.unmet(write.key, condition) {
+        let live = self.living(turn, write.key.as_str());
+        if let Some(refused) = self.unmet(live, condition) {
             return refused;
         }
-        match self.put_key(turn, write) {
+        match self.put_key(turn, live, write) {
             Ok((revision, need)) => {
                 Outcome::Answer(KvAnswer::Written { revision, duplicate: false }, need)
             }
@@ -136,19 +136,15 @@ impl Engine {
     }
 
     /// The refusal of a write whose condition does not hold.
-    fn unmet(&self, key: &Key, condition: Condition) -> Option<Outcome> {
-        if condition == Condition::Always {
-            return None;
-        }
-        let live = self.kv.store.live(key.as_str());
+    fn unmet(&self, live: Option<Live>, condition: Condition) -> Option<Outcome> {
         let conflict =
             |text: String, need| Some(Outcome::Refused((Code::Conflict, text.into()), need));
         match (condition, live) {
             (Condition::Always, _) | (Condition::Absent, None) => None,
-            (Condition::Revision(wanted), Some(change)) if change.revision == wanted.0 => None,
-            (Condition::Revision(_) | Condition::Absent, Some(change)) => {
-                let text = format!("the key is there, its revision is {}", change.revision);
-                conflict(text, self.key_need(change.sequence))
+            (Condition::Revision(wanted), Some(live)) if live.revision == wanted.0 => None,
+            (Condition::Revision(_) | Condition::Absent, Some(live)) => {
+                let text = format!("the key is there, its revision is {}", live.revision);
+                conflict(text, self.need_of_change(live.revision))
             }
             (Condition::Revision(_), None) => {
                 conflict("the key is not there".to_owned(), self.absence_need())
@@ -156,16 +152,21 @@ impl Engine {
         }
     }
 
+    /// What an answer waits for that shows what this change did.
+    fn need_of_change(&self, revision: u64) -> Need {
+        self.kv.store.at(revision).map_or(Need::NONE, |change| self.key_need(change.sequence))
+    }
+
     fn delete_key(&mut self, turn: &mut Turn<'_>, key: &Key, condition: Condition) -> Outcome {
         if condition == Condition::Absent {
             let text = "a key that is not there can't be removed";
             return Outcome::refused(Code::Invalid, text, Need::NONE);
         }
-        self.expire_key(turn, key.as_str());
-        if self.kv.store.live(key.as_str()).is_none() {
+        let live = self.living(turn, key.as_str());
+        if live.is_none() {
             return self.no_such_key();
         }
-        if let Some(refused) = self.unmet(key, condition) {
+        if let Some(refused) = self.unmet(live, condition) {
             return refused;
         }
         let (revision, sequence) = self.end_key(turn, key.as_str(), false);
@@ -180,8 +181,8 @@ impl Engine {
         by: i64,
         mark: Option<DedupeMark>,
     ) -> Outcome {
-        self.expire_key(turn, key.as_str());
-        let live = self.kv.store.live(key.as_str());
+        let known = self.living(turn, key.as_str());
+        let live = known.and_then(|live| self.kv.store.at(live.revision));
         let before = live.map(|change| {
             let text = change.value().and_then(|value| std::str::from_utf8(&value.bytes).ok());
             text.and_then(|text| text.parse::<i64>().ok())
@@ -197,7 +198,8 @@ impl Engine {
         let kind = live.and_then(Change::value).map_or(ValueKind::Json, |value| value.kind);
         let expires_at = live.and_then(Change::expires_at).unwrap_or(Timestamp::EPOCH);
         let value = Value { kind, bytes: sum.to_string().into() };
-        match self.put_key(turn, Write { key, value: &value, expires_at, mark, sum: Some(sum) }) {
+        let write = Write { key, value: &value, expires_at, mark, sum: Some(sum) };
+        match self.put_key(turn, known, write) {
             Ok((revision, need)) => {
                 let duplicate = false;
                 Outcome::Answer(KvAnswer::Incremented { value: sum, revision, duplicate }, need)
@@ -206,18 +208,17 @@ impl Engine {
         }
     }
 
-    /// Gives a key a value, if there is room for it.
+    /// Gives a key a value, if there is room for it. `live` is what it is now, if it is there.
     fn put_key(
         &mut self,
         turn: &mut Turn<'_>,
+        live: Option<Live>,
         write: Write<'_>,
     ) -> Result<(Revision, Need), Outcome> {
         let Write { key, value, expires_at, mark, sum } = write;
         let revision = self.kv.store.last() + 1;
-        let what = What::Put { value: Value::default(), expires_at };
-        let empty = Change { revision, key: key.clone(), what, sequence: 0 };
-        let before = self.kv.store.live(key.as_str()).map_or(0, Change::weight) as u64;
-        let after = (empty.weight() + value.bytes.len()) as u64;
+        let before = live.map_or(0, |live| live.weight);
+        let after = change::weight(key.as_str().len(), value.bytes.len()) as u64;
         // What makes them less is welcome at any time.
         if after > before && self.kv.store.bytes() - before + after > self.config.kv_bytes_max {
             let text = "keys and values take as many bytes as kv_bytes_max allows";
@@ -244,22 +245,13 @@ impl Engine {
                 if let Some(mark) = dedupe {
                     self.remember_write(mark, *revision, sequence);
                 }
-                // A copy, so that it pins no read buffer.
-                let value = Value { kind: *kind, bytes: Bytes::copy_from_slice(value) };
+                let value = Value { kind: *kind, bytes: self.kv.store.keep(value) };
                 (*revision, key, What::Put { value, expires_at: *expires_at })
             }
             Record::KeyGone { revision, key, expired } => {
                 (*revision, key, if *expired { What::Expired } else { What::Deleted })
             }
             _ => return,
-        };
-        // A key that is there is shared. Others were checked before they were written.
-        let key = match self.kv.store.known(key) {
-            Some(known) => known.clone(),
-            None => match Key::new(key) {
-                Ok(key) => key,
-                Err(_) => return,
-            },
         };
         if revision <= self.kv.store.last() {
             return;
@@ -269,11 +261,11 @@ impl Engine {
             What::Put { expires_at, .. } => self.deadlines.insert(*expires_at, Due::Key(revision)),
             What::Deleted | What::Expired => self.kv.gone = sequence,
         }
-        let before = self.kv.store.push(Change { revision, key, what, sequence });
-        if let Some(before) = before
-            && let Some(at) = before.expires_at()
+        let before = self.kv.store.push(revision, key, what, sequence);
+        if let Some(Live { revision, expires_at, .. }) = before
+            && expires_at != Timestamp::EPOCH
         {
-            self.deadlines.cancel(at, Due::Key(before.revision));
+            self.deadlines.cancel(expires_at, Due::Key(revision));
         }
     }
 
@@ -298,11 +290,6 @@ impl Engine {
     pub(super) fn no_such_key(&self) -> Outcome {
         Outcome::refused(Code::NotFound, "there is no such key", self.absence_need())
     }
-}
-
-/// All that a write says, by which a repeat of it is known.
-fn told(parts: &[&[u8]]) -> Vec<u8> {
-    parts.concat()
 }
 
 fn millis(ttl: Option<Duration>) -> [u8; 8] {

@@ -8,12 +8,11 @@
 use sluice_flow::{Handle, Reason, Refused, Waiter};
 use sluice_model::{QueueNo, Seq, Timestamp};
 
-use super::{micros, with_asks};
+use super::{Limits, micros, with_asks};
 use crate::deadlines::Due;
 use crate::engine::{Engine, Turn};
 use crate::queue::Queue;
 use crate::queue::lanes::Candidate;
-use crate::receive::is_spent;
 use crate::record::Target;
 
 impl Engine {
@@ -37,11 +36,17 @@ impl Engine {
             return None;
         }
         for _ in 0..self.config.deadlines_per_turn {
-            let candidate = self.queues.get_mut(&no)?.propose()?;
-            if self.is_past(turn, no, candidate.seq) {
+            let queue = self.queues.get_mut(&no)?;
+            let candidate = queue.propose()?;
+            if queue.is_past(candidate.seq, turn.now) {
+                self.end_past(turn, no, candidate.seq);
                 continue;
             }
-            match self.may_go(turn.now, no, &candidate) {
+            if !self.limits.has_resolved(queue, &candidate) {
+                self.resolve_lane(no, candidate.lane, candidate.seq);
+            }
+            let queue = self.queues.get_mut(&no)?;
+            match self.limits.may_go(turn.now, queue, &candidate) {
                 Ok(()) => return Some(candidate),
                 Err(refused) => self.set_aside(turn.now, no, &candidate, refused),
             }
@@ -65,40 +70,15 @@ impl Engine {
         }
     }
 
-    /// Whether the message's time is over or its failures are spent; then it is gone now.
-    fn is_past(&mut self, turn: &mut Turn<'_>, no: QueueNo, seq: u64) -> bool {
-        let Some(queue) = self.queues.get(&no) else { return true };
-        let Some((slot, Some(extra))) = queue.slots.get_full(seq) else { return false };
+    /// The message's time is over, or its failures are spent: it is gone now.
+    fn end_past(&mut self, turn: &mut Turn<'_>, no: QueueNo, seq: u64) {
+        let Some(queue) = self.queues.get(&no) else { return };
+        let Some((slot, Some(extra))) = queue.slots.get_full(seq) else { return };
         let (expired, resident) = (extra.has_expired(turn.now), slot.sequence() == 0);
-        let spent = is_spent(&queue.rules, extra);
-        if expired {
-            self.run_out(turn, Target::new(no, Seq(seq)), resident);
-        } else if spent {
-            self.bury_spent(turn, no, Seq(seq));
+        match expired {
+            true => drop(self.run_out(turn, Target::new(no, Seq(seq)), resident)),
+            false => self.bury_spent(turn, no, Seq(seq)),
         }
-        expired || spent
-    }
-
-    /// Asks all keys of a message, in the turn of its line if it stands in one.
-    fn may_go(
-        &mut self,
-        now: Timestamp,
-        no: QueueNo,
-        candidate: &Candidate,
-    ) -> Result<(), Refused> {
-        self.resolve_lane(no, candidate.lane, candidate.seq);
-        let Some(Queue { lanes: Some(lanes), identity, .. }) = self.queues.get_mut(&no) else {
-            return Ok(());
-        };
-        let Some((asked, order, line)) = lanes.parts(candidate.lane, candidate.line) else {
-            return Ok(());
-        };
-        let mut fresh = Waiter::new(0, candidate.priority);
-        let waiter = line.map_or(&mut fresh, |line| &mut line.waiter);
-        let (keyed, woken) = (&mut self.limits.keyed, &mut self.limits.woken);
-        with_asks(asked, identity.name.as_str(), &order.keys, |asks| {
-            keyed.may(waiter, asks, candidate.cost, micros(now), woken)
-        })
     }
 
     /// Has the lane of a message that was refused wait for what refused it.
@@ -189,7 +169,27 @@ impl Engine {
             keyed.leave(&mut line.waiter, micros(now), woken);
         }
         queue.take(chosen);
-        self.list_untidy(no);
+        self.limits.list_untidy(queue);
         windowed
+    }
+}
+
+impl Limits {
+    /// Asks all keys of a message, in the turn of its line if it stands in one.
+    fn may_go(
+        &mut self,
+        now: Timestamp,
+        queue: &mut Queue,
+        candidate: &Candidate,
+    ) -> Result<(), Refused> {
+        let Queue { lanes: Some(lanes), identity, .. } = queue else { return Ok(()) };
+        let Some((asked, order, line)) = lanes.parts(candidate.lane, candidate.line) else {
+            return Ok(());
+        };
+        let mut fresh = Waiter::new(0, candidate.priority);
+        let waiter = line.map_or(&mut fresh, |line| &mut line.waiter);
+        with_asks(asked, identity.name.as_str(), &order.keys, |asks| {
+            self.keyed.may(waiter, asks, candidate.cost, micros(now), &mut self.woken)
+        })
     }
 }

@@ -35,7 +35,8 @@ impl Engine {
         let mut need = self.queues.get(&no).map_or(Need::NONE, Queue::need);
         need.cover(self.limits_need());
         let queue = self.queues.get(&no).ok_or(not_found("there is no such queue"))?;
-        Ok((LimitAnswer::Explained(self.reasons(now, queue, seq)), need))
+        let reasons = self.reasons(now, queue, seq);
+        Ok((LimitAnswer::Explained { reasons, at: now }, need))
     }
 
     fn reasons(&self, now: Timestamp, queue: &Queue, seq: u64) -> Vec<Explanation> {
@@ -114,9 +115,8 @@ impl Engine {
 
 /// The message of its group that is before it, where they follow each other.
 fn held_up_by(queue: &Queue, seq: u64, extra: Option<&Extra>) -> Option<MessageId> {
-    let order = extra.and_then(Extra::lane).filter(|order| queue.is_fifo(order))?;
-    let lanes = queue.lanes.as_ref()?;
-    let head = lanes.get(lanes.find(order, true)?)?.holds_up().filter(|head| *head != seq)?;
+    let lane = queue.lanes.as_ref()?.get(extra?.lane_no)?;
+    let head = lane.holds_up().filter(|head| *head != seq)?;
     queue.slots.get(head).map(|slot| queue.id_of(head, slot))
 }
 

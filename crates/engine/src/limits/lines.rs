@@ -4,6 +4,7 @@ use sluice_model::{QueueNo, Timestamp};
 
 use super::{Limits, micros, moment, with_asks};
 use crate::engine::{Engine, Turn};
+use crate::queue::Queue;
 use crate::topic::Listener;
 
 /// Lines of which an empty receive finds out anew when they may go, at most.
@@ -43,11 +44,8 @@ impl Engine {
 
     /// Lists a queue of which lines have changed.
     pub(crate) fn list_untidy(&mut self, no: QueueNo) {
-        if let Some(queue) = self.queues.get_mut(&no)
-            && queue.lanes.as_ref().is_some_and(|lanes| !lanes.chores.is_empty())
-            && !std::mem::replace(&mut queue.listed_untidy, true)
-        {
-            self.limits.untidy.push(no);
+        if let Some(queue) = self.queues.get_mut(&no) {
+            self.limits.list_untidy(queue);
         }
     }
 
@@ -175,5 +173,16 @@ impl Engine {
         self.limits.release_all(queue);
         queue.lanes = None;
         self.limits.laned.remove(&no);
+    }
+}
+
+impl Limits {
+    /// Lists a queue if lines of it have changed.
+    pub(super) fn list_untidy(&mut self, queue: &mut Queue) {
+        if queue.lanes.as_ref().is_some_and(|lanes| !lanes.chores.is_empty())
+            && !std::mem::replace(&mut queue.listed_untidy, true)
+        {
+            self.untidy.push(queue.no());
+        }
     }
 }

@@ -10,8 +10,7 @@ use sluice_model::{Lane, QueueNo, Timestamp};
 use super::{Asking, Limits, micros, with_asks};
 use crate::engine::Engine;
 use crate::queue::Queue;
-use crate::queue::lanes::NO_LANE;
-use crate::queue::slots::Lease;
+use crate::queue::lanes::{Candidate, NO_LANE};
 use crate::record::Run;
 use crate::topic::Listener;
 
@@ -121,10 +120,8 @@ impl Engine {
             self.refresh_queue(no);
         }
         for seq in runs.iter().flat_map(|run| run.seqs()) {
-            let Some(queue) = self.queues.get_mut(&no) else { return };
-            if let Some(lane) = queue.lane_number(seq.0) {
-                self.resolve_lane(no, lane, seq.0);
-            }
+            let Some(queue) = self.queues.get(&no) else { return };
+            self.resolve_lane(no, queue.lane_number(seq.0), seq.0);
         }
     }
 
@@ -132,9 +129,11 @@ impl Engine {
     pub(crate) fn replay_starts(&mut self, no: QueueNo, runs: &[Run], at: Timestamp) {
         for seq in runs.iter().flat_map(|run| run.seqs()) {
             let Some(queue) = self.queues.get_mut(&no) else { return };
-            let Some(lease) = queue.lease_of(seq.0) else { continue };
-            let keyed = &mut self.limits.keyed;
-            queue.asks_of(lease.lane, |asks| keyed.replay(asks, micros(at)));
+            if queue.lease_of(seq.0).is_none() {
+                continue;
+            }
+            let (keyed, lane) = (&mut self.limits.keyed, queue.lane_number(seq.0));
+            queue.asks_of(lane, |asks| keyed.replay(asks, micros(at)));
         }
     }
 
@@ -155,15 +154,24 @@ impl Engine {
         self.refresh_queue(no);
         self.list_laned(no);
         let Some(queue) = self.queues.get(&no) else { return };
-        let laned: Vec<_> =
-            queue.held_leases().filter(|(_, lease)| lease.lane != NO_LANE).collect();
-        for (seq, lease) in laned {
-            self.resolve_lane(no, lease.lane, seq);
+        let held: Vec<_> = queue.held().map(|seq| (seq, queue.lane_number(seq))).collect();
+        for (seq, lane) in held {
+            self.resolve_lane(no, lane, seq);
         }
     }
 }
 
 impl Limits {
+    /// Whether what a message asks is known, which nearly always it is.
+    pub(super) fn has_resolved(&self, queue: &Queue, candidate: &Candidate) -> bool {
+        let lane = queue.lanes.as_ref().and_then(|lanes| lanes.get(candidate.lane));
+        !self.set.is_stale(&queue.limits)
+            && lane.is_some_and(|lane| {
+                let known = (self.set.version(), if lane.is_fifo() { candidate.seq } else { 0 });
+                lane.is_plain || lane.asked_for == Some(known)
+            })
+    }
+
     /// Messages that are held are counted under what they ask now.
     fn move_held(
         &mut self,
@@ -190,13 +198,13 @@ impl Limits {
         });
     }
 
-    /// A lease has ended.
-    pub(crate) fn release(&mut self, queue: &mut Queue, lease: &Lease, ended: Ended) {
+    /// A lease of a message of this lane has ended.
+    pub(crate) fn release(&mut self, queue: &mut Queue, lane: u32, ended: Ended) {
         if queue.lanes.is_none() {
             return;
         }
         let Self { keyed, woken, now, .. } = self;
-        queue.asks_of(lease.lane, |asks| keyed.release(asks, 1, ended, *now, woken));
+        queue.asks_of(lane, |asks| keyed.release(asks, 1, ended, *now, woken));
     }
 
     /// Every lease of a queue has ended.

@@ -1,7 +1,5 @@
 //! The messages of a queue that stand in lanes: how they come there and leave again.
 
-use std::sync::Arc;
-
 use sluice_flow::Ask;
 use sluice_model::{Lane, PRIORITY_DEFAULT, State, Timestamp};
 
@@ -11,6 +9,7 @@ use super::slots::{Extra, Slot};
 use crate::config::Order;
 use crate::limits::with_asks;
 use crate::queue::order::Place;
+use crate::receive::is_spent;
 
 impl Queue {
     /// The lanes, made on first use.
@@ -39,62 +38,79 @@ impl Queue {
         group.and_then(|group| self.weights.get(group)).map_or(1, |weight| u32::from(*weight))
     }
 
-    /// Has messages of one lane share what they have in common.
-    pub(super) fn share_lane(&mut self, mut extra: Extra) -> Extra {
-        let Some(order) = lane_of(Some(&extra)).cloned() else { return extra };
-        let is_fifo = self.is_fifo(&order);
+    /// Has a message that comes belong to its lane, and messages of one lane share what they have in
+    /// common.
+    pub(super) fn join_lane(&mut self, extra: &mut Extra) {
+        let Some(order) = lane_of(Some(extra)) else { return };
+        let is_fifo = self.is_fifo(order);
         let lanes = self.lanes_mut();
-        let lane = lanes.obtain(&order, is_fifo);
-        if let (Some(shared), Some(more)) = (lanes.shared(lane, &order), &mut extra.more) {
-            more.lane = Some(shared);
+        let number = lanes.join(order, is_fifo);
+        if let Some(shared) = lanes.shared(number, order) {
+            extra.lane = Some(shared);
         }
-        extra
+        extra.lane_no = number;
+    }
+
+    /// The same for a message that is there and belonged to none: it was dead, or an image had it.
+    pub(super) fn rejoin_lane(&mut self, seq: u64) -> u32 {
+        let extra = self.slots.get_full(seq).and_then(|(_, extra)| extra);
+        let Some(order) = lane_of(extra).cloned() else { return NO_LANE };
+        let is_fifo = self.is_fifo(&order);
+        let number = self.lanes_mut().join(&order, is_fifo);
+        self.slots.set_lane(seq, number);
+        number
+    }
+
+    /// A message that has left its state belongs to its lane no more: it is dead, or gone.
+    pub(super) fn part_lane(&mut self, lane: u32) {
+        if let Some(lanes) = self.lanes.as_mut().filter(|_| lane != NO_LANE) {
+            lanes.part(lane);
+        }
     }
 
     /// Puts a message into its lane. One that may not be handed over stands there only if it holds
     /// up others: where messages follow each other, from its first turn on.
     pub(super) fn enter_lane(&mut self, seq: u64, is_ready: bool) {
-        let Some((slot, extra)) = self.slots.get_full(seq) else { return };
-        let Some(order) = lane_of(extra).cloned() else { return };
-        let is_fifo = self.is_fifo(&order);
-        let holds_up = is_fifo && extra.is_some_and(|extra| extra.acquires > 0);
-        if !is_ready && !holds_up {
-            return;
+        let Some((slot, Some(extra))) = self.slots.get_full(seq) else { return };
+        let (lane, is_fifo) = (extra.lane_no, self.is_fifo_lane(extra.lane_no));
+        let holds_up = is_fifo && extra.acquires > 0;
+        let Some(order) = extra.lane().filter(|_| is_ready || holds_up) else { return };
+        let spot = spot(seq, slot, Some(extra), is_fifo);
+        let Lane { priority, cost, .. } = **order;
+        let weight = self.weight_of(order);
+        if let Some(lanes) = &mut self.lanes {
+            lanes.enter(lane, spot, Entry { is_ready, priority, cost }, weight);
         }
-        let spot = spot(seq, slot, extra, is_fifo);
-        let Lane { priority, cost, .. } = *order;
-        let weight = self.weight_of(&order);
-        let lanes = self.lanes_mut();
-        let lane = lanes.obtain(&order, is_fifo);
-        lanes.enter(lane, spot, Entry { is_ready, priority, cost }, weight);
     }
 
     /// Takes a message out of its lane; it may be out already.
-    pub(super) fn leave_lane(&mut self, seq: u64) {
-        let Some((slot, extra)) = self.slots.get_full(seq) else { return };
-        let Some(order) = lane_of(extra) else { return };
-        let (is_fifo, weight) = (self.is_fifo(order), self.weight_of(order));
-        let spot = spot(seq, slot, extra, is_fifo);
+    pub(super) fn leave_lane(&mut self, seq: u64, lane: u32) {
+        let is_fifo = self.is_fifo_lane(lane);
+        let Some((slot, Some(extra))) = self.slots.get_full(seq) else { return };
+        let is_held = slot.state() == State::Leased;
+        let weight = extra.lane().map_or(1, |order| self.weight_of(order));
+        let spot = (is_fifo || !is_held).then(|| spot(seq, slot, Some(extra), is_fifo));
         let Some(lanes) = &mut self.lanes else { return };
-        if slot.state() == State::Leased
-            && let Some(lease) = extra.and_then(|extra| extra.lease)
-        {
-            lanes.hold(lease.lane, false, weight);
+        if is_held {
+            lanes.hold(lane, false, weight);
         }
-        if let Some(lane) = lanes.find(order, is_fifo) {
+        if let Some(spot) = spot {
             lanes.remove(lane, spot, weight);
         }
     }
 
-    /// A message is about to be held. Gives its lane.
-    pub(super) fn hold_in_lane(&mut self, seq: u64) -> u32 {
-        let extra = self.slots.get_full(seq).and_then(|(_, extra)| extra);
-        let Some(order) = lane_of(extra).cloned() else { return NO_LANE };
-        let (is_fifo, weight) = (self.is_fifo(&order), self.weight_of(&order));
-        let lanes = self.lanes_mut();
-        let lane = lanes.obtain(&order, is_fifo);
-        lanes.hold(lane, true, weight);
-        lane
+    /// Whether messages of a lane follow each other.
+    pub(super) fn is_fifo_lane(&self, lane: u32) -> bool {
+        let lane = self.lanes.as_ref().and_then(|lanes| lanes.get(lane));
+        lane.is_some_and(|lane| lane.is_fifo())
+    }
+
+    /// A message of a lane is about to be held.
+    pub(super) fn hold_in_lane(&mut self, lane: u32) {
+        let weight = self.weight_of_lane(lane);
+        if let Some(lanes) = &mut self.lanes {
+            lanes.hold(lane, true, weight);
+        }
     }
 
     /// A first delay is over, at `at` or when it was to be: from then on the message has its place
@@ -120,6 +136,12 @@ impl Queue {
         lanes.chores.extend(lanes.plain_line(priority));
     }
 
+    /// Whether the time of a message is over, or its failures are spent.
+    pub(crate) fn is_past(&self, seq: u64, now: Timestamp) -> bool {
+        let extra = self.slots.get_full(seq).and_then(|(_, extra)| extra);
+        extra.is_some_and(|extra| extra.has_expired(now) || is_spent(&self.rules, extra))
+    }
+
     /// The next message in order, before anybody asks whether it may go.
     pub(crate) fn propose(&mut self) -> Option<Candidate> {
         if self.order.is_held_back() {
@@ -127,7 +149,11 @@ impl Queue {
         }
         let Self { lanes, order, slots, .. } = self;
         let lanes = lanes.as_mut()?;
-        for priority in (0..=sluice_model::PRIORITY_MAX).rev() {
+        let mut left = lanes.priorities() | order.priorities();
+        while left != 0 {
+            // At most nine.
+            let priority = left.ilog2() as u8;
+            left &= !(1 << priority);
             let first = order.first_of(priority, slots).map(|(place, seq)| {
                 let lane = slots.get_full(seq).and_then(|(_, extra)| extra?.lane());
                 let cost = lane.map_or(1, |lane| u32::from(lane.cost));
@@ -146,8 +172,7 @@ impl Queue {
     pub(crate) fn take(&mut self, candidate: &Candidate) {
         let lane = self.lanes.as_ref().and_then(|lanes| lanes.get(candidate.lane));
         let Some(lane) = lane else { return };
-        let (is_plain, order) = (lane.is_plain, Arc::clone(&lane.order));
-        let weight = self.weight_of(&order);
+        let (is_plain, weight) = (lane.is_plain, self.weight_of(&lane.order));
         if let Some(lanes) = &mut self.lanes {
             lanes.take(candidate, weight);
             lanes.pass_on(candidate);
@@ -169,11 +194,10 @@ impl Queue {
         lane.map_or(1, |lane| self.weight_of(&lane.order))
     }
 
-    /// The lane of a message that stands in one of its own.
-    pub(crate) fn lane_number(&mut self, seq: u64) -> Option<u32> {
-        let order = lane_of(self.slots.get_full(seq)?.1)?.clone();
-        let is_fifo = self.is_fifo(&order);
-        Some(self.lanes_mut().obtain(&order, is_fifo))
+    /// The lane that a message belongs to.
+    pub(crate) fn lane_number(&self, seq: u64) -> u32 {
+        let extra = self.slots.get_full(seq).and_then(|(_, extra)| extra);
+        extra.map_or(NO_LANE, |extra| extra.lane_no)
     }
 
     /// Does something with what the messages of a lane ask, if they ask anything.
@@ -203,14 +227,20 @@ impl Queue {
         let Some(lanes) = &self.lanes else { return };
         lanes.check();
         let (mut ready, mut held) = (0, 0);
+        let mut members = std::collections::BTreeMap::<u32, u32>::new();
         for (seq, slot, extra) in self.slots.iter() {
             let is_visible = !slot.is_ranked() || seq < self.order.visible();
-            if lane_of(extra).is_some() {
+            let number = extra.map_or(NO_LANE, |extra| extra.lane_no);
+            let belongs = lane_of(extra).is_some() && slot.state() != State::Dead;
+            assert_eq!(belongs, number != NO_LANE, "the lane of {seq}");
+            if belongs {
+                *members.entry(number).or_default() += 1;
                 ready += u64::from(slot.state() == State::Ready && is_visible);
                 held += u64::from(slot.state() == State::Leased);
             }
         }
         assert_eq!((ready, held), (lanes.ready, lanes.held), "messages in lanes");
+        lanes.check_members(&members);
     }
 }
 

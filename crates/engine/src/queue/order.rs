@@ -67,6 +67,11 @@ impl Order {
         self.visible
     }
 
+    /// Where to look for the next message that stands where its seq says.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
     /// Bytes of the largest message that is not visible yet, or is held back.
     pub(crate) fn largest_hidden(&self) -> u64 {
         self.largest_hidden.max(self.largest_held_back)
@@ -232,12 +237,23 @@ impl Order {
         }
     }
 
+    /// A bit for each priority of which there may be a message.
+    pub(crate) fn priorities(&self) -> u16 {
+        match self.ranked.is_empty() {
+            true => 1 << PRIORITY_DEFAULT,
+            false => (2 << PRIORITY_MAX) - 1,
+        }
+    }
+
     /// The next message of a priority.
     pub(crate) fn first_of(&mut self, priority: u8, slots: &Slots) -> Option<(Place, u64)> {
-        let behind = PRIORITY_MAX.saturating_sub(priority);
-        let from = Rank { behind, place: Place::default(), seq: 0 };
-        let ranked = self.ranked.range(from..).next().filter(|rank| rank.behind == behind);
-        let ranked = ranked.map(|rank| (rank.place, rank.seq));
+        let mut ranked = None;
+        if !self.ranked.is_empty() {
+            let behind = PRIORITY_MAX.saturating_sub(priority);
+            let from = Rank { behind, place: Place::default(), seq: 0 };
+            let first = self.ranked.range(from..).next().filter(|rank| rank.behind == behind);
+            ranked = first.map(|rank| (rank.place, rank.seq));
+        }
         if priority != PRIORITY_DEFAULT {
             return ranked;
         }

@@ -271,7 +271,10 @@ impl Queue {
         let lane = extra.as_ref().and_then(Extra::lane);
         let plain = |lane: &Lane| lane.priority == PRIORITY_DEFAULT && !is_laned(lane);
         let ranked = lane.is_some_and(|lane| !plain(lane));
-        let extra = extra.map(|extra| self.share_lane(extra));
+        let extra = extra.map(|mut extra| {
+            self.join_lane(&mut extra);
+            extra
+        });
         if let Some(extra) = extra
             && let Some(place) = self.slots.extra_mut(seq)
         {
@@ -293,17 +296,18 @@ impl Queue {
     fn arrive(&mut self, seq: u64, to: State) {
         self.slots.set_state(seq, to);
         let Some((slot, extra)) = self.slots.get_full(seq) else { return };
+        let is_laned = extra.is_some_and(|extra| extra.lane_no != NO_LANE);
         self.counts.add(to, slot.len());
         match to {
             State::Ready if self.order.hides(seq, slot) => self.order.hide(seq),
-            State::Ready if lane_of(extra).is_some() => self.enter_lane(seq, true),
+            State::Ready if is_laned => self.enter_lane(seq, true),
             State::Ready => {
                 self.order.enter(seq, slot, extra);
                 self.plain_changed(seq);
             }
             State::Delayed => {
                 self.delayed.insert((extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
-                if lane_of(extra).is_some() {
+                if is_laned {
                     self.enter_lane(seq, false);
                 }
             }
@@ -321,29 +325,31 @@ impl Queue {
         self.dirty = true;
     }
 
-    /// Takes a message out of the counts and indexes of its state. What indexes go by may be
-    /// changed then, and [`Queue::arrive`] follows, or the end of the message.
-    fn leave(&mut self, seq: u64) {
-        let Some((slot, extra)) = self.slots.get_full(seq) else { return };
+    /// Takes a message out of the counts and indexes of its state, and gives the lane that it belongs
+    /// to. What indexes go by may be changed then, and [`Queue::arrive`] follows, or the end of the
+    /// message.
+    fn leave(&mut self, seq: u64) -> u32 {
+        let Some((slot, extra)) = self.slots.get_full(seq) else { return NO_LANE };
+        let lane = extra.map_or(NO_LANE, |extra| extra.lane_no);
         self.counts.subtract(slot.state(), slot.len());
         match slot.state() {
             State::Ready if self.order.unhide(seq, slot) => {}
-            State::Ready if lane_of(extra).is_some() => self.leave_lane(seq),
+            State::Ready if lane != NO_LANE => self.leave_lane(seq, lane),
             State::Ready => {
                 self.order.leave(seq, slot, extra);
                 self.plain_changed(seq);
             }
             State::Delayed => {
                 self.delayed.remove(&(extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
-                if lane_of(extra).is_some() {
-                    self.leave_lane(seq);
+                if lane != NO_LANE {
+                    self.leave_lane(seq, lane);
                 }
             }
             State::Leased => {
                 let held = (generation_of(extra), self.identity.no, Seq(seq));
                 self.held.remove(held, 1);
-                if lane_of(extra).is_some() {
-                    self.leave_lane(seq);
+                if lane != NO_LANE {
+                    self.leave_lane(seq, lane);
                 }
             }
             State::Dead => {
@@ -354,6 +360,7 @@ impl Queue {
         }
         self.droppable.leave(seq);
         self.dirty = true;
+        lane
     }
 
     /// T8: a consumer got these messages. `lease` is that of the first one; the others' generations
@@ -365,11 +372,14 @@ impl Queue {
         for at in 0..run.count {
             let (generation, _, Seq(seq)) = first.plus(at);
             // Before its `ready_at` goes, by which it is found among the delayed ones.
-            self.leave(seq);
-            self.fix_place(seq, None);
-            let lane = self.hold_in_lane(seq);
-            if let Some(len) = self.slots.lease(seq, Lease { generation, lane, ..lease }) {
-                if lane != NO_LANE {
+            let lane = self.leave(seq);
+            let is_fifo = self.is_fifo_lane(lane);
+            if is_fifo {
+                self.fix_place(seq, None);
+            }
+            if let Some(len) = self.slots.lease(seq, Lease { generation, ..lease }) {
+                self.hold_in_lane(lane);
+                if is_fifo {
                     self.enter_lane(seq, false);
                 }
                 self.counts.add(State::Leased, len);
@@ -417,7 +427,8 @@ impl Queue {
     }
 
     fn forget(&mut self, seq: u64) -> Option<Slot> {
-        self.leave(seq);
+        let lane = self.leave(seq);
+        self.part_lane(lane);
         let slot = self.slots.remove(seq)?;
         self.resident -= u64::from(slot.sequence() == 0);
         Some(slot)
@@ -516,8 +527,10 @@ impl Queue {
         at: Timestamp,
         note: Option<&str>,
     ) -> Option<Lease> {
-        self.leave(seq);
+        let lane = self.leave(seq);
+        self.part_lane(lane);
         let extra = self.slots.extra_mut(seq)?;
+        extra.lane_no = NO_LANE;
         let lease = extra.lease.take();
         if lease.is_some() {
             extra.failures += u32::from(reason == DeadReason::MaxFailures);
@@ -559,6 +572,7 @@ impl Queue {
             more.placed_at = at;
         }
         self.slots.set_ranked(seq);
+        self.rejoin_lane(seq);
         self.arrive(seq, State::Ready);
     }
 
@@ -646,9 +660,9 @@ impl Queue {
         self.order.restart(&self.slots);
         for seq in laned {
             let state = self.slots.get(seq).map(Slot::state);
+            let lane = self.rejoin_lane(seq);
             if state == Some(State::Leased) {
-                let lane = self.hold_in_lane(seq);
-                self.slots.set_lane(seq, lane);
+                self.hold_in_lane(lane);
             }
             self.enter_lane(seq, state == Some(State::Ready));
         }

@@ -9,11 +9,18 @@ use sluice_model::MessageId;
 
 use crate::queue::slots::{Slot, Slots};
 
-/// Where the messages of each start begin, as far as there are any left.
-#[derive(Debug, Default)]
-pub(crate) struct Runs {
-    /// First seq and start, in the order of both.
-    all: Vec<(u64, u32)>,
+/// Where the messages of each start begin, as far as there are any left: first seq and start, in the
+/// order of both. Most queues have one, which stands in the queue itself.
+#[derive(Debug)]
+pub(crate) enum Runs {
+    Few(Option<(u64, u32)>),
+    Many(Vec<(u64, u32)>),
+}
+
+impl Default for Runs {
+    fn default() -> Self {
+        Self::Few(None)
+    }
 }
 
 impl Runs {
@@ -21,26 +28,43 @@ impl Runs {
     pub(crate) fn begin(&mut self, slots: &Slots, start: u32) {
         let next = slots.next();
         let lowest = slots.next_alive(slots.first_seq(), next).unwrap_or(next);
-        let passed = self.all.partition_point(|(first, _)| *first <= lowest).saturating_sub(1);
-        self.all.drain(..passed);
-        self.all.retain(|(first, _)| *first < next);
+        let all = self.all();
+        let passed = all.partition_point(|(first, _)| *first <= lowest).saturating_sub(1);
+        let left = all.iter().skip(passed).filter(|(first, _)| *first < next).copied();
+        let left: Vec<_> = left.collect();
+        *self = Self::default();
+        for (first, start) in left {
+            self.push(first, start);
+        }
         self.push(next, start);
     }
 
     /// Adds a start whose messages begin at `first`.
     pub(crate) fn push(&mut self, first: u64, start: u32) {
-        self.all.push((first, start));
+        match self {
+            Self::Few(none @ None) => *none = Some((first, start)),
+            Self::Few(Some(one)) => *self = Self::Many(vec![*one, (first, start)]),
+            Self::Many(all) => all.push((first, start)),
+        }
     }
 
     /// Each start with its first seq, in order.
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, (u64, u32)> {
-        self.all.iter()
+        self.all().iter()
+    }
+
+    fn all(&self) -> &[(u64, u32)] {
+        match self {
+            Self::Few(one) => one.as_slice(),
+            Self::Many(all) => all,
+        }
     }
 
     /// The start of the broker that `seq` was given in.
     pub(crate) fn of(&self, seq: u64) -> u32 {
-        let after = self.all.partition_point(|(first, _)| *first <= seq);
-        after.checked_sub(1).and_then(|at| self.all.get(at)).map_or(0, |(_, start)| *start)
+        let all = self.all();
+        let after = all.partition_point(|(first, _)| *first <= seq);
+        after.checked_sub(1).and_then(|at| all.get(at)).map_or(0, |(_, start)| *start)
     }
 
     /// The identity of the message at `seq`.

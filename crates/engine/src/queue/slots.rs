@@ -14,6 +14,7 @@ use sluice_model::{
 };
 
 use crate::journal::BodyRef;
+use crate::queue::lanes::NO_LANE;
 use crate::queue::order::Place;
 pub(crate) use crate::queue::slot::Slot;
 
@@ -32,7 +33,7 @@ const WITHIN_MAX: u32 = 16;
 ///
 /// A slot without one is 32 bytes; with one it is several times that, so plain messages never get
 /// one before they are handed over.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Extra {
     /// Who holds it, while it is leased.
     pub(crate) lease: Option<Lease>,
@@ -41,12 +42,16 @@ pub(crate) struct Extra {
     pub(crate) acquires: u32,
     pub(crate) failures: u32,
     pub(crate) releases: u32,
+    /// The number of the lane that it belongs to, unless it is plain or dead.
+    pub(crate) lane_no: u32,
     /// Hidden until then, while it is delayed.
     pub(crate) ready_at: Timestamp,
     /// Gone from then on; the epoch for never.
     pub(crate) expires_at: Timestamp,
     /// What happened to it last; none for its publish.
     pub(crate) last: Option<(Transition, Timestamp)>,
+    /// Order and limits.
+    pub(crate) lane: Option<Arc<Lane>>,
     /// Its body, when it is in memory only.
     pub(crate) resident: Option<Arc<Carried>>,
     pub(crate) more: Option<Box<More>>,
@@ -55,8 +60,6 @@ pub(crate) struct Extra {
 /// What only few messages have.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct More {
-    /// Order and limits.
-    pub(crate) lane: Option<Arc<Lane>>,
     /// Where it stands since it was redriven.
     pub(crate) place: Option<Place>,
     /// Since when it has its place, if not since its publish.
@@ -78,8 +81,25 @@ pub(crate) struct Lease {
     pub(crate) bound: bool,
     /// The connection; none after a restart.
     pub(crate) session: Option<SessionId>,
-    /// The lane that the message stands in; none for a plain one.
-    pub(crate) lane: u32,
+}
+
+impl Default for Extra {
+    fn default() -> Self {
+        Self {
+            lease: None,
+            fence: Generation::default(),
+            acquires: 0,
+            failures: 0,
+            releases: 0,
+            lane_no: NO_LANE,
+            ready_at: Timestamp::EPOCH,
+            expires_at: Timestamp::EPOCH,
+            last: None,
+            lane: None,
+            resident: None,
+            more: None,
+        }
+    }
 }
 
 impl Extra {
@@ -89,7 +109,7 @@ impl Extra {
     }
 
     pub(crate) fn lane(&self) -> Option<&Arc<Lane>> {
-        self.more.as_ref()?.lane.as_ref()
+        self.lane.as_ref()
     }
 
     pub(crate) fn place(&self) -> Option<Place> {
@@ -109,7 +129,9 @@ impl Extra {
 /// A run of slots with what only some of them have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chunk {
-    pub(crate) slots: Vec<Slot>,
+    /// The place of the first slot; nothing is before it.
+    first: usize,
+    slots: Vec<Slot>,
     pub(crate) extras: Slab<Extra>,
     alive: u32,
 }
@@ -179,13 +201,13 @@ impl Slots {
 
     pub(crate) fn get(&self, seq: u64) -> Option<&Slot> {
         let (chunk, at) = self.locate(seq)?;
-        chunk.slots.get(at).filter(|slot| !slot.is_gone())
+        chunk.get(at)
     }
 
     /// The slot and what it has beside it.
     pub(crate) fn get_full(&self, seq: u64) -> Option<(&Slot, Option<&Extra>)> {
         let (chunk, at) = self.locate(seq)?;
-        let slot = chunk.slots.get(at).filter(|slot| !slot.is_gone())?;
+        let slot = chunk.get(at)?;
         Some((slot, slot.extra().and_then(|at| chunk.extras.get(at))))
     }
 
@@ -196,14 +218,7 @@ impl Slots {
         let entry = self.entry_for_push();
         entry.dirty.places = true;
         let chunk = Arc::make_mut(entry.chunk.get_or_insert_default());
-        // A chunk whose first messages are gone was dropped; its later ones still stand at their
-        // places.
-        let at = (seq % CHUNK) as usize;
-        while chunk.slots.len() < at {
-            chunk.slots.push(slot.gone());
-        }
-        chunk.slots.push(slot);
-        chunk.alive += 1;
+        chunk.push((seq % CHUNK) as usize, slot);
         self.next = seq + 1;
         seq
     }
@@ -226,7 +241,7 @@ impl Slots {
     /// Moves a message to another state.
     pub(crate) fn set_state(&mut self, seq: u64, state: State) {
         if let Some((chunk, at)) = self.locate_mut(seq, Dirty { states: true, places: false }) {
-            chunk.slots[at].set_state(state);
+            chunk.slot_mut(at).set_state(state);
         }
     }
 
@@ -245,16 +260,14 @@ impl Slots {
     /// Notes that a message stands elsewhere than its seq says.
     pub(crate) fn set_ranked(&mut self, seq: u64) {
         if let Some((chunk, at)) = self.locate_mut(seq, Dirty { states: true, places: true }) {
-            chunk.slots[at].set_ranked();
+            chunk.slot_mut(at).set_ranked();
         }
     }
 
-    /// Notes the lane of a message that somebody holds; no image has it.
+    /// Notes the lane of a message with an extra; no image has it.
     pub(crate) fn set_lane(&mut self, seq: u64, lane: u32) {
-        if let Some((chunk, at)) = self.locate_mut(seq, Dirty::default())
-            && let Some(lease) = &mut chunk.with_extra(at).1.lease
-        {
-            lease.lane = lane;
+        if let Some((chunk, at)) = self.locate_mut(seq, Dirty::default()) {
+            chunk.with_extra(at).1.lane_no = lane;
         }
     }
 
@@ -267,18 +280,18 @@ impl Slots {
     /// Notes that a message's body has moved.
     pub(crate) fn relocate(&mut self, seq: u64, body: BodyRef) {
         if let Some((chunk, at)) = self.locate_mut(seq, Dirty { places: true, states: false }) {
-            chunk.slots[at].set_body(body);
+            chunk.slot_mut(at).set_body(body);
         }
     }
 
     /// Forgets a message.
     pub(crate) fn remove(&mut self, seq: u64) -> Option<Slot> {
         let (chunk, at) = self.locate_mut(seq, Dirty { states: true, places: false })?;
-        let slot = chunk.slots[at];
+        let slot = *chunk.slot_mut(at);
         if let Some(extra) = slot.extra() {
             chunk.extras.remove(extra);
         }
-        chunk.slots[at] = slot.gone();
+        *chunk.slot_mut(at) = slot.gone();
         chunk.alive -= 1;
         if chunk.alive == 0 {
             self.drop_chunk(seq / CHUNK);
@@ -305,9 +318,9 @@ impl Slots {
         while from < end {
             match self.locate(from) {
                 None => from = (from / CHUNK + 1) * CHUNK,
-                Some((chunk, at)) => match chunk.slots.get(at) {
-                    Some(slot) if !slot.is_gone() => return Some(from),
-                    _ => from += 1,
+                Some((chunk, at)) => match chunk.get(at) {
+                    Some(_) => return Some(from),
+                    None => from += 1 + chunk.first.saturating_sub(at + 1) as u64,
                 },
             }
         }
@@ -389,7 +402,8 @@ impl Slots {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Slot, Option<&Extra>)> {
         (self.first..).zip(&self.entries).flat_map(|(number, entry)| {
             entry.chunk.iter().flat_map(move |chunk| {
-                (number * CHUNK..).zip(&chunk.slots).filter_map(move |(seq, slot)| {
+                let first = number * CHUNK + chunk.first as u64;
+                (first..).zip(&chunk.slots).filter_map(move |(seq, slot)| {
                     let here = !slot.is_gone();
                     here.then(|| (seq, slot, slot.extra().and_then(|at| chunk.extras.get(at))))
                 })
@@ -399,9 +413,37 @@ impl Slots {
 }
 
 impl Chunk {
+    /// The message at a place.
+    fn get(&self, at: usize) -> Option<&Slot> {
+        self.slots.get(at.checked_sub(self.first)?).filter(|slot| !slot.is_gone())
+    }
+
+    /// The slot at a place, which has one.
+    fn slot_mut(&mut self, at: usize) -> &mut Slot {
+        &mut self.slots[at - self.first]
+    }
+
+    /// Adds a message behind the others. One that is the first leaves the places before it as they
+    /// are: the chunk of a queue that was emptied begins where the next message stands.
+    fn push(&mut self, at: usize, slot: Slot) {
+        if self.slots.is_empty() {
+            self.first = at;
+        }
+        self.slots.resize(at - self.first, slot.gone());
+        self.slots.push(slot);
+        self.alive += 1;
+    }
+
+    /// Every slot from the first place on, those that are gone as well; what stands where nothing
+    /// ever was means nothing.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Slot> {
+        let before = self.slots.first().map(|slot| std::iter::repeat_n(slot, self.first));
+        before.into_iter().flatten().chain(&self.slots)
+    }
+
     /// A slot and what it has beside it, made on first use.
     fn with_extra(&mut self, at: usize) -> (&mut Slot, &mut Extra) {
-        let slot = &mut self.slots[at];
+        let slot = &mut self.slots[at - self.first];
         let extra = slot.extra().unwrap_or_else(|| {
             let extra = self.extras.insert(Extra::default());
             slot.set_extra(extra);
@@ -418,17 +460,17 @@ impl Chunk {
             let slot: &Slot = slot;
             (!slot.is_gone()).then(|| (slot, slot.extra().and_then(|at| self.extras.get(at))))
         };
-        self.slots.iter().enumerate().map(move |(at, slot)| (at, full(slot)))
+        let before = (0..self.first).map(|at| (at, None));
+        before.chain((self.first..).zip(&self.slots).map(move |(at, slot)| (at, full(slot))))
     }
 
     /// A chunk as an image held it.
-    pub(crate) fn from_parts(slots: Vec<Slot>, states: Vec<(usize, State, Option<Extra>)>) -> Self {
-        let mut chunk = Self { slots, ..Self::default() };
-        for slot in &mut chunk.slots {
-            *slot = slot.gone();
-        }
+    pub(crate) fn from_parts(slots: &[Slot], states: Vec<(usize, State, Option<Extra>)>) -> Self {
+        let first = states.iter().map(|(at, ..)| *at).min().unwrap_or(0).min(slots.len());
+        let slots = slots[first..].iter().map(|slot| slot.gone()).collect();
+        let mut chunk = Self { first, slots, ..Self::default() };
         for (at, state, extra) in states {
-            let Some(slot) = chunk.slots.get_mut(at) else { continue };
+            let Some(slot) = chunk.slots.get_mut(at - first) else { continue };
             slot.set_state(state);
             chunk.alive += 1;
             if let Some(extra) = extra {
@@ -479,6 +521,11 @@ mod tests {
         assert_eq!(slots.get(5).map(Slot::sequence), Some(6));
         assert_eq!(slots.iter().count(), 1);
         assert_eq!(slots.next_alive(0, 6), Some(5));
+        let chunk = slots.take_dirty().within.map(|(_, chunk)| chunk.clone()).unwrap();
+        assert_eq!((chunk.slots.len(), chunk.all().count()), (1, 6), "nothing is filled");
+        slots.skip_to(9);
+        slots.push(slot(7));
+        assert_eq!(slots.iter().map(|(seq, ..)| seq).collect::<Vec<_>>(), [5, 9]);
     }
 
     #[test]
@@ -490,8 +537,8 @@ mod tests {
         let changed = slots.take_dirty().changed;
         assert!((0..20).all(|seq| slots.remove(seq).is_some()));
         slots.push(slot(21));
-        assert_eq!(changed[0].2.slots.len(), 20);
-        assert_eq!(changed[0].2.slots[0].state(), State::Ready);
+        assert_eq!(changed[0].2.all().count(), 20);
+        assert_eq!(changed[0].2.get(0).map(Slot::state), Some(State::Ready));
         let Taken { changed, removed, within } = slots.take_dirty();
         assert_eq!((changed.len(), removed), (0, vec![0]));
         assert_eq!(within.map(|(number, chunk)| (number, chunk.alive)), Some((0, 1)));

@@ -54,7 +54,7 @@ impl Rig {
         what: Explained,
     ) -> Vec<Explanation> {
         match self.limit(session, LimitRequest::Explain { queue: queue(of), what }) {
-            Ok(LimitAnswer::Explained(reasons)) => reasons,
+            Ok(LimitAnswer::Explained { reasons, .. }) => reasons,
             other => panic!("{other:?}"),
         }
     }

@@ -8,6 +8,7 @@ mod crashes;
 mod dead_set;
 mod dedupe;
 mod dice;
+mod fetch;
 mod flow;
 mod images;
 mod kv;

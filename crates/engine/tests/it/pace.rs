@@ -9,9 +9,13 @@ use crate::lanes::of;
 use crate::limits::limit;
 use crate::rig::{Rig, config, put, queue};
 
-/// Messages that are handed over and acked.
-const MESSAGES: u32 = 20_000;
+/// Most keys, and the messages that are handed over and acked; more where it takes no minutes.
+const KEYS: u32 = if cfg!(debug_assertions) { 10_000 } else { 100_000 };
+const MESSAGES: u32 = 2 * KEYS;
 const BATCH: u32 = 100;
+/// Messages of a key that waits for long, and keys with one message behind them.
+const HOT: u32 = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
+const COLD: u32 = 999;
 
 /// A rig that looks at its engine only now and then.
 fn rig() -> (Rig, SessionId) {
@@ -58,34 +62,58 @@ fn a_lease_costs_about_the_same_with_limits_that_never_bind_and_with_many_keys()
         fill(&mut rig, client, MESSAGES, plain);
         lease(&mut rig, client, MESSAGES)
     };
-    let [few, many] = [10, MESSAGES / 2].map(|keys| {
+    let [few, many] = [10, KEYS].map(|keys| {
         let (mut rig, client) = rig();
         let loose = "1000000/s burst 1000000 concurrency 1000000";
         rig.set(client, limit("loose", "key", ">", "stripe:*", loose));
         fill(&mut rig, client, MESSAGES, keyed(keys));
         lease(&mut rig, client, MESSAGES)
     });
-    println!("none {unlimited:.0} ns, 10 keys {few:.0} ns, {} keys {many:.0} ns", MESSAGES / 2);
+    println!("none {unlimited:.0} ns, 10 keys {few:.0} ns, {KEYS} keys {many:.0} ns");
     assert!(many < 10.0 * few && few < 20.0 * unlimited, "{unlimited:.0} {few:.0} {many:.0}");
 }
 
+/// The places of the messages that a receive of so many gets, in the order of their leases.
+fn places(rig: &mut Rig, client: SessionId, max: u32) -> Vec<u64> {
+    let receive = Receive { max, ..Receive::one(Source::Queue(queue("mail"))) };
+    let _ran = rig.run(client, Command::Receive(receive));
+    let places = rig.gots(client).iter().map(|got| got.lease().seq.0).collect();
+    rig.outs.clear();
+    places
+}
+
 #[test]
+#[expect(clippy::disallowed_methods, reason = "what is measured is time")]
 fn a_hot_key_with_a_long_backlog_holds_up_no_cold_one() {
     let (mut rig, client) = rig();
     rig.declare(client, "mail", &[("max_messages", "2000000")]);
     rig.set(client, limit("one", "key", ">", "*", "concurrency 1"));
-    fill(&mut rig, client, MESSAGES, |_| of("", &["hot"], 1));
-    fill(&mut rig, client, 999, |n| of("", &[&format!("cold:{n}")], 1));
-    let receive = Receive { max: 1_000, ..Receive::one(Source::Queue(queue("mail"))) };
-    let _ran = rig.run(client, Command::Receive(receive));
-    assert_eq!(rig.gots(client).len(), 1_000, "one of the hot key and every cold one");
-    // With groups, each has its turn before any other has a second one.
-    let (mut rig, client) = self::rig();
-    fill(&mut rig, client, MESSAGES, |_| of("hot", &["hot"], 1));
-    fill(&mut rig, client, 999, |n| of(&format!("cold:{n}"), &["cold"], 1));
-    let receive = Receive { max: 1_000, ..Receive::one(Source::Queue(queue("mail"))) };
-    let _ran = rig.run(client, Command::Receive(receive));
-    assert_eq!(rig.gots(client).len(), 1_000);
+    fill(&mut rig, client, HOT, |_| of("", &["hot"], 1));
+    fill(&mut rig, client, COLD, |n| of("", &[&format!("cold:{n}")], 1));
+    let begun = Instant::now();
+    let got = places(&mut rig, client, 1 + COLD);
+    println!("one of {HOT} hot ones and {COLD} cold ones in {:?}", begun.elapsed());
+    let hot = u64::from(HOT);
+    assert_eq!(got, [&[0][..], &(hot..hot + u64::from(COLD)).collect::<Vec<_>>()].concat());
+    assert!(places(&mut rig, client, 1).is_empty(), "the hot key has as many as it may");
+}
+
+#[test]
+fn a_hot_group_with_a_long_backlog_has_no_more_than_its_turn_before_any_cold_one() {
+    let (mut rig, client) = rig();
+    rig.declare(client, "mail", &[("max_messages", "2000000")]);
+    fill(&mut rig, client, HOT, |_| of("hot", &["hot"], 1));
+    fill(&mut rig, client, COLD, |n| of(&format!("cold:{n}"), &["cold"], 1));
+    let mut got = Vec::new();
+    while got.len() < COLD as usize + 2 {
+        got.extend(places(&mut rig, client, 10));
+    }
+    let is_cold = |place: &u64| *place >= u64::from(HOT);
+    assert_eq!(got.iter().filter(|place| is_cold(place)).count(), COLD as usize);
+    let last = got.iter().rposition(is_cold).unwrap();
+    let hot = got[..last].iter().filter(|place| !is_cold(place)).count();
+    // Its quantum and its largest cost, which are 1 each.
+    assert!(hot <= 2, "{hot} of the hot group before the last cold one");
     let left = rig.explain(client, "mail", sluice_model::Explained::Key("cold".into()));
     assert_eq!(left.first().map(sluice_model::Explanation::name), Some("leased"));
 }

@@ -467,6 +467,7 @@ impl Rig {
         self.outs.remove(&session);
         self.tag += 1;
         let request = Request { tag: self.tag, command };
+        self.engine.fetch([&request]);
         let (now, tape, effects) = (self.now, &mut self.tape, &mut self.effects);
         let ran = self.engine.request(now, session, &request, tape, effects);
         self.after();

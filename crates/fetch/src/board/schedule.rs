@@ -3,7 +3,7 @@
 //! A host with jobs is in one place: in the ring of those that may be tried, under a time before
 //! which it can't be, or nowhere while all its permits are out. Nothing is searched for. The rules
 //! are those that the broker has for keys: a pause is for the whole host, the bucket is empty after
-//! it, and until the next answer one request is out at a time. Of a host that was given up nothing
+//! it, and until a job of it is done one request is out at a time. Of a host that was given up nothing
 //! is asked, so no limit holds its jobs up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -63,9 +63,9 @@ struct HostState {
     out: u32,
     bucket: Bucket,
     paused_until: u64,
-    /// Pauses without a time since the last answer.
+    /// Pauses without a time since the last job that was done.
     throttles: u32,
-    /// One at a time until the next answer.
+    /// One at a time until a job is done.
     probing: bool,
     /// It is in the ring or under a time.
     placed: bool,

@@ -126,9 +126,14 @@ fn a_pause_is_for_the_whole_host_and_ends_with_one_request_at_a_time() {
     let probe = take(&mut schedule, 3 * SECOND);
     assert_eq!(urls(&probe), ["http://a/2"]);
     assert_eq!(probe[0].1.throttled, 1);
+    // A try that failed does not open it, a URL that is done does.
     let (_, job, at) = probe[0].clone();
+    schedule.settle(at, job, Settled::Failed("no".to_owned()), 3 * SECOND);
+    let next = take(&mut schedule, 3 * SECOND);
+    assert_eq!(urls(&next), ["http://a/1"]);
+    let (_, job, at) = next[0].clone();
     schedule.settle(at, job, Settled::Done, 4 * SECOND);
-    assert_eq!(urls(&take(&mut schedule, 4 * SECOND)), ["http://a/1", "http://a/3"]);
+    assert_eq!(urls(&take(&mut schedule, 4 * SECOND)), ["http://a/2", "http://a/3"]);
 }
 
 #[test]

@@ -109,7 +109,10 @@ impl Keyed {
         let mut missing = 0;
         for (at, ask) in asks.iter_mut().enumerate() {
             let judged = match self.find_again(ask) {
-                Some(key) => self.judge(key, cost, now).and_then(|()| self.judge_turn(key, waiter)),
+                Some(key) if self.table.key(key).has_rare() => {
+                    self.judge(key, cost, now).and_then(|()| self.judge_turn(key, waiter))
+                }
+                Some(key) => self.judge(key, cost, now),
                 None => {
                     missing += 1;
                     self.judge_fresh(ask.owner, cost, now)
@@ -139,6 +142,11 @@ impl Keyed {
         let limit = self.limits.get(entry.owner);
         if limit.is_removed {
             return Ok(());
+        }
+        if entry.is_plain() && entry.changes == limit.changes {
+            let (bucket, holders) = (entry.bucket, entry.holders);
+            let standing = Standing { bucket, starts: None, holders, gentle: false };
+            return limit.judge(&standing, cost, now);
         }
         let rare = self.table.rare(key);
         if let Some(until) = rare.and_then(|rare| rare.paused_until(now)) {

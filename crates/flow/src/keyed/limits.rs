@@ -171,8 +171,8 @@ impl Limit {
     /// Takes tokens that [`Limit::judge`] found to be there.
     pub(super) fn charge(&mut self, bucket: &mut Bucket, cost: u32, now: u64) {
         if let Some(tokens) = &mut self.tokens {
-            let taken = tokens.take(bucket, cost, now);
-            debug_assert!(taken.is_ok(), "charged without having been checked");
+            debug_assert!(tokens.check(*bucket, cost, now).is_ok(), "charged without a check");
+            tokens.take_checked(bucket, cost, now);
         }
     }
 

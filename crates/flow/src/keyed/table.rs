@@ -88,6 +88,23 @@ impl Default for Key {
     }
 }
 
+impl Key {
+    /// Whether something is kept aside of what few keys have: somebody waits, or it is paused.
+    pub(super) fn has_rare(&self) -> bool {
+        self.rare != NONE
+    }
+
+    /// Whether nothing is kept aside of it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.rare == NONE && self.starts == NONE
+    }
+
+    /// Whether it is listed to be looked at.
+    pub(super) fn is_listed(&self) -> bool {
+        self.spoke.is_in()
+    }
+}
+
 impl Spoked for Key {
     fn spoke(&mut self) -> &mut Spoke {
         &mut self.spoke

@@ -57,12 +57,19 @@ pub struct Reason {
     /// The priority of those that go before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub than: Option<u8>,
-    /// The reason in words, for people.
+    /// The reason in words, for people, with times from the moment of the answer.
     pub text: String,
 }
 
-impl From<&Explanation> for Reason {
-    fn from(reason: &Explanation) -> Self {
+impl Reason {
+    /// A reason with its words as they are at the moment `now`.
+    pub fn of(reason: &Explanation, now: Timestamp) -> Self {
+        let told = Self::without_times(reason);
+        Self { text: told.told(now.as_millis()), ..told }
+    }
+
+    /// One whose words don't tell yet when something is.
+    fn without_times(reason: &Explanation) -> Self {
         let at = |at: &Timestamp| Some(at.as_millis());
         let mut told =
             Self { reason: reason.name().into(), text: reason.to_string(), ..Self::default() };
@@ -91,9 +98,7 @@ impl From<&Explanation> for Reason {
         }
         told
     }
-}
 
-impl Reason {
     fn limited(&mut self, LimitedBy { limit, key }: &LimitedBy) {
         // By none while a key that was paused is tried with one at a time.
         self.limit = (!limit.is_empty()).then(|| limit.to_string());
@@ -127,9 +132,10 @@ pub(super) fn asked(body: Body, what: &Explained) -> Body {
 }
 
 /// The reasons as they are sent, on one line.
-pub(super) fn why_not(reasons: &[Explanation]) -> String {
+pub(super) fn why_not(reasons: &[Explanation], now: Timestamp) -> String {
     let deliverable = reasons.is_empty();
-    text(&WhyNot { deliverable, reasons: reasons.iter().map(Reason::from).collect() })
+    let reasons = reasons.iter().map(|reason| Reason::of(reason, now)).collect();
+    text(&WhyNot { deliverable, reasons })
 }
 
 #[cfg(test)]
@@ -155,10 +161,12 @@ mod tests {
             (Explanation::NoConsumer, r#""reason":"no_consumer""#),
         ];
         for (reason, told) in cases {
-            let text = serde_json::to_string(&reason.to_string()).unwrap();
+            let now = Timestamp::from_millis(3_000);
+            let text = serde_json::to_string(&Reason::of(&reason, now).text).unwrap();
             let expected = format!(r#"{{"deliverable":false,"reasons":[{{{told},"text":{text}}}]}}"#);
-            assert_eq!(why_not(&[reason]), expected);
+            assert!(!text.contains("5000") && !told.contains("_at") || text.contains("in 2000ms"), "{text}");
+            assert_eq!(why_not(&[reason], now), expected);
         }
-        assert_eq!(why_not(&[]), r#"{"deliverable":true,"reasons":[]}"#);
+        assert_eq!(why_not(&[], at), r#"{"deliverable":true,"reasons":[]}"#);
     }
 }

@@ -417,7 +417,7 @@ pub fn limit_answer(answer: &LimitAnswer) -> String {
             text(&TopKeys { keys: keys.iter().map(TopKey::from).collect() })
         }
         LimitAnswer::Weighed => "{}".to_owned(),
-        LimitAnswer::Explained(reasons) => why_not(reasons),
+        LimitAnswer::Explained { reasons, at } => why_not(reasons, *at),
     }
 }
 

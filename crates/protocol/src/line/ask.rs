@@ -32,7 +32,7 @@ pub enum Ask {
     /// Tell the broker's figures.
     Stats,
     /// Something that the broker has one answer to.
-    Do(Box<Command>, Want),
+    Do(Command, Want),
     /// Push what is published.
     Subscribe(TopicPattern),
     /// Push it no more.
@@ -97,7 +97,7 @@ impl fmt::Debug for Secret {
 
 impl Ask {
     fn of(command: Command, want: Want) -> Self {
-        Self::Do(Box::new(command), want)
+        Self::Do(command, want)
     }
 
     pub(super) fn enqueue(queue: QueueName, message: Message, level: Option<Level>) -> Self {
@@ -150,7 +150,7 @@ impl Ask {
     pub fn is_exempt(&self) -> bool {
         match self {
             Self::Do(command, _) => matches!(
-                **command,
+                command,
                 Command::Ack { .. }
                     | Command::Nack { .. }
                     | Command::Extend { .. }

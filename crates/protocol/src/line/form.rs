@@ -1,5 +1,6 @@
 //! What is said to a line: in text or in JSON, as it was asked.
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use sluice_model::{Answer, Carried, Code, Delivery, Key, KvAnswer, Refusal, Timestamp};
 
@@ -16,7 +17,7 @@ pub const OK: &str = "OK";
 /// What QUIT and SHUTDOWN are answered with.
 pub const BYE: &str = "BYE";
 /// What a text client is told of what text can't show.
-const USE_JSON: &str = "use JSON";
+const USE_JSON: &str = "ERR use JSON";
 
 /// The form of a request and of its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +35,9 @@ pub enum Form {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
     /// This.
-    Line(String),
+    Line(Bytes),
     /// This, and that it could not be shown: what was taken has to go back.
-    Unshowable(String),
+    Unshowable(Bytes),
 }
 
 impl Form {
@@ -98,16 +99,16 @@ impl Form {
         match (want, answer) {
             // It is no error not to be there, where that was the question.
             (Want::There, Answer::Refused(refusal)) if refusal.code == Code::NotFound => {
-                Said::Line(self.done("0", &json!(false)))
+                Said::Line(self.done("0", &json!(false)).into())
             }
-            (_, Answer::Refused(refusal)) => Said::Line(self.refused(refusal)),
+            (_, Answer::Refused(refusal)) => Said::Line(self.refused(refusal).into()),
             _ => match self {
                 Self::Text => text(want, answer, now),
                 Self::Json { .. } if let Some(next) = next_in(want, answer, now) => {
                     let object = format!("{{\"result\":null,\"next_eligible_ms\":{next}}}");
-                    Said::Line(self.closed(object))
+                    Said::Line(self.closed(object).into())
                 }
-                Self::Json { .. } => Said::Line(self.result(&result(want, answer, now))),
+                Self::Json { .. } => Said::Line(self.result(&result(want, answer, now)).into()),
             },
         }
     }
@@ -126,12 +127,20 @@ fn refused_text(refusal: &Refusal) -> String {
 }
 
 /// Text that can be told as text, as an answer of its own.
-fn plain(bytes: &[u8]) -> Said {
-    let text = std::str::from_utf8(bytes).ok().filter(|_| is_showable(bytes));
-    match text.filter(|text| !text.starts_with('*')) {
-        Some(text) => Said::Line(text.to_owned()),
-        None => Said::Unshowable(format!("ERR {USE_JSON}")),
+fn plain(bytes: Bytes) -> Said {
+    // Clients know a push by its first byte.
+    match is_showable(&bytes) && !bytes.starts_with(b"*") {
+        true => Said::Line(bytes),
+        false => unshowable(),
     }
+}
+
+fn unshowable() -> Said {
+    Said::Unshowable(Bytes::from_static(USE_JSON.as_bytes()))
+}
+
+fn done() -> Said {
+    Said::Line(Bytes::from_static(OK.as_bytes()))
 }
 
 fn text(want: Want, answer: &Answer, now: Timestamp) -> Said {
@@ -140,13 +149,13 @@ fn text(want: Want, answer: &Answer, now: Timestamp) -> Said {
         (Want::Published, Answer::Published(published)) => format!("{OK} {}", published.matched),
         (Want::Message, Answer::Delivered(delivery)) => match leased(delivery) {
             Some(line) => line,
-            None => return Said::Unshowable(format!("ERR {USE_JSON}")),
+            None => return unshowable(),
         },
         (Want::Message, _) => match next_in(want, answer, now) {
             Some(next) => format!("EMPTY {next}"),
             None => "EMPTY".to_owned(),
         },
-        (_, Answer::Limit(answer)) => return plain(limits::text(answer, now).as_bytes()),
+        (_, Answer::Limit(answer)) => return plain(limits::text(answer).into()),
         (Want::Queue, Answer::Stats(stats)) => {
             let counts = &stats.counts;
             format!(
@@ -160,7 +169,7 @@ fn text(want: Want, answer: &Answer, now: Timestamp) -> Said {
             )
         }
         (_, Answer::Kv(answer)) => match (want, &**answer) {
-            (_, KvAnswer::Value(entry)) => return plain(&entry.value.bytes),
+            (_, KvAnswer::Value(entry)) => return plain(entry.value.bytes.clone()),
             (Want::Ttl, KvAnswer::There { expires_at: Some(at), .. }) => left(*at, now).to_string(),
             (Want::Ttl, KvAnswer::There { expires_at: None, .. }) => "NEVER".to_owned(),
             (_, KvAnswer::There { .. }) => "1".to_owned(),
@@ -171,11 +180,11 @@ fn text(want: Want, answer: &Answer, now: Timestamp) -> Said {
                 let more = next.iter().map(|_| "^");
                 names.chain(more).collect::<Vec<_>>().join(" ")
             }
-            _ => OK.to_owned(),
+            _ => return done(),
         },
-        _ => OK.to_owned(),
+        _ => return done(),
     };
-    Said::Line(line)
+    Said::Line(line.into())
 }
 
 /// A message on one line, if text can show it: id, lease, payload.

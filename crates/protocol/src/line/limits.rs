@@ -5,7 +5,7 @@
 
 use sluice_model::{
     Explained, KeyPattern, Limit, LimitAnswer, LimitMatch, LimitRequest, LimitScope, LimitTerms,
-    MessageId, Outcome, Pausable, QueueName, QueuePattern, Refusal, Throttled, Timestamp,
+    MessageId, Outcome, Pausable, QueueName, QueuePattern, Refusal, Throttled,
 };
 
 use super::ask::Ask;
@@ -120,8 +120,8 @@ pub(super) fn of_queue(fields: &mut Fields, weighs: bool) -> Result<Ask, Refusal
     }))
 }
 
-/// An answer on one line; times are from now.
-pub(super) fn text(answer: &LimitAnswer, now: Timestamp) -> String {
+/// An answer on one line; times are from the moment of the answer.
+pub(super) fn text(answer: &LimitAnswer) -> String {
     let joined = |parts: Vec<String>, none: &str| match parts.is_empty() {
         true => none.to_owned(),
         false => parts.join(BETWEEN),
@@ -132,8 +132,8 @@ pub(super) fn text(answer: &LimitAnswer, now: Timestamp) -> String {
             joined(limits.iter().map(limit_text).chain(more).collect(), "NONE")
         }
         LimitAnswer::Deleted(limits) => format!("{} {limits}", super::OK),
-        LimitAnswer::Explained(reasons) => {
-            let told = |reason| Reason::from(reason).told(now.as_millis());
+        LimitAnswer::Explained { reasons, at } => {
+            let told = |reason| Reason::of(reason, *at).text;
             joined(reasons.iter().map(told).collect(), "DELIVERABLE")
         }
         LimitAnswer::TopKeys(keys) => {

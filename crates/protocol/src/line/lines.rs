@@ -42,7 +42,7 @@ impl LineDecoder {
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Option<Line> {
         loop {
             let unseen = buffer.get(self.scanned..).unwrap_or_default();
-            let end = unseen.iter().position(|&byte| byte == b'\n').map(|at| at + self.scanned);
+            let end = memchr::memchr(b'\n', unseen).map(|at| at + self.scanned);
             match end {
                 Some(end) if self.skipping => {
                     buffer.advance(end + 1);

@@ -48,6 +48,15 @@ pub struct Asked {
 
 /// Reads a line without its end.
 pub fn read(line: &[u8]) -> Asked {
+    read_from(line, None)
+}
+
+/// The same of a line whose bytes may be held on to: a value that text sets is a part of it.
+pub fn read_shared(line: &Bytes) -> Asked {
+    read_from(line, Some(line))
+}
+
+fn read_from(line: &[u8], shared: Option<&Bytes>) -> Asked {
     let is_json = line.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     let Ok(text) = str::from_utf8(line) else {
         let form = if is_json { Form::Json { id: None } } else { Form::Text };
@@ -55,7 +64,7 @@ pub fn read(line: &[u8]) -> Asked {
     };
     match is_json {
         true => json::read(text),
-        false => Asked { form: Form::Text, ask: text::read(text) },
+        false => Asked { form: Form::Text, ask: text::read(text, shared) },
     }
 }
 

@@ -15,7 +15,15 @@ use crate::json::kv;
 
 /// Whether text can show these bytes: they are UTF-8 without control characters.
 pub fn is_showable(bytes: &[u8]) -> bool {
-    std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
+    is_printable(bytes)
+        || std::str::from_utf8(bytes).is_ok_and(|text| !text.chars().any(char::is_control))
+}
+
+/// Whether these are printable ASCII, which most are: told many bytes at a time.
+fn is_printable(bytes: &[u8]) -> bool {
+    let printable =
+        |part: &[u8]| part.iter().fold(true, |so_far, byte| so_far & matches!(byte, b' '..=b'~'));
+    bytes.chunks(64).all(printable)
 }
 
 /// A key's value, as JSON.

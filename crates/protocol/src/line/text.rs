@@ -75,8 +75,8 @@ pub fn words() -> impl ExactSizeIterator<Item = (&'static str, &'static str)> {
     WORDS.iter().map(|word| (word.name, word.arguments))
 }
 
-/// Reads a line of text.
-pub(super) fn read(line: &str) -> Result<Ask, Refusal> {
+/// Reads a line of text, of which `shared` has the bytes if they may be held on to.
+pub(super) fn read(line: &str, shared: Option<&Bytes>) -> Result<Ask, Refusal> {
     let line = line.trim_start_matches([' ', '\t']);
     let (first, rest) = match line.split_once([' ', '\t']) {
         Some((first, rest)) => (first, Some(rest)),
@@ -85,7 +85,7 @@ pub(super) fn read(line: &str) -> Result<Ask, Refusal> {
     let Some(word) = WORDS.iter().find(|word| word.name.eq_ignore_ascii_case(first)) else {
         return Err(Refusal::new(Code::BadRequest, "unknown command"));
     };
-    let mut arguments = Arguments { word, rest };
+    let mut arguments = Arguments { word, rest, shared };
     let ask = (word.read)(&mut arguments)?;
     // A blank at the end is nobody's.
     match arguments.rest.map(str::trim_ascii) {
@@ -109,6 +109,7 @@ impl Word {
 pub(super) struct Arguments<'a> {
     word: &'static Word,
     rest: Option<&'a str>,
+    shared: Option<&'a Bytes>,
 }
 
 impl<'a> Arguments<'a> {
@@ -137,6 +138,17 @@ impl<'a> Arguments<'a> {
     /// The rest of the line as it is, which must be there, if only as a blank.
     fn tail(&mut self) -> Result<Bytes, Refusal> {
         self.rest.take().map(bytes).ok_or_else(|| self.word.usage())
+    }
+
+    /// The same, as a part of the line where that may be held on to.
+    fn shared_tail(&mut self) -> Result<Bytes, Refusal> {
+        match self.shared {
+            None => self.tail(),
+            Some(line) => {
+                let tail = self.rest.take().ok_or_else(|| self.word.usage())?;
+                Ok(line.slice_ref(tail.as_bytes()))
+            }
+        }
     }
 
     pub(super) fn tail_or_empty(&mut self) -> Bytes {
@@ -213,7 +225,7 @@ fn extend(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
 
 fn set(words: &mut Arguments<'_>) -> Result<Ask, Refusal> {
     let key = words.key()?;
-    let value = Value { kind: ValueKind::Text, bytes: words.tail()? };
+    let value = Value { kind: ValueKind::Text, bytes: words.shared_tail()? };
     let (ttl, condition, dedupe_id) = (None, Condition::Always, None);
     Ok(Ask::kv(KvRequest::Set { key, value, ttl, condition, dedupe_id }, Want::Written))
 }

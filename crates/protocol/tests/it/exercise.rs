@@ -1,10 +1,12 @@
 //! What must hold for any line, for tests and for the fuzz targets.
 
+use bytes::Bytes;
 use sluice_protocol::line::{self, Ask, Form};
 
 /// Reads a line in every way, and sees that what is said to it is one line in its form.
 pub(crate) fn exercise(bytes: &[u8]) {
     let asked = line::read(bytes);
+    assert_eq!(line::read_shared(&Bytes::copy_from_slice(bytes)), asked);
     let said = match &asked.ask {
         Err(refusal) => asked.form.refused(refusal),
         Ok(Ask::Echo(text)) => {

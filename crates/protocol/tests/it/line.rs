@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use sluice_model::{
     Answer, Carried, Code, Command, Delivery, Entry, Explanation, Generation, Key, KvAnswer,
-    LeaseId, LimitAnswer, LimitRequest, LimitedBy, MessageId, QueueNo, Refusal, Revision, Seq,
-    SubscriptionId, Timestamp, Value, ValueKind, WatchEvent,
+    KvRequest, LeaseId, LimitAnswer, LimitRequest, LimitedBy, MessageId, QueueNo, Refusal,
+    Revision, Seq, SubscriptionId, Timestamp, Value, ValueKind, WatchEvent,
 };
 use sluice_protocol::line::{self, Ask, Event, Form, Line, LineDecoder, Said, Want};
 
@@ -87,17 +87,41 @@ fn told(form: &Form, want: Want, answer: &Answer) -> Said {
 fn text_shows_only_what_is_text() {
     let shown = told(&Form::Text, Want::Message, &delivery(b"two words"));
     let Said::Line(shown) = shown else { panic!("{shown:?}") };
-    assert!(shown.starts_with("00000001-0000000000000002 ") && shown.ends_with(" two words"));
+    assert!(shown.starts_with(b"00000001-0000000000000002 ") && shown.ends_with(b" two words"));
     for payload in [&b"a\nb"[..], b"\xff", b"\x1b[0m", "\u{85}".as_bytes()] {
         let shown = told(&Form::Text, Want::Message, &delivery(payload));
-        assert_eq!(shown, Said::Unshowable("ERR use JSON".to_owned()), "{payload:?}");
+        assert_eq!(shown, Said::Unshowable("ERR use JSON".into()), "{payload:?}");
     }
     let value = |bytes| {
         let answer = KvAnswer::Value(entry(ValueKind::Text, bytes));
         told(&Form::Text, Want::Value, &Answer::Kv(Box::new(answer)))
     };
-    assert_eq!(value(b"plain"), Said::Line("plain".to_owned()));
-    assert_eq!(value(b"*put a b"), Said::Unshowable("ERR use JSON".to_owned()));
+    assert_eq!(value(b"plain"), Said::Line("plain".into()));
+    assert_eq!(value(b"*put a b"), Said::Unshowable("ERR use JSON".into()));
+}
+
+#[test]
+fn one_control_character_is_seen_wherever_it_stands() {
+    for len in [1, 63, 64, 65, 200] {
+        assert!(line::is_showable(&vec![b'~'; len]));
+        for at in 0..len {
+            for byte in [0x1f, 0x7f] {
+                let mut bytes = vec![b' '; len];
+                bytes[at] = byte;
+                assert!(!line::is_showable(&bytes), "{byte} at {at} of {len}");
+            }
+        }
+    }
+    assert!(line::is_showable("größer".as_bytes()));
+}
+
+#[test]
+fn a_value_that_text_sets_is_a_part_of_its_line() {
+    let line = Bytes::from_static(b"SET key two words ");
+    let Ok(Ask::Do(Command::Kv(request), _)) = line::read_shared(&line).ask else { panic!() };
+    let KvRequest::Set { value, .. } = *request else { panic!("{request:?}") };
+    assert_eq!(value.bytes, "two words ");
+    assert_eq!(value.bytes.as_ptr(), line[8..].as_ptr());
 }
 
 #[test]
@@ -111,14 +135,14 @@ fn an_empty_queue_says_when_it_has_something() {
         (&json, Answer::Empty { next: None }, r#"{"result":null,"id":7}"#),
         (&json, empty(1_501), r#"{"result":null,"next_eligible_ms":1500,"id":7}"#),
     ] {
-        assert_eq!(told(form, Want::Message, &answer), Said::Line(expected.to_owned()));
+        assert_eq!(told(form, Want::Message, &answer), Said::Line(expected.into()));
     }
 }
 
 /// What a line asks of limits.
 fn asked_of_limits(line: &str) -> LimitRequest {
     match line::read(line.as_bytes()).ask.unwrap_or_else(|error| panic!("{line}: {error:?}")) {
-        Ask::Do(command, Want::Limits) => match *command {
+        Ask::Do(command, Want::Limits) => match command {
             Command::Limit(request) => *request,
             other => panic!("{line}: {other:?}"),
         },
@@ -184,11 +208,12 @@ fn a_limit_is_told_in_text_as_it_is_set() {
     let list = |more| LimitAnswer::List { limits: lines.iter().map(limit).collect(), more };
     let expected = lines.map(|line| line.strip_prefix("LIMIT ").unwrap()).join(" | ");
     let of = |answer| told(&Form::Text, Want::Limits, &Answer::Limit(Box::new(answer)));
-    assert_eq!(of(list(false)), Said::Line(expected.clone()));
-    assert_eq!(of(list(true)), Said::Line(expected + " | MORE"));
+    assert_eq!(of(list(false)), Said::Line(expected.clone().into()));
+    assert_eq!(of(list(true)), Said::Line((expected + " | MORE").into()));
     let none = LimitAnswer::List { limits: vec![], more: false };
-    assert_eq!(of(none), Said::Line("NONE".to_owned()));
-    assert_eq!(of(LimitAnswer::Explained(vec![])), Said::Line("DELIVERABLE".to_owned()));
+    let explained = |reasons| LimitAnswer::Explained { reasons, at: Timestamp::from_millis(1) };
+    assert_eq!(of(none), Said::Line("NONE".into()));
+    assert_eq!(of(explained(vec![])), Said::Line("DELIVERABLE".into()));
     let by = LimitedBy { limit: "stripe".into(), key: "stripe:7".into() };
     let eligible_at = Timestamp::from_millis(144);
     let reasons = vec![
@@ -198,7 +223,7 @@ fn a_limit_is_told_in_text_as_it_is_set() {
     ];
     let text = "rate of limit stripe for stripe:7: may go in 143ms | no consumer is receiving | \
                 messages of priority 9 go first";
-    assert_eq!(of(LimitAnswer::Explained(reasons)), Said::Line(text.to_owned()));
+    assert_eq!(of(explained(reasons)), Said::Line(text.into()));
 }
 
 #[test]
@@ -218,7 +243,7 @@ fn json_shows_values_as_they_were_written() {
     for (kind, bytes, expected) in cases {
         let answer = Answer::Kv(Box::new(KvAnswer::Value(entry(kind, bytes))));
         let expected = format!(r#"{{"result":{expected},"id":[1.0]}}"#);
-        assert_eq!(told(&form, Want::Value, &answer), Said::Line(expected));
+        assert_eq!(told(&form, Want::Value, &answer), Said::Line(expected.into()));
     }
 }
 

@@ -1,5 +1,8 @@
 //! Version 2 against bytes that nobody meant: what is read can be walked, and nothing panics.
 
+use std::fs;
+use std::path::Path;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use sluice_protocol::binary::frame::peek_frame_of;
@@ -22,6 +25,27 @@ fn any_payload() -> impl Strategy<Value = (FrameType, Vec<u8>)> {
         (frame.msg_type, payload)
     });
     prop_oneof![noise, near]
+}
+
+/// What the fuzz target makes of its input: a byte for the type, then the payload.
+#[test]
+fn the_corpus_is_refused_or_can_be_walked() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/fuzz/frames");
+    let mut read = 0;
+    for file in fs::read_dir(corpus).unwrap() {
+        let bytes = fs::read(file.unwrap().path()).unwrap();
+        let Some((first, payload)) = bytes.split_first() else { continue };
+        let frame = FrameType::ALL[usize::from(*first) % FrameType::ALL.len()];
+        if let Ok(request) = ClientFrame::read(frame, payload, 64) {
+            walk_request(&request);
+            read += 1;
+        }
+        if let Ok(answer) = ServerFrame::read(frame, payload) {
+            walk_answer(&answer);
+            read += 1;
+        }
+    }
+    assert!(read >= FrameType::ALL.len(), "{read}");
 }
 
 proptest! {

@@ -5,16 +5,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use sluice_model::{
-    BlockBuilder, Code, Extras, Generation, Lane, LeaseId, Level, MessageId, Published, Qos,
-    QueueNo, Refusal, Seq, Timestamp,
+    BlockBuilder, Code, Entry, Extras, Generation, Key, Lane, LeaseId, Level, MessageId, Published,
+    Qos, QueueNo, Refusal, Revision, Seq, Timestamp, Value, ValueKind, WatchEvent,
 };
 use sluice_protocol::binary::frame::LENGTH_MAX;
 use sluice_protocol::binary::v2::{
-    Cancel, ClientFrame, ConsumeRef, ControlRef, Credit, Deliver, DeliverHead, DeliverWriter,
-    DeliveryHead, ErrorRef, FrameType, Hello, LeaseSet, PublishHead, PublishWriter, Receipt,
-    ReceiptWriter, ReceiveRef, RefusedLease, ServerFrame, SettleHead, SettledWriter, Settlement,
-    Source, SubscribeRef, TagRange, Welcome, put_auth, put_confirm, put_consuming, put_empty,
-    put_error, put_extend, put_gap, put_going, put_result,
+    Cancel, ChangesWriter, ClientFrame, ConsumeRef, ControlRef, Credit, Deliver, DeliverHead,
+    DeliverWriter, DeliveryHead, ErrorRef, FrameType, Hello, LeaseSet, PublishHead, PublishWriter,
+    Receipt, ReceiptWriter, ReceiveRef, RefusedLease, ServerFrame, SettleHead, SettledWriter,
+    Settlement, Source, SubscribeRef, TagRange, WatchRef, Watching, Welcome, put_auth, put_confirm,
+    put_consuming, put_empty, put_error, put_extend, put_gap, put_going, put_result,
 };
 
 use super::v2_vectors::frame;
@@ -76,6 +76,23 @@ fn code() -> impl Strategy<Value = Code> {
 
 fn millis() -> impl Strategy<Value = Option<Duration>> {
     prop::option::of((1u32..).prop_map(|millis| Duration::from_millis(u64::from(millis))))
+}
+
+fn change() -> impl Strategy<Value = WatchEvent> {
+    let kind = prop::sample::select(vec![ValueKind::Json, ValueKind::Text, ValueKind::Bytes]);
+    let expires_at = prop::option::of((1u64..).prop_map(Timestamp::from_millis));
+    ("[a-z]{1,9}(\\^[a-z]{1,9}){0,3}", any::<u64>(), kind, payload(), expires_at, 0u8..4).prop_map(
+        |(key, revision, kind, bytes, expires_at, what)| {
+            let (key, revision) = (Key::new(&key).unwrap(), Revision(revision));
+            let value = Value { kind, bytes: bytes.into() };
+            match what {
+                0 => WatchEvent::Put(Entry { key, value, revision, expires_at }),
+                1 => WatchEvent::Deleted { key, revision },
+                2 => WatchEvent::Expired { key, revision },
+                _ => WatchEvent::Gap { resumed_at: revision },
+            }
+        },
+    )
 }
 
 /// Reads what a client wrote, and checks its id.
@@ -317,6 +334,25 @@ proptest! {
     }
 
     #[test]
+    fn changes(
+        id: u64, events in prop::collection::vec(change(), 1..20), length_max in 20usize..50_000,
+    ) {
+        let mut out = BytesMut::from(&b"before"[..]);
+        let mut writer = ChangesWriter::begin(&mut out, id, length_max).unwrap();
+        let count = events.iter().take_while(|event| writer.push(event)).count();
+        prop_assert_eq!(usize::from(writer.finish()), count);
+        let out = out.split_off(6);
+        if count == 0 {
+            prop_assert!(out.is_empty());
+            return Ok(());
+        }
+        prop_assert!(out.len() <= length_max + 4);
+        let ServerFrame::Changes(read) = answer(&out, id) else { panic!("no CHANGES") };
+        let read: Vec<_> = read.iter().map(|change| change.to_model().unwrap()).collect();
+        prop_assert_eq!(&read[..], &events[..count]);
+    }
+
+    #[test]
     fn other_requests(
         id: u64, a in text(), b in text(), number: u64, messages: u32, max in 1u16.., flag: bool,
         frame_max in 65_536u32..,
@@ -337,6 +373,11 @@ proptest! {
         let credit = Credit { consumer: number, messages };
         credit.put(&mut out, id);
         prop_assert!(request(&out.split(), id) == ClientFrame::Credit(credit));
+        for from in [None, Some(Revision(number))] {
+            let watch = WatchRef { keys: &a, below: flag, from, credit: messages };
+            watch.put(&mut out, id).unwrap();
+            prop_assert!(request(&out.split(), id) == ClientFrame::Watch(watch));
+        }
         let control = ControlRef { verb: &a, json: &b };
         control.put(&mut out, id).unwrap();
         prop_assert!(request(&out.split(), id) == ClientFrame::Control(control));
@@ -375,6 +416,9 @@ proptest! {
         prop_assert!(answer(&out.split(), id) == ServerFrame::Confirm(level));
         put_consuming(&mut out, id, number);
         prop_assert!(answer(&out.split(), id) == ServerFrame::Consuming(number));
+        let watching = Watching { consumer: number, revision: Revision(u64::from(small)) };
+        watching.put(&mut out, id);
+        prop_assert!(answer(&out.split(), id) == ServerFrame::Watching(watching));
         put_empty(&mut out, id, small);
         prop_assert!(answer(&out.split(), id) == ServerFrame::Empty(small));
         put_gap(&mut out, id, number);

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use sluice_model::{
-    Block, BlockBuilder, Code, Extras, Generation, Lane, LeaseId, Level, MessageId, Published, Qos,
-    QueueNo, Refusal, Seq, Timestamp,
+    Block, BlockBuilder, Code, Entry, Extras, Generation, Key, Lane, LeaseId, Level, MessageId,
+    Published, Qos, QueueNo, Refusal, Revision, Seq, Timestamp, Value, ValueKind, WatchEvent,
 };
 use sluice_protocol::binary::frame::{FrameRef, LENGTH_MAX, peek_frame_of};
 use sluice_protocol::binary::v2::{
-    Cancel, ClientFrame, ConsumeRef, ControlRef, Credit, DecodeError, Deliver, DeliverHead,
-    DeliverWriter, DeliveryHead, Fault, FrameType, Hello, LeaseSet, NEXT_UNKNOWN, PublishHead,
-    PublishRef, PublishWriter, Receipt, ReceiptWriter, ReceiveRef, ServerFrame, SettleHead,
-    SettledWriter, Settlement, Source, SubscribeRef, TagRange, Welcome, put_auth, put_confirm,
-    put_consuming, put_deliver_block_head, put_deliver_one_head, put_empty, put_error, put_extend,
-    put_gap, put_going, put_ok, put_ping, put_pong, put_publish_one_head, put_result,
+    Cancel, ChangesWriter, ClientFrame, ConsumeRef, ControlRef, Credit, DecodeError, Deliver,
+    DeliverHead, DeliverWriter, DeliveryHead, Fault, FrameType, Hello, LeaseSet, NEXT_UNKNOWN,
+    PublishHead, PublishRef, PublishWriter, Receipt, ReceiptWriter, ReceiveRef, ServerFrame,
+    SettleHead, SettledWriter, Settlement, Source, SubscribeRef, TagRange, WatchRef, Watching,
+    Welcome, put_auth, put_confirm, put_consuming, put_deliver_block_head, put_deliver_one_head,
+    put_empty, put_error, put_extend, put_gap, put_going, put_ok, put_ping, put_pong,
+    put_publish_one_head, put_result,
 };
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -71,6 +72,19 @@ fn delivery<'a>() -> DeliveryHead<'a> {
         headers: &[],
         lane: None,
     }
+}
+
+/// One of each kind.
+fn changes() -> [WatchEvent; 4] {
+    let key = |name| Key::new(name).unwrap();
+    let value = Value { kind: ValueKind::Text, bytes: "hi".into() };
+    let (revision, expires_at) = (Revision(7), Some(NOW));
+    [
+        WatchEvent::Put(Entry { key: key("a"), value, revision, expires_at }),
+        WatchEvent::Deleted { key: key("a"), revision: Revision(8) },
+        WatchEvent::Expired { key: key("b"), revision: Revision(9) },
+        WatchEvent::Gap { resumed_at: Revision(12) },
+    ]
 }
 
 fn published() -> Published {
@@ -134,6 +148,9 @@ fn put_client(out: &mut BytesMut) {
     throttled.put(out, 15, LeaseSet::Tags(&[TagRange::one(3)])).unwrap();
     put_extend(out, 16, false, 30_000, LeaseSet::Tags(&[TagRange::one(10)])).unwrap();
     ControlRef { verb: "queue.stats", json: r#"{"queue":"q"}"# }.put(out, 17).unwrap();
+    WatchRef { keys: "users^", below: true, from: None, credit: 100 }.put(out, 18).unwrap();
+    let from = Some(Revision(7));
+    WatchRef { keys: "motd", below: false, from, credit: 1 }.put(out, 19).unwrap();
 }
 
 fn put_welcome_to_error(out: &mut BytesMut) {
@@ -187,6 +204,10 @@ fn put_server(out: &mut BytesMut) {
     assert!(writer.push_token(&lease(), Code::LeaseLost));
     assert_eq!(writer.finish(true), 1);
     put_result(out, 17, b"{}").unwrap();
+    Watching { consumer: 43, revision: Revision(6) }.put(out, 18);
+    let mut writer = ChangesWriter::begin(out, 43, LENGTH_MAX).unwrap();
+    assert!(changes().iter().all(|event| writer.push(event)));
+    assert_eq!(writer.finish(), 4);
     put_going(out, "drain");
 }
 
@@ -282,6 +303,10 @@ fn payloads_are_read_as_they_were_meant() {
     let first = deliveries.iter().next().unwrap();
     assert_eq!((first.token, first.payload), (Some(lease()), &b"hi"[..]));
     assert_eq!(first.extras.unwrap().to_model().lane.cost, 200);
+
+    let told = ServerFrame::read(FrameType::Changes, at("CHANGES"));
+    let Ok(ServerFrame::Changes(told)) = told else { panic!("{told:?}") };
+    assert!(told.iter().map(|change| change.to_model().unwrap()).eq(changes()));
 }
 
 #[test]
@@ -307,7 +332,7 @@ fn what_comes_before_a_payload_can_be_written_alone() {
 #[test]
 #[rustfmt::skip]
 fn what_means_nothing_is_refused_with_its_field() {
-    let cases: [(FrameType, &[u8], &str); 22] = [
+    let cases: [(FrameType, &[u8], &str); 24] = [
         (FrameType::Hello,     &[0, 1, 0, 0, 0, 0, 0],                "version has no meaning here"),
         (FrameType::Hello,     &[0, 2, 0, 0, 255, 255, 0],            "frame_max is out of range"),
         (FrameType::Publish,   &[16, 0, 0, 0, 1, 0],                  "flags has no meaning here"),
@@ -330,6 +355,8 @@ fn what_means_nothing_is_refused_with_its_field() {
         (FrameType::Settle,    &[0, 0, 0, 0, 0, 0, 1, 65],            "note has no meaning here"),
         (FrameType::Settle,    &[0, 0, 0, 0, 0, 0, 0, 2],             "kind has no meaning here"),
         (FrameType::Control,   &[0, 255],                             "JSON is not UTF-8"),
+        (FrameType::Watch,     &[4],                                  "flags has no meaning here"),
+        (FrameType::Watch,     &[0, 0, 0, 0, 0, 0, 0, 0, 1],          "from has no meaning here"),
     ];
     for (frame, payload, expected) in cases {
         let error = ClientFrame::read(frame, payload, 64).unwrap_err();

@@ -65,6 +65,12 @@ pub(crate) fn walk_answer(answer: &ServerFrame<'_>) {
                 assert_eq!(deliveries.iter().count(), usize::from(deliveries.count()));
             }
         },
+        ServerFrame::Changes(changes) => {
+            assert_eq!(changes.iter().count(), usize::from(changes.count()));
+            for change in changes.iter() {
+                let _ = change.to_model();
+            }
+        }
         _ => {}
     }
 }

@@ -51,6 +51,9 @@ pub struct AdmissionConfig {
     pub workers: usize,
     /// Requests that wait for one of these to end.
     pub queue_size: usize,
+    /// Connections of the HTTP door that are served at once for each processor before others wait
+    /// their turn, unread; 0 has none wait.
+    pub turns: usize,
     /// Requests that have given their place back while they wait for something else.
     pub parked_max: usize,
     /// The limit of each client: of its key, without one of its address.
@@ -65,7 +68,7 @@ impl Default for AdmissionConfig {
     fn default() -> Self {
         let RoomLimits { workers, queue_size, parked_max } = RoomLimits::default();
         let (client, global) = (RateLimit::default(), RateLimit::default());
-        Self { workers, queue_size, parked_max, client, clients_max: 10_000, global }
+        Self { workers, queue_size, turns: 64, parked_max, client, clients_max: 10_000, global }
     }
 }
 

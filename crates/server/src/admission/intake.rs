@@ -19,7 +19,7 @@ use sluice_broker::RequestLimits;
 use sluice_flow::{Client, EntranceFigures, Pass, RoomFigures, RoomFull};
 use sluice_model::{Code, Principal, Refusal};
 
-use super::{Admission, AdmissionConfig, Gate, Permit, RateLimited};
+use super::{Admission, AdmissionConfig, Gate, Permit, RateLimited, Turns};
 use crate::config::ConfigError;
 use crate::counters::Counters;
 
@@ -33,6 +33,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Intake {
     admission: Admission,
+    turns: Arc<Turns>,
     gate: Gate,
     config: Mutex<AdmissionConfig>,
     of_broker: Arc<RequestLimits>,
@@ -48,7 +49,9 @@ impl Intake {
         let gate = Gate::open(config.clients_max, Instant::now());
         let admission = Admission::new(config.room());
         let followed = AtomicU64::new(0);
-        let this = Self { admission, gate, config: Mutex::new(*config), of_broker, followed };
+        let turns = Turns::new(config.turns, admission.clone());
+        let config_now = Mutex::new(*config);
+        let this = Self { admission, turns, gate, config: config_now, of_broker, followed };
         this.change(config)?;
         Ok(this)
     }
@@ -64,6 +67,7 @@ impl Intake {
         *known = *config;
         self.put_in_force(&known)?;
         self.admission.change(config.room());
+        self.turns.change(config.turns);
         Ok(())
     }
 
@@ -101,7 +105,18 @@ impl Intake {
 
     /// Whether so many wait for a place that those who are not here yet had better come slowly.
     pub(crate) fn is_crowded(&self) -> bool {
-        self.admission.is_crowded()
+        let waiting = self.turns.waiting();
+        self.admission.is_crowded() || waiting > 0 && waiting >= self.config.lock().queue_size / 2
+    }
+
+    /// How many connections wait for a turn, unread.
+    pub fn waiting_for_turns(&self) -> usize {
+        self.turns.waiting()
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn turns(&self) -> &Arc<Turns> {
+        &self.turns
     }
 
     /// The refusal of who could not even wait, if it would be refused now.

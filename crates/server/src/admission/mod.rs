@@ -48,6 +48,7 @@ mod gate;
 mod intake;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -62,6 +63,7 @@ pub use self::config::{AdmissionConfig, RateLimit};
 pub use self::gate::{Gate, RateLimited};
 pub use self::intake::Intake;
 pub(crate) use self::intake::{client_of, full};
+pub(crate) use self::turns::{MyTurn, Turns};
 
 /// The places of those at work, and the room where others wait for one.
 #[derive(Clone, Debug)]

@@ -44,11 +44,37 @@ impl Link {
     /// Runs the requests on a desk from the front and removes those that ran. May carry out a commit
     /// on this thread.
     pub(crate) fn submit(&mut self, desk: &mut Desk, visitor: &Visitor, shared: &Shared) {
-        let session =
-            self.session.get_or_insert_with(|| Box::new(shared.broker.open(visitor.client())));
-        self.untold = 0;
+        let session = self.session(visitor, shared);
         session.expect_more(desk.last_read >= MORE_FOLLOWS);
         session.submit(&mut desk.requests);
+    }
+
+    /// The same, but a commit is left to [`Link::lead`] where more is not to follow. Says whether it
+    /// is; whoever is ready meanwhile shares it.
+    pub(crate) fn submit_unled(
+        &mut self,
+        desk: &mut Desk,
+        visitor: &Visitor,
+        shared: &Shared,
+    ) -> bool {
+        if desk.last_read >= MORE_FOLLOWS {
+            self.submit(desk, visitor, shared);
+            return false;
+        }
+        self.session(visitor, shared).submit_unled(&mut desk.requests)
+    }
+
+    /// Commits what [`Link::submit_unled`] left, unless somebody has.
+    pub(crate) fn lead(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.lead();
+        }
+    }
+
+    /// The session, which is told with these requests what room there is.
+    fn session(&mut self, visitor: &Visitor, shared: &Shared) -> &mut Session {
+        self.untold = 0;
+        self.session.get_or_insert_with(|| Box::new(shared.broker.open(visitor.client())))
     }
 
     /// Hands the replies that may leave to `write`, if there are any, and returns how many there were.

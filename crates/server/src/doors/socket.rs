@@ -49,7 +49,12 @@ impl Socket {
         while output.unsent() > 0 {
             let (slices, count) = output.slices();
             let slices = slices.get(..count).unwrap_or_default();
-            match stream.try_write_vectored(slices) {
+            // Mostly it is one, for which the kernel has a shorter way.
+            let sent = match slices {
+                [slice] => stream.try_write(slice),
+                slices => stream.try_write_vectored(slices),
+            };
+            match sent {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(sent) => output.advance(sent),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

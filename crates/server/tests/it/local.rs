@@ -15,9 +15,15 @@ use crate::client::{Client, ack, frame, poll, publish};
 use crate::running::{PATIENCE, Running, config, config_with_keys, start_on};
 
 pub(crate) fn broker(data: &Path) -> Broker {
+    broker_with(data, |_| ())
+}
+
+/// One whose settings were changed so.
+pub(crate) fn broker_with(data: &Path, change: impl FnOnce(&mut LocalConfig)) -> Broker {
     let mut local = LocalConfig::default();
     local.wal.segment_bytes = 4 << 20;
     local.wal.record_max = 2 << 20;
+    change(&mut local);
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let wall = Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap());
     let entropy = Entropy { log_id: 1, seed: 1 };

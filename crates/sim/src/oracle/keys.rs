@@ -71,6 +71,22 @@ impl Keys {
         self.facts.last_key_value().map_or(0, |(revision, _)| *revision)
     }
 
+    /// What was asked, and the facts, without what anybody was told: that is held against them elsewhere.
+    pub(crate) fn asked_so_far(&self) -> Self {
+        Self {
+            facts: self.facts.clone(),
+            values: self.values.clone(),
+            refused: self.refused.clone(),
+            amounts: self.amounts.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// What is behind that change never was.
+    pub(crate) fn forget_behind(&mut self, last: u64) {
+        self.facts.split_off(&(last + 1));
+    }
+
     /// How many changes are known.
     pub(crate) fn known(&self) -> u64 {
         self.facts.len() as u64

@@ -64,6 +64,8 @@ struct Promised {
     /// What was asked and not answered.
     open: Vec<Op>,
     subscribed: Vec<bool>,
+    /// The last change of keys that anybody was told of, and the last that there was.
+    changes: (u64, u64),
 }
 
 /// A backup that is whole.
@@ -131,6 +133,7 @@ impl World {
             history: self.history.clone(),
             open: self.workers.iter().flat_map(|worker| worker.asked.values().cloned()).collect(),
             subscribed: self.subscribed.clone(),
+            changes: self.key_changes(),
         }
     }
 
@@ -235,7 +238,8 @@ impl World {
         let theirs = life.counters;
         self.counters.backups_restored += 1;
         self.counters.backup_deliveries += theirs.delivered;
-        self.counters.backup_compared += theirs.compared + life.history.compared.ordered;
+        let compared = theirs.compared + life.history.compared.ordered + theirs.key_checked;
+        self.counters.backup_compared += compared;
         self.counters.old_leases_refused += theirs.old_leases_refused;
         self.counters.old_leases_taken += theirs.old_leases_taken;
         self.note("restored", &[life.trace, restored.start.into()]);
@@ -257,6 +261,7 @@ impl World {
             oracle,
             history,
             subscribed: asked.subscribed,
+            keys: self.keys.second_life(asked.changes.0..=done.changes.1),
             last_names: self.last_names,
             backups: Backups { old_start, old_names, old_clock, leases, ..Backups::none() },
             ..Self::new(seed, self.workload)
@@ -271,6 +276,7 @@ impl World {
     /// All of a life that begins with a backup.
     fn live_again(&mut self) -> Result<(), String> {
         self.start(false)?;
+        self.begin_keys_again()?;
         self.calm_until = u64::MAX;
         self.live_on()?;
         self.hand_in_old_leases();

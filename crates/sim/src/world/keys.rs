@@ -1,5 +1,6 @@
 //! What the clients of keys ask, and what they are told.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sluice_broker::local::{Input, Parcel, ParcelContent};
@@ -26,12 +27,35 @@ pub(super) struct KeyWorld {
     whole: bool,
     last_value: u64,
     last_amount: i64,
+    /// Which change may be the last one of the backup that this life begins with.
+    restored: Option<RangeInclusive<u64>>,
 }
 
 impl Default for KeyWorld {
     fn default() -> Self {
         let keepers = (0..KEEPERS).map(|_| Keeper::default()).collect();
-        Self { keepers, oracle: Keys::default(), whole: true, last_value: 0, last_amount: 0 }
+        Self {
+            keepers,
+            oracle: Keys::default(),
+            whole: true,
+            last_value: 0,
+            last_amount: 0,
+            restored: None,
+        }
+    }
+}
+
+impl KeyWorld {
+    /// That of a life that begins with a backup, whose last change is one of these.
+    pub(super) fn second_life(&self, restored: RangeInclusive<u64>) -> Self {
+        Self {
+            oracle: self.oracle.asked_so_far(),
+            whole: self.whole,
+            last_value: self.last_value,
+            last_amount: self.last_amount,
+            restored: Some(restored),
+            ..Self::default()
+        }
     }
 }
 
@@ -43,6 +67,25 @@ impl World {
             self.config.engine.watch_history = 3;
         }
         self
+    }
+
+    /// The last change that anybody was told of, and the last that there is.
+    pub(super) fn key_changes(&self) -> (u64, u64) {
+        let known = self.keys.oracle.last();
+        let stats = self.broker.as_ref().map(|broker| broker.driver.stats());
+        (known, stats.map_or(known, |stats| stats.key_revision))
+    }
+
+    /// A backup was restored: what was told of changes that are not in it is no fact here.
+    pub(super) fn begin_keys_again(&mut self) -> Result<(), String> {
+        let (Some(restored), (_, last)) = (self.keys.restored.take(), self.key_changes()) else {
+            return Ok(());
+        };
+        if !restored.contains(&last) {
+            return Err(format!("the backup's last change of keys is {last}, not in {restored:?}"));
+        }
+        self.keys.oracle.forget_behind(last);
+        Ok(())
     }
 
     /// One client asks for something, or for many things at once.

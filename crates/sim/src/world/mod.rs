@@ -192,7 +192,7 @@ impl World {
         while self.counters.operations < OPERATIONS_MIN || self.crashes < crashes_min {
             self.step += 1;
             self.now = self.now.after(Duration::from_millis(self.random.below(8)));
-            if !matches!(self.workload, Workload::Blocks | Workload::Keys | Workload::Limits) {
+            if !matches!(self.workload, Workload::Blocks | Workload::Limits) {
                 self.back_up()?;
             }
             if self.is_calm() {

@@ -126,6 +126,15 @@ fn what(case: Case) -> &'static str {
             "Messages of 128 B are put, 256 in flight; then four consumers take and acknowledge \
              them. takes/s is the second phase."
         }
+        Case::Keyed { .. } => {
+            "As C by 100, but that every message has one of so many keys, each with a rate and a \
+             concurrency that never bind; beside no limits, and beside messages without keys."
+        }
+        Case::Held => {
+            "Ten keys with a message each 50 ms: how much later than it may a message arrives at a \
+             receive that waits. Then nothing may go for an hour: the broker's processor time while \
+             20 000 messages and 4 receives wait."
+        }
         Case::Cycle { .. } => {
             "A message is put, its answer awaited, it is taken and acknowledged, then the next. The \
              ack travels with the next take, so a cycle is two round trips for everybody; a Redis \

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::consumer::Taker;
 use super::flow::{Blocks, Frames};
+use super::limited::Waiting;
 use super::wire;
 use crate::load::pass::{Publisher, Subscriber};
 use crate::load::{Consumer, Exchange, Message};
@@ -128,10 +129,20 @@ impl Place {
         &self,
         message: Message,
         connections: usize,
+        keys: Option<u64>,
     ) -> Result<(Vec<TcpStream>, Exchange), TargetError> {
         let streams = (0..connections).map(|_| Ok(self.connect()?.into_stream()?));
         let streams = streams.collect::<Result<_, TargetError>>()?;
-        Ok((streams, wire::exchange(message, &self.name)?))
+        Ok((streams, wire::exchange(message, &self.name, keys)?))
+    }
+
+    /// Sets a limit.
+    pub(super) fn limit(&self, limit: &Value) -> Result<(), TargetError> {
+        self.control("limit.put", limit).map(drop)
+    }
+
+    pub(super) fn waiting(&self) -> Result<Waiting, TargetError> {
+        Ok(Waiting::new(self.connect()?, self.name.clone()))
     }
 
     pub(super) fn consumer(&self) -> Result<Box<dyn Consumer>, TargetError> {
@@ -174,7 +185,7 @@ impl Service for Attached {
         message: Message,
         connections: usize,
     ) -> Result<(Vec<TcpStream>, Exchange), TargetError> {
-        self.place.putters(message, connections)
+        self.place.putters(message, connections, None)
     }
 
     fn consumer(&mut self) -> Result<Box<dyn Consumer>, TargetError> {

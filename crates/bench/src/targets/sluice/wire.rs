@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::BytesMut;
 use serde_json::{Value, json};
-use sluice_model::Qos;
+use sluice_model::{Extras, Qos};
 use sluice_protocol::binary::frame::{HEADER_BYTES, LENGTH_MAX, peek_frame_of};
 use sluice_protocol::binary::v2::{
     ControlRef, EncodeError, FrameType, Hello, PublishHead, PublishWriter, ServerFrame, Settings,
@@ -12,6 +12,7 @@ use sluice_protocol::binary::v2::{
 };
 
 use super::super::Level;
+use super::limited;
 use crate::load::{Exchange, Form, Message, Pack, Template};
 use crate::wire::{Conn, Parsed};
 
@@ -115,30 +116,64 @@ pub(super) fn try_publish(conn: &mut Conn, message: Message, topic: &str) -> io:
 
 /// A frame of messages at most once.
 pub(super) fn topic_pack(message: Message, topic: &str) -> Result<Pack, EncodeError> {
-    pack(message, &PublishHead::at_most_once(topic), u64::from(u16::MAX))
+    pack(message, &PublishHead::at_most_once(topic), u64::from(u16::MAX), None)
 }
 
-/// Publishes into the queue, one in a frame or many, and a CONFIRM for all up to its number.
-pub(in super::super) fn exchange(message: Message, queue: &str) -> Result<Exchange, EncodeError> {
+/// Publishes into the queue, one in a frame or many, and a CONFIRM for all up to its number. A message
+/// has one of so many keys, a power of ten, or none.
+pub(in super::super) fn exchange(
+    message: Message,
+    queue: &str,
+    keys: Option<u64>,
+) -> Result<Exchange, EncodeError> {
     let head = PublishHead { to_queue: true, ..PublishHead::at_least_once(queue) };
-    let mut one = BytesMut::new();
-    let mut frame = PublishWriter::begin(&mut one, 0, &head, LENGTH_MAX)?;
-    let _fits = frame.push(&message.blank());
-    frame.finish();
-    let request =
-        Template::with_tail(one.to_vec(), 0, message).numbered(HEADER_BYTES - 8, Form::BigEndian);
-    Ok(Exchange { request, answer: confirmed, pack: Some(pack(message, &head, BATCH)?) })
+    let key = keys.map(limited::key);
+    let one = one(message, &head, key.as_deref())?;
+    let request = Template::with_tail(one.to_vec(), 0, message);
+    let request = numbered(request, &one, key.as_deref());
+    let request = request.numbered(HEADER_BYTES - 8, Form::BigEndian);
+    let pack = pack(message, &head, BATCH, key.as_deref())?;
+    Ok(Exchange { request, answer: confirmed, pack: Some(pack) })
 }
 
-fn pack(message: Message, head: &PublishHead<'_>, max: u64) -> Result<Pack, EncodeError> {
-    let mut frame = BytesMut::new();
-    let mut writer = PublishWriter::begin(&mut frame, 0, head, LENGTH_MAX)?;
-    let _fits = writer.push(&message.blank());
-    writer.finish();
+/// A frame of one message.
+fn one(
+    message: Message,
+    head: &PublishHead<'_>,
+    key: Option<&str>,
+) -> Result<BytesMut, EncodeError> {
+    let mut out = BytesMut::new();
+    let mut frame = PublishWriter::begin(&mut out, 0, head, LENGTH_MAX)?;
+    let mut extras = Extras::default();
+    extras.lane.keys.extend(key.map(Into::into));
+    let _fits = frame.push_with(&message.blank(), key.map(|_| &extras))?;
+    frame.finish();
+    Ok(out)
+}
+
+/// Has the digits of a key follow the number.
+fn numbered(template: Template, frame: &[u8], key: Option<&str>) -> Template {
+    let place = |key: &str| frame.windows(key.len()).position(|part| part == key.as_bytes());
+    match key.and_then(|key| Some((place(key)?, key.len()))) {
+        Some((at, length)) => {
+            let digits = length - limited::PREFIX.len();
+            template.numbered(at + limited::PREFIX.len(), Form::Decimal(digits))
+        }
+        None => template,
+    }
+}
+
+fn pack(
+    message: Message,
+    head: &PublishHead<'_>,
+    max: u64,
+    key: Option<&str>,
+) -> Result<Pack, EncodeError> {
+    let mut frame = one(message, head, key)?;
     // flags, level, destination
     let count_at = HEADER_BYTES + 3 + head.destination.len();
     let one = frame.split_off(count_at + COUNT_BYTES);
-    let message = Template::with_tail(one.to_vec(), 0, message);
+    let message = numbered(Template::with_tail(one.to_vec(), 0, message), &one, key);
     let max = max.min((PACKED / message.frame_bytes()).max(1) as u64);
     Ok(Pack { head: frame.to_vec(), id_at: HEADER_BYTES - 8, count_at, message, max })
 }

@@ -9,8 +9,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 use sluice_fetch::urls::{self, Listed};
-use sluice_fetch::{FetchError, Mode, Options, Plan, Route, Stop, Summary, fetch, report, stop};
+use sluice_fetch::{
+    FetchError, Mode, Options, Plan, Route, SharedError, SharedQueue, Stop, Summary, fetch,
+    fetch_shared, report, stop,
+};
 use sluice_flow::Backoff;
+use sluice_model::QueueName;
 
 use crate::args::{FetchArgs, FetchMode};
 use crate::commands::client::{self, Interrupts};
@@ -21,14 +25,16 @@ use progress::Bar;
 pub(crate) fn run(args: &FetchArgs) -> Result<(), Failure> {
     let options = Arc::new(options(args));
     options.validate().map_err(Failure::usage)?;
-    let list = read(&args.urls)?;
+    let shared = args.queue.clone().map(|name| shared(args, name)).transpose()?;
+    let list = args.urls.as_deref().map_or(Ok(Vec::new()), read)?;
     let plot = plot_path(args);
     // Made beforehand: what can't be written should not be fetched.
     let out = args.out.as_deref().map(create).transpose()?.map(Arc::new);
     if let Some(path) = &plot {
         create(path)?;
     }
-    let job = Job { options, list, out, modes: modes(args.mode), bars: Bar::is_wanted(args) };
+    let bars = Bar::is_wanted(args);
+    let job = Job { options, list, out, shared, modes: modes(args.mode), bars };
     let runs = client::block_on(run_until_asked(job))?;
     if let Some(path) = &plot {
         let svg = report::svg(&runs).map_err(Failure::other)?;
@@ -50,6 +56,7 @@ struct Job {
     options: Arc<Options>,
     list: Vec<Listed>,
     out: Option<Arc<File>>,
+    shared: Option<SharedQueue>,
     modes: Vec<Mode>,
     bars: bool,
 }
@@ -70,7 +77,7 @@ async fn run_until_asked(job: Job) -> Result<Vec<Summary>, Failure> {
             }
         }
     };
-    worked.map_err(Failure::other)?.map_err(Failure::other)
+    worked.map_err(Failure::other)?.map_err(failed)
 }
 
 fn run_all(job: &Job, stop: &Stop) -> Result<Vec<Summary>, FetchError> {
@@ -79,7 +86,9 @@ fn run_all(job: &Job, stop: &Stop) -> Result<Vec<Summary>, FetchError> {
         if stop.is_asked() {
             break;
         }
-        let bar = Arc::new(Bar::new(*mode, job.list.len() as u64, job.bars));
+        // What comes from a queue others may have published.
+        let urls = job.shared.is_none().then_some(job.list.len() as u64);
+        let bar = Arc::new(Bar::new(*mode, urls, job.bars));
         let plan = Plan {
             mode: *mode,
             options: Arc::clone(&job.options),
@@ -87,11 +96,35 @@ fn run_all(job: &Job, stop: &Stop) -> Result<Vec<Summary>, FetchError> {
             watch: Arc::clone(&bar) as _,
             stop: stop.clone(),
         };
-        let fetched = fetch(plan, &job.list);
+        let fetched = match &job.shared {
+            None => fetch(plan, &job.list),
+            Some(shared) => fetch_shared(plan, shared, &job.list),
+        };
         bar.clear();
         runs.push(fetched?);
     }
     Ok(runs)
+}
+
+/// The queue of a broker that is to be worked.
+fn shared(args: &FetchArgs, name: QueueName) -> Result<SharedQueue, Failure> {
+    if args.mode != FetchMode::Async {
+        return Err(Failure::usage("--queue goes with --mode async alone"));
+    }
+    Ok(SharedQueue {
+        server: args.server.server.clone(),
+        client: client::options(&args.server)?,
+        name,
+        sets_limits: args.per_host.is_some() || args.rate.is_some(),
+        stays: args.stay,
+    })
+}
+
+fn failed(error: FetchError) -> Failure {
+    match error {
+        FetchError::Shared(SharedError::Broker(error)) => error.into(),
+        error => Failure::other(error),
+    }
 }
 
 fn options(args: &FetchArgs) -> Options {
@@ -99,7 +132,7 @@ fn options(args: &FetchArgs) -> Options {
     let max = args.backoff_max.max(args.backoff);
     Options {
         concurrency: args.concurrency,
-        per_host: args.per_host,
+        per_host: args.per_host.unwrap_or(default.per_host),
         rate: args.rate,
         retries: args.retries,
         backoff: Backoff { min: args.backoff, max, ..default.backoff },

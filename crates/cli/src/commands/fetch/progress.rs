@@ -21,10 +21,15 @@ impl Bar {
         !args.no_progress && !args.json && std::io::stderr().is_terminal()
     }
 
-    /// One for so many URLs.
-    pub(super) fn new(mode: Mode, urls: u64, wanted: bool) -> Self {
-        let bar = if wanted { ProgressBar::new(urls) } else { ProgressBar::hidden() };
-        let template = "{prefix} [{bar:32}] {pos}/{len} {per_sec} {msg}";
+    /// One for so many URLs, if that is known.
+    pub(super) fn new(mode: Mode, urls: Option<u64>, wanted: bool) -> Self {
+        let (bar, template) = match (wanted, urls) {
+            (false, _) => (ProgressBar::hidden(), ""),
+            (true, Some(urls)) => {
+                (ProgressBar::new(urls), "{prefix} [{bar:32}] {pos}/{len} {per_sec} {msg}")
+            }
+            (true, None) => (ProgressBar::no_length(), "{prefix} {pos} {per_sec} {msg}"),
+        };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -53,5 +58,10 @@ impl Watch for Bar {
     fn paused(&self, host: &Host, retry_after: Option<Duration>) {
         let time = retry_after.map(|time| format!(" for {} s", time.as_secs())).unwrap_or_default();
         self.bar.set_message(format!("{host} asks for a pause{time}"));
+    }
+
+    #[expect(clippy::print_stderr, reason = "standard output is for what it comes to")]
+    fn told(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("sluice: {text}"));
     }
 }

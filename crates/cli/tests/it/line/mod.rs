@@ -34,6 +34,7 @@
 //! | a queue: enqueue, dequeue, ack, nack, retries | `queues::a_message_is_leased_settled_and_tried_again` |
 
 mod crowd;
+mod histories;
 mod pushes;
 mod queues;
 mod stages;
@@ -61,7 +62,10 @@ struct Client(BufReader<TcpStream>);
 
 impl Client {
     fn connect(broker: &Broker) -> Self {
-        let stream = TcpStream::connect(broker.tcp_addr()).unwrap();
+        Self::over(TcpStream::connect(broker.tcp_addr()).unwrap())
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self(BufReader::new(stream))
@@ -93,6 +97,18 @@ impl Client {
     fn json(&mut self, line: &str) -> serde_json::Value {
         let said = self.ask(line);
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    /// Sends a line; none where the broker is gone.
+    fn try_send(&mut self, line: &str) -> Option<()> {
+        self.0.get_mut().write_all(format!("{line}\n").as_bytes()).ok()
+    }
+
+    /// What is said to a request; none where the broker is gone before.
+    fn try_json(&mut self, request: &serde_json::Value) -> Option<serde_json::Value> {
+        self.try_send(&request.to_string())?;
+        let said = self.line()?;
+        Some(serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}")))
     }
 
     fn close_half(&mut self) {

@@ -60,7 +60,8 @@ fn json_tells_all_of_a_message() {
 #[test]
 fn what_text_can_not_show_stays_where_it_is() {
     let place = Place::new();
-    let broker = place.broker();
+    // More often than a message may be given back: nobody has had it, so nothing counts.
+    let broker = set(&place, "max_releases = 1");
     let mut client = Client::connect(&broker);
     client.json(r#"{"action":"ENQUEUE","queue":"q","payload":"two\nlines"}"#);
     client.json(r#"{"action":"ENQUEUE","queue":"q","payload":"one"}"#);

@@ -1,12 +1,12 @@
 //! A lane: messages of a queue that have priority, group and keys in common, so that what one of
 //! them has to wait for the others wait for too.
 
-use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use sluice_model::{Lane as Order, Timestamp};
 
+use super::messages::Messages;
 use crate::limits::Asking;
 use crate::queue::order::Place;
 
@@ -17,6 +17,18 @@ pub(crate) struct Spot {
     pub(crate) at: Timestamp,
     pub(crate) place: Place,
     pub(crate) seq: u64,
+}
+
+impl Spot {
+    /// That of a message whose seq is its place.
+    pub(crate) fn fresh(seq: u64) -> Self {
+        Self { at: Timestamp::EPOCH, place: Place { seq, ..Place::default() }, seq }
+    }
+
+    /// Whether it is such a message's.
+    pub(crate) fn is_fresh(&self) -> bool {
+        *self == Self::fresh(self.seq)
+    }
 }
 
 /// What a lane knows of a message.
@@ -63,7 +75,9 @@ pub(crate) struct Lane {
     pub(crate) group: u32,
     /// Its messages stand in the order of the queue itself: those without group and keys.
     pub(crate) is_plain: bool,
-    pub(super) messages: BTreeMap<Spot, Entry>,
+    pub(super) messages: Messages,
+    /// Messages that belong to it, wherever they are but in the dead set.
+    pub(super) members: u32,
     /// Messages that consumers hold.
     pub(crate) held: u32,
     /// What its messages ask, as of a version of the limits; of its head where messages follow each
@@ -110,7 +124,8 @@ impl Lane {
             name,
             group,
             is_plain,
-            messages: BTreeMap::new(),
+            messages: Messages::default(),
+            members: 0,
             held: 0,
             asked: Vec::new(),
             asked_for: None,
@@ -127,20 +142,15 @@ impl Lane {
 
     /// Its next message, if it may be handed over as far as the lane knows.
     pub(super) fn first(&self) -> Option<Head> {
-        let (spot, entry) = self.messages.first_key_value()?;
+        let (spot, entry) = self.messages.first(self.name.order.priority)?;
         let is_free = !self.is_fifo() || self.held == 0;
-        let Entry { is_ready, priority, cost } = *entry;
-        (is_ready && is_free).then_some(Head { spot: *spot, priority, cost: cost.into() })
+        let Entry { is_ready, priority, cost } = entry;
+        (is_ready && is_free).then_some(Head { spot, priority, cost: cost.into() })
     }
 
     /// The message that holds up the others of its group.
     pub(crate) fn holds_up(&self) -> Option<u64> {
-        let (spot, _) = self.messages.first_key_value().filter(|_| self.is_fifo())?;
-        Some(spot.seq)
-    }
-
-    /// Whether nothing is left of it.
-    pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.held == 0 && self.head.is_none()
+        let (spot, _) = self.messages.first(self.name.order.priority)?;
+        Some(spot.seq).filter(|_| self.is_fifo())
     }
 }

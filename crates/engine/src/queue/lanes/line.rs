@@ -106,6 +106,7 @@ impl Lanes {
         self.forget_line(number);
         if let Some(line) = self.lines.get_mut(number as usize) {
             line.is_awake = true;
+            self.busy |= 1 << priority;
             self.tiers[priority].awake.push_back(number);
         }
     }

@@ -13,8 +13,10 @@
 //!
 //! This is bookkeeping alone. Who may go is asked by `limits/choose.rs`.
 
+mod heads;
 mod lane;
 mod line;
+mod messages;
 mod row;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -79,6 +81,10 @@ pub(crate) struct Lanes {
     by_key: BTreeMap<(u8, Handle), u32>,
     /// When what they wait for may be there.
     eligible: BTreeSet<(u64, u32)>,
+    /// A bit for each priority that may have something to hand over, and for each of which plain
+    /// messages are known.
+    busy: u16,
+    plain_known: u16,
     /// Lanes by priority of the messages that have neither group nor keys.
     plain: [u32; PRIORITY_MAX as usize + 1],
     /// What messages without keys ask.
@@ -108,6 +114,8 @@ impl Lanes {
             lines: Slab::new(),
             by_key: BTreeMap::new(),
             eligible: BTreeSet::new(),
+            busy: 0,
+            plain_known: 0,
             plain: [NO_LANE; PRIORITY_MAX as usize + 1],
             asked: Vec::new(),
             held: 0,
@@ -172,21 +180,39 @@ impl Lanes {
         (from..self.all.capacity() as u32).find(|lane| self.all.contains(*lane as usize))
     }
 
-    /// The lane of messages that are ordered so.
-    pub(crate) fn find(&self, order: &Arc<Order>, is_fifo: bool) -> Option<u32> {
-        self.by_name.get(&Named { order: Arc::clone(order), is_fifo }).copied()
+    /// One more message belongs to the lane of those that are ordered so, which is made if it is not
+    /// there. The lane keeps its number while any does.
+    pub(crate) fn join(&mut self, order: &Arc<Order>, is_fifo: bool) -> u32 {
+        let name = Named { order: Arc::clone(order), is_fifo };
+        let lane = self.by_name.get(&name).copied().unwrap_or_else(|| {
+            let group = self.join_group(order.group.as_deref());
+            let lane = self.all.insert(Lane::new(name.clone(), group, false)) as u32;
+            self.by_name.insert(name, lane);
+            lane
+        });
+        self.all[lane as usize].members += 1;
+        lane
     }
 
-    /// The same, made if it is not there.
-    pub(crate) fn obtain(&mut self, order: &Arc<Order>, is_fifo: bool) -> u32 {
-        let name = Named { order: Arc::clone(order), is_fifo };
-        if let Some(lane) = self.by_name.get(&name) {
-            return *lane;
+    /// A message belongs to its lane no longer. Lanes without any are kept for a while, and the longest
+    /// idle one goes.
+    pub(crate) fn part(&mut self, lane: u32) {
+        let Some(it) = self.all.get_mut(lane as usize) else { return };
+        it.members -= 1;
+        if it.members == 0 && !std::mem::replace(&mut it.is_idle, true) {
+            self.idle.push_back(lane);
         }
-        let group = self.join_group(order.group.as_deref());
-        let lane = self.all.insert(Lane::new(name.clone(), group, false)) as u32;
-        self.by_name.insert(name, lane);
-        lane
+        while self.idle.len() > IDLE_MAX
+            && let Some(lane) = self.idle.pop_front()
+        {
+            let Some(it) = self.all.get_mut(lane as usize) else { continue };
+            it.is_idle = false;
+            if it.members == 0 {
+                let it = self.all.remove(lane as usize);
+                self.by_name.remove(&it.name);
+                self.leave_group(it.name.order.group.as_deref());
+            }
+        }
     }
 
     fn join_group(&mut self, group: Option<&str>) -> u32 {
@@ -220,8 +246,7 @@ impl Lanes {
     /// A message is in its lane.
     pub(crate) fn enter(&mut self, lane: u32, spot: Spot, entry: Entry, weight: u32) {
         if let Some(it) = self.all.get_mut(lane as usize) {
-            let before = it.messages.insert(spot, entry);
-            let was_ready = before.is_some_and(|before| before.is_ready);
+            let was_ready = it.messages.insert(spot, entry, it.name.is_fifo);
             self.ready += u64::from(entry.is_ready);
             self.ready -= u64::from(was_ready);
             self.refresh(lane, weight);
@@ -231,8 +256,8 @@ impl Lanes {
     /// A message is not in its lane any more.
     pub(crate) fn remove(&mut self, lane: u32, spot: Spot, weight: u32) {
         let Some(it) = self.all.get_mut(lane as usize) else { return };
-        let Some(entry) = it.messages.remove(&spot) else { return };
-        self.ready -= u64::from(entry.is_ready);
+        let Some(was_ready) = it.messages.remove(&spot) else { return };
+        self.ready -= u64::from(was_ready);
         self.refresh(lane, weight);
     }
 
@@ -243,7 +268,10 @@ impl Lanes {
             true => (it.held, self.held) = (it.held + 1, self.held + 1),
             false => (it.held, self.held) = (it.held - 1, self.held - 1),
         }
-        self.refresh(lane, weight);
+        if it.is_fifo() {
+            // The next one may go, or may not any more.
+            self.refresh(lane, weight);
+        }
     }
 
     /// Takes the candidate out of its lane, because it is handed over.
@@ -259,10 +287,10 @@ impl Lanes {
         let Some(head) = it.head.filter(|_| !it.is_plain) else { return };
         if it.is_fifo() {
             // It holds up the others until it is settled.
-            if let Some(entry) = it.messages.get_mut(&head.spot) {
+            if let Some(entry) = it.messages.placed_mut(&head.spot) {
                 self.ready -= u64::from(std::mem::replace(&mut entry.is_ready, false));
             }
-        } else if it.messages.remove(&head.spot).is_some() {
+        } else if it.messages.remove(&head.spot) == Some(true) {
             self.ready -= 1;
         }
         self.refresh(candidate.lane, weight);
@@ -281,7 +309,7 @@ impl Lanes {
         let Some(it) = self.all.get_mut(lane as usize) else { return };
         let before = std::mem::replace(&mut it.head, head);
         if before == head {
-            return self.retire_if_idle(lane);
+            return;
         }
         let (group, seat) = (it.group, it.seat);
         let keeps_seat = before.zip(head).is_some_and(|(before, head)| {
@@ -310,7 +338,6 @@ impl Lanes {
         if let Some(to) = head {
             self.seat(lane, Seat::Main, to, weight);
         }
-        self.retire_if_idle(lane);
     }
 
     /// Takes a lane from its seat.
@@ -319,10 +346,10 @@ impl Lanes {
         let group = it.group;
         match std::mem::replace(&mut it.seat, Seat::Out) {
             Seat::Out => {}
-            Seat::Main => self.tiers[usize::from(head.priority)].main.remove(group, lane, head),
+            Seat::Main => self.tiers[usize::from(head.priority)].main.remove(group, head),
             Seat::Line(line) => {
                 if let Some(line) = self.lines.get_mut(line as usize) {
-                    line.row.remove(group, lane, head);
+                    line.row.remove(group, head);
                 }
                 self.chores.push(line);
             }
@@ -334,7 +361,10 @@ impl Lanes {
         it.seat = seat;
         let row = match seat {
             Seat::Out => return,
-            Seat::Main => Some(&mut self.tiers[usize::from(head.priority)].main),
+            Seat::Main => {
+                self.busy |= 1 << head.priority;
+                Some(&mut self.tiers[usize::from(head.priority)].main)
+            }
             Seat::Line(line) => self.lines.get_mut(line as usize).map(|line| &mut line.row),
         };
         if let Some(row) = row {
@@ -342,28 +372,16 @@ impl Lanes {
         }
     }
 
-    /// Keeps lanes that have nothing for a while, and lets the longest idle one go.
-    fn retire_if_idle(&mut self, lane: u32) {
-        let Some(it) = self.all.get_mut(lane as usize) else { return };
-        if !it.is_plain && it.is_empty() && !std::mem::replace(&mut it.is_idle, true) {
-            self.idle.push_back(lane);
-        }
-        while self.idle.len() > IDLE_MAX
-            && let Some(lane) = self.idle.pop_front()
-        {
-            let Some(it) = self.all.get_mut(lane as usize) else { continue };
-            it.is_idle = false;
-            if it.is_empty() {
-                let it = self.all.remove(lane as usize);
-                self.by_name.remove(&it.name);
-                self.leave_group(it.name.order.group.as_deref());
-            }
-        }
+    /// A bit for each priority that is to be looked at for the next message.
+    pub(crate) fn priorities(&self) -> u16 {
+        self.busy | self.plain_known
     }
 
     /// The messages without group and keys of a priority are these: the first of them, if any.
     pub(crate) fn set_plain(&mut self, priority: u8, first: Option<Head>) {
         let at = usize::from(priority);
+        self.plain_known &= !(1 << at);
+        self.plain_known |= u16::from(first.is_some()) << at;
         if self.plain[at] == NO_LANE {
             if first.is_none() {
                 return;
@@ -386,6 +404,10 @@ impl Lanes {
     /// The next message of a priority.
     pub(crate) fn propose(&mut self, priority: u8) -> Option<Candidate> {
         let tier = self.tiers.get_mut(usize::from(priority))?;
+        if tier.main.is_empty() && tier.awake.is_empty() {
+            self.busy &= !(1 << priority);
+            return None;
+        }
         let from_main = !tier.main.is_empty() && (tier.awake.is_empty() || !tier.main_is_done);
         let (turn, line) = if from_main {
             (tier.main.turn()?, None)
@@ -416,10 +438,9 @@ impl Lanes {
     /// The first message that is ready of lanes with such an order and such limits.
     pub(crate) fn first_of(&self, is_meant: impl Fn(&Order) -> bool) -> Option<u64> {
         let meant = self.all.iter().filter(|(_, lane)| is_meant(&lane.name.order));
-        // Of those that follow each other, the second one at the latest.
         let firsts =
-            meant.filter_map(|(_, lane)| lane.messages.iter().find(|(_, entry)| entry.is_ready));
-        firsts.map(|(spot, _)| spot.seq).min()
+            meant.filter_map(|(_, lane)| lane.messages.first_ready(lane.name.order.priority));
+        firsts.map(|spot| spot.seq).min()
     }
 
     /// The oldest message of those that are ready; of many lanes, of some of them.
@@ -475,6 +496,16 @@ impl Lanes {
         }
     }
 
+    /// So many messages belong to each lane; to those that are not listed, none.
+    pub(crate) fn check_members(&self, members: &BTreeMap<u32, u32>) {
+        for (number, lane) in &self.all {
+            let expected = members.get(&(number as u32)).copied().unwrap_or(0);
+            assert_eq!(lane.members, expected, "members of a lane");
+        }
+        let there = |lane: &u32| self.all.contains(*lane as usize);
+        assert!(members.keys().all(there), "a lane with members is there");
+    }
+
     /// What must hold between any two calls.
     pub(crate) fn check(&self) {
         let (mut ready, mut held) = (0, 0);
@@ -488,8 +519,9 @@ impl Lanes {
                 lane.head.is_some_and(|head| row.holds(lane.group, number as u32, head))
             };
             assert_eq!(row.is_some_and(stands), lane.head.is_some(), "a lane at its seat");
-            ready += lane.messages.values().filter(|entry| entry.is_ready).count() as u64;
+            ready += lane.messages.count_ready() as u64;
             held += u64::from(lane.held);
+            assert!(lane.messages.len() <= lane.members as usize, "members of a lane");
             assert_eq!(lane.head.is_some(), lane.seat != Seat::Out, "seat of a lane");
             assert!(lane.is_plain || lane.head == lane.first(), "head of a lane");
         }

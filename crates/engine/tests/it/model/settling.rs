@@ -132,11 +132,12 @@ impl World {
         let Some(given) = self.given() else { return };
         let delay = self.dice.one_in(3).then(|| ms(self.dice.below(2_000)));
         let note = self.dice.one_in(3).then(|| Box::from("why"));
-        let outcome = match self.dice.below(8) {
+        let outcome = match self.dice.below(9) {
             0..4 => Outcome::Failed { delay, note },
             4..6 => Outcome::Released { delay },
             // Nobody has keys here.
             6 => Outcome::Throttled(Throttled { retry_after: delay, key: None }),
+            7 => Outcome::Withdrawn,
             _ => Outcome::Rejected { note },
         };
         let (session, before) = (self.session(), self.rig.tape.last());
@@ -152,6 +153,7 @@ impl World {
                 Outcome::Released { delay } => {
                     self.end_lease(no, seq, Cause::Released, delay, None)
                 }
+                Outcome::Withdrawn => self.end_lease(no, seq, Cause::Withdrawn, None, None),
                 Outcome::Throttled(Throttled { retry_after, .. }) => {
                     self.hit(14);
                     let delay = retry_after.unwrap_or_default().max(ms(1_000));

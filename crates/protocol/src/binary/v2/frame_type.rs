@@ -31,6 +31,8 @@ frame_types! {
     Extend = 0x17, "EXTEND";
     /// Client to broker: anything that can be asked of a queue.
     Control = 0x20, "CONTROL";
+    /// Client to broker: a consumer of what happens to keys.
+    Watch = 0x30, "WATCH";
     /// Broker to client: done.
     Ok = 0x80, "OK";
     /// Broker to client: the answer to a HELLO.
@@ -55,6 +57,10 @@ frame_types! {
     Going = 0x97, "GOING";
     /// Broker to client: the answer to a CONTROL.
     Result = 0xa0, "RESULT";
+    /// Broker to client: the number of a new watch.
+    Watching = 0xb0, "WATCHING";
+    /// Broker to client: what happened to keys.
+    Changes = 0xb1, "CHANGES";
 }
 
 #[cfg(test)]

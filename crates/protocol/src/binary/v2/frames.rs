@@ -7,9 +7,9 @@ use sluice_model::Level;
 
 use super::fields::{level_number, put_frame, put_str16, read};
 use super::{
-    Cancel, ConsumeRef, ControlRef, Credit, DecodeError, DeliverRef, EncodeError, ErrorRef,
-    ExtendRef, FrameType, Hello, PublishRef, ReceiptRef, ReceiveRef, SettleRef, SettledRef,
-    SubscribeRef, Welcome,
+    Cancel, ChangesRef, ConsumeRef, ControlRef, Credit, DecodeError, DeliverRef, EncodeError,
+    ErrorRef, ExtendRef, FrameType, Hello, PublishRef, ReceiptRef, ReceiveRef, SettleRef,
+    SettledRef, SubscribeRef, WatchRef, Watching, Welcome,
 };
 
 /// What a client sends, where it lies, checked.
@@ -39,6 +39,8 @@ pub enum ClientFrame<'a> {
     Extend(ExtendRef<'a>),
     /// CONTROL.
     Control(ControlRef<'a>),
+    /// WATCH.
+    Watch(WatchRef<'a>),
 }
 
 /// What a broker sends, where it lies, checked.
@@ -78,6 +80,10 @@ pub enum ServerFrame<'a> {
     Going(&'a str),
     /// RESULT, with its JSON, of which only the UTF-8 was checked.
     Result(&'a str),
+    /// WATCHING.
+    Watching(Watching),
+    /// CHANGES.
+    Changes(ChangesRef<'a>),
 }
 
 impl fmt::Debug for ClientFrame<'_> {
@@ -110,6 +116,7 @@ impl<'a> ClientFrame<'a> {
             FrameType::Settle => SettleRef::read(payload).map(Self::Settle),
             FrameType::Extend => ExtendRef::read(payload).map(Self::Extend),
             FrameType::Control => ControlRef::read(payload).map(Self::Control),
+            FrameType::Watch => WatchRef::read(payload).map(Self::Watch),
             _ => Err(DecodeError::Direction { frame }),
         }
     }
@@ -129,6 +136,7 @@ impl<'a> ClientFrame<'a> {
             Self::Settle(_) => FrameType::Settle,
             Self::Extend(_) => FrameType::Extend,
             Self::Control(_) => FrameType::Control,
+            Self::Watch(_) => FrameType::Watch,
         }
     }
 }
@@ -162,6 +170,8 @@ impl<'a> ServerFrame<'a> {
             FrameType::Result => {
                 read(frame, payload, |fields| fields.text("JSON")).map(Self::Result)
             }
+            FrameType::Watching => Watching::read(payload).map(Self::Watching),
+            FrameType::Changes => ChangesRef::read(payload).map(Self::Changes),
             _ => Err(DecodeError::Direction { frame }),
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! What goes out is written straight into the output: whole frames by their `put`, and those that
 //! hold many things by a writer ([`PublishWriter`], [`DeliverWriter`], [`ReceiptWriter`],
-//! [`SettledWriter`]) that takes as many as fit a longest frame. For payloads that should not be
+//! [`SettledWriter`], [`ChangesWriter`]) that takes as many as fit a longest frame. For payloads that should not be
 //! copied there are functions that write all that comes before one.
 //!
 //! Whether a value makes sense to the broker (a name, a setting, a priority of 12) is for the
@@ -28,6 +28,7 @@ mod publish;
 mod receipt;
 mod settle;
 mod settled;
+mod watch;
 
 pub use consume::{Cancel, ConsumeRef, Credit, ReceiveRef, Settings, Source, SubscribeRef};
 pub use control::{ControlRef, ErrorRef, put_error, put_going, put_result};
@@ -50,6 +51,7 @@ pub use settle::{
     ExtendRef, LeaseSet, Leases, SettleHead, SettleRef, Settlement, TagRange, put_extend,
 };
 pub use settled::{RefusedLease, SettledRef, SettledWriter};
+pub use watch::{ChangeRef, ChangesRef, ChangesWriter, WatchRef, Watching};
 
 /// The version that these payloads belong to.
 pub const PROTOCOL_VERSION: u16 = 2;

@@ -124,7 +124,8 @@ fn limit_answer(verb: &str) -> LimitAnswer {
         "queue.explain" => {
             let by = LimitedBy { limit: "stripe".into(), key: "stripe:7".into() };
             let eligible_at = at(1_764_182_000_200);
-            LimitAnswer::Explained(vec![Explanation::Rate { by, eligible_at }])
+            let reasons = vec![Explanation::Rate { by, eligible_at }];
+            LimitAnswer::Explained { reasons, at: at(1_764_182_000_000) }
         }
         other => panic!("a new verb: {other}"),
     }

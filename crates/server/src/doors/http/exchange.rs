@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -26,7 +27,7 @@ use sluice_model::{
     Request, Timestamp,
 };
 
-use crate::admission::{ParkedPermit, Permit, full};
+use crate::admission::{ParkedPermit, Permit, client_of, full};
 use crate::doors::{Notices, Peer, Shared};
 use crate::places::PlaceBy;
 
@@ -40,6 +41,8 @@ pub(super) struct Exchange {
     inner: Mutex<Inner>,
     /// The place of the request that is being served, if it needs one.
     permit: Mutex<Option<Permit>>,
+    /// It has taken or settled something, or looked how things stand.
+    is_vital: AtomicBool,
 }
 
 #[derive(Default)]
@@ -107,7 +110,8 @@ pub(super) struct Received {
 
 impl Exchange {
     pub(super) fn new(shared: Arc<Shared>, peer: Peer) -> Self {
-        Self { shared, peer, inner: Mutex::default(), permit: Mutex::default() }
+        let (inner, permit, is_vital) = Default::default();
+        Self { shared, peer, inner, permit, is_vital }
     }
 
     /// A request has come.
@@ -118,6 +122,23 @@ impl Exchange {
     /// Whether a request has come whose answer is not flushed.
     pub(super) fn is_open(&self) -> bool {
         self.inner.lock().open > 0
+    }
+
+    /// It is read without waiting for a turn from now on: it may hold what only it can settle.
+    pub(super) fn set_vital(&self) {
+        self.is_vital.store(true, Relaxed);
+    }
+
+    /// Whether it is.
+    pub(super) fn is_vital(&self) -> bool {
+        self.is_vital.load(Relaxed)
+    }
+
+    /// Whom its requests are counted for.
+    pub(super) fn client(&self) -> sluice_flow::Client {
+        let inner = self.inner.lock();
+        let principal = inner.principal.as_ref().map(|(principal, _)| principal);
+        client_of(principal.unwrap_or(&Principal::Anonymous), self.peer.ip)
     }
 
     /// hyper has the last byte of the answer to the request that is being served.
@@ -273,6 +294,7 @@ impl Exchange {
         receive: Receive,
         notices: &Notices,
     ) -> Result<Vec<Answer>, Refusal> {
+        self.set_vital();
         let waits = receive.wait.is_some();
         let tag = self.submit(Command::Receive(receive))?;
         let mut answer = match waits {

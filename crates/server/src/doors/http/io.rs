@@ -23,6 +23,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::exchange::Exchange;
 use super::framing::{Fault, Framing};
 use super::refusal;
+use crate::admission::MyTurn;
 use crate::doors::Shared;
 
 /// A socket as hyper sees it.
@@ -46,6 +47,7 @@ pub(super) struct HttpIo<S> {
     farewell: Option<(Bytes, io::ErrorKind)>,
     /// What has been read, and watched, and hyper has not.
     first: Bytes,
+    turn: MyTurn,
     timer: Timer,
 }
 
@@ -66,6 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpIo<S> {
             body_is_broken: false,
             farewell: None,
             first: Bytes::new(),
+            turn: MyTurn::default(),
             timer: Timer::default(),
         }
     }
@@ -78,6 +81,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpIo<S> {
     /// Has hyper read first what has been read here already.
     pub(super) fn read_first(&mut self, bytes: Bytes) {
         self.first = bytes;
+    }
+
+    /// Waits until it is this connection's turn.
+    pub(super) async fn turn(&mut self) {
+        poll_fn(|context| self.poll_turn(context)).await;
+    }
+
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Self { shared, exchange, turn, .. } = self;
+        let waited = turn.waits();
+        let polled = turn.poll(shared.intake.turns(), || exchange.client(), context);
+        if turn.waits() && !waited {
+            shared.counters.http_turns_awaited.one();
+        }
+        polled
+    }
+
+    /// Nothing is asked, so that what comes next may wait.
+    fn waits_for_turns(&self) -> bool {
+        let is_asked = self.is_new || self.framing.is_in_head() || self.framing.is_in_body();
+        !is_asked && !self.exchange.is_vital() && !self.exchange.is_open()
     }
 
     /// Answers with a refusal, and nothing else any more.
@@ -235,9 +259,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HttpIo<S> {
             // Whoever reads the body answers.
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
+        let takes_turns = io.waits_for_turns();
+        if takes_turns {
+            ready!(io.poll_turn(context));
+        }
         let before = buffer.filled().len();
         if Pin::new(&mut io.stream).poll_read(context, buffer)?.is_pending() {
+            if takes_turns {
+                io.turn.rest(io.shared.intake.turns());
+            }
             return io.poll_late(context);
+        }
+        if takes_turns {
+            io.turn.use_it();
         }
         let new = buffer.filled().get(before..).unwrap_or_default();
         let (good, fault) = io.watch(new);

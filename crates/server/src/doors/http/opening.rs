@@ -57,6 +57,13 @@ pub(super) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         io.refuse(&refusal).await;
         return Ok(Opened::Ended);
     }
+    if path(&head).is_some_and(|path| !door.is_exempt(path)) {
+        tokio::select! {
+            biased;
+            () = io.turn() => {}
+            () = notices.drain() => {}
+        }
+    }
     io.read_first(head.freeze());
     Ok(Opened::Request)
 }

@@ -7,6 +7,8 @@ use hyper::{HeaderMap, StatusCode};
 use sluice_model::{Code, Refusal};
 use sluice_protocol::json;
 
+use crate::log::server_fault;
+
 /// A refusal on its way to a client.
 #[derive(Debug)]
 pub(super) struct Refused(pub(super) Refusal);
@@ -28,6 +30,9 @@ impl From<Refusal> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
+        if self.0.code == Code::Internal {
+            server_fault("a request failed", &self.0.message);
+        }
         let (status, headers) = head(&self.0);
         let mut response = (status, headers, json::refused(&self.0)).into_response();
         // Its status alone does not tell it from another of the same status.

@@ -25,6 +25,7 @@ use super::refusal::Refused;
 use super::{guard, trace};
 use crate::admission::client_of;
 use crate::doors::{Notices, Peer, Shared};
+use crate::log::{self, Shown};
 use crate::requests::Outcome;
 
 /// What hyper asks for the answer to each request of one connection.
@@ -67,7 +68,8 @@ impl hyper::service::Service<Request<hyper::body::Incoming>> for Service {
                 });
                 if let Some((method, path)) = asked {
                     let status = status.as_u16();
-                    debug!(%method, path, status, trace = ?trace, "refused");
+                    let (fault, path) = (log::fault(status), Shown(&path));
+                    debug!(fault, %method, %path, status, trace = ?trace, "refused");
                 }
             }
             shared.requests.one(door.name(), refusal);
@@ -111,6 +113,7 @@ async fn enter(
     caller: Caller,
 ) -> Response {
     if door.is_exempt(request.uri().path()) {
+        caller.exchange.set_vital();
         return door.answer(request, caller).await;
     }
     let Shared { intake, counters, .. } = &*caller.shared;

@@ -224,7 +224,12 @@ impl Connection {
         if std::mem::replace(led, true) {
             tokio::task::yield_now().await;
         }
-        self.submit();
+        let Self { link, visitor, shared, wire, .. } = self;
+        if link.submit_unled(wire.desk(), visitor, shared) {
+            // Back after every connection that has something to do on this worker.
+            tokio::task::yield_now().await;
+            self.link.lead();
+        }
     }
 
     fn submit(&mut self) {

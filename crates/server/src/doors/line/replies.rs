@@ -1,5 +1,6 @@
 //! What is asked of the broker, and what its replies mean to the client.
 
+use bytes::Bytes;
 use sluice_model::{
     Answer, Code, Command, Confirm, Destination, KvAnswer, KvRequest, LeaseId, Outcome, Publish,
     Qos, QueueRequest, QueueSettings, Receive, Refusal, Reply, Request, Source, Subscribe,
@@ -154,19 +155,19 @@ impl Session {
             }
             Job::Open(feed) => {
                 begins = self.opened(feed, answer, io);
-                opened_text(&form, answer)
+                opened_text(&form, answer).into()
             }
             Job::Close(feed) => {
                 self.feeds.ended(feed);
                 self.tell(&form, Want::Deleted, answer, io)
             }
-            Job::Own => form.word(OK),
+            Job::Own => form.word(OK).into(),
         };
-        self.slots.fill(tag, line.into(), weight, begins);
+        self.slots.fill(tag, line, weight, begins);
     }
 
     /// An answer in the form of its line. What was taken and can't be shown goes back.
-    fn tell(&mut self, form: &Form, want: Want, answer: &Answer, io: &mut Io<'_>) -> String {
+    fn tell(&mut self, form: &Form, want: Want, answer: &Answer, io: &mut Io<'_>) -> Bytes {
         let lease = match answer {
             Answer::Delivered(delivery) => delivery.lease.map(|lease| (lease, delivery.deadline)),
             _ => None,
@@ -178,7 +179,7 @@ impl Session {
             }
             (Said::Unshowable(line), lease) => {
                 if let Some((lease, _)) = lease {
-                    let (outcome, confirm) = (Outcome::Released { delay: None }, Confirm::Refusal);
+                    let (outcome, confirm) = (Outcome::Withdrawn, Confirm::Refusal);
                     let command = Command::Nack { lease, outcome, confirm };
                     io.requests.push_back(Request { tag: NO_TAG, command });
                 }

@@ -16,7 +16,6 @@ use sluice_model::{Code, Command, QueueName, Refusal, Request, Timestamp};
 use sluice_protocol::line::{
     self, Ask, Asked, BYE, Form, Line, LineDecoder, OK, PONG, looks_like_http,
 };
-use tracing::debug;
 
 use super::feeds::Feeds;
 use super::held::Held;
@@ -243,7 +242,7 @@ impl Session {
         self.tally.lines += 1;
         let (form, ask) = match line {
             Line::Whole(line) => {
-                let Asked { form, ask } = line::read(line);
+                let Asked { form, ask } = line::read_shared(line);
                 (form, ask)
             }
             Line::TooLong => {
@@ -277,7 +276,7 @@ impl Session {
             return Err(Refusal::new(Code::Unauthenticated, "unauthenticated"));
         }
         let new_work = match &ask {
-            Ask::Do(command, _) => !ask.is_exempt() && !matches!(**command, Command::Queue(_)),
+            Ask::Do(command, _) => !ask.is_exempt() && !matches!(command, Command::Queue(_)),
             Ask::Subscribe(_) | Ask::Watch { .. } => true,
             _ => false,
         };
@@ -285,7 +284,7 @@ impl Session {
             return Err(shutting_down());
         }
         if let Ask::Do(command, _) = &ask
-            && matches!(**command, Command::Receive(_))
+            && matches!(command, Command::Receive(_))
             && self.held.is_full(self.limits.in_flight_max, self.now)
         {
             let text = "the connection holds as many deliveries as it may";
@@ -362,7 +361,7 @@ impl Session {
                 Ok(figures) => self.say(tag, form.done(&figures.to_text(), &figures.to_json())),
                 Err(refusal) => self.refuse(tag, &form, &refusal),
             },
-            Ask::Do(command, want) => self.request(tag, *command, want, io),
+            Ask::Do(command, want) => self.request(tag, command, want, io),
             Ask::Subscribe(_) | Ask::Unsubscribe(_) | Ask::Watch { .. } | Ask::Unwatch(_) => {
                 self.listen(tag, &form, ask, io);
             }
@@ -391,12 +390,7 @@ impl Session {
     pub(super) fn note_refusal(&mut self, refusal: &Refusal) {
         self.tally.refusals += 1;
         self.tally.refused.note(Outcome::of(refusal.code));
-        match refusal.code {
-            Code::Internal => log::server_fault("a request failed", &refusal.message),
-            code => {
-                debug!(fault = "client", code = code.name(), text = &*refusal.message, "refused")
-            }
-        }
+        log::refused(None, refusal);
     }
 
     /// Lets the answers leave whose turn it is.

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use sluice_model::{
-    Answer, Carried, Code, Command, Delivery, Generation, LeaseId, Published, QueueNo, Refusal,
-    Reply, Request, Seq, Source, SubscriptionId, Timestamp,
+    Answer, Carried, Code, Command, Delivery, Generation, LeaseId, Outcome, Published, QueueNo,
+    Refusal, Reply, Request, Seq, Source, SubscriptionId, Timestamp,
 };
 
 use super::host::{Figures, Host};
@@ -163,7 +163,8 @@ fn a_message_that_text_can_not_show_goes_back() {
     let tag = rig.asked()[0].tag;
     rig.reply(tag, delivered(None, b"a\nb"));
     assert_eq!(rig.said(), "ERR use JSON\n");
-    assert!(matches!(rig.requests.pop_front().unwrap().command, Command::Nack { .. }));
+    let command = rig.requests.pop_front().unwrap().command;
+    assert!(matches!(command, Command::Nack { outcome: Outcome::Withdrawn, .. }), "{command:?}");
     assert!(!rig.session.holds());
 }
 

@@ -132,6 +132,30 @@ async fn a_long_poll_a_stream_and_a_body_that_drips_give_their_place_to_others()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_ask_without_end_take_turns_and_none_is_refused() {
+    let admission = AdmissionConfig { turns: 1, ..AdmissionConfig::default() };
+    let place = Place::with(admitting(admission)).await;
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let mut client = place.client().await;
+        clients.spawn(async move {
+            for _ in 0..10 {
+                assert_eq!(client.ask("POST", "/enqueue", b"hello").await.status, 202);
+            }
+        });
+    }
+    let mut consumer = place.client().await;
+    for _ in 0..10 {
+        consumer.post("/v1/ack", json!({"tokens": ["x"]})).await.refuses(422, "invalid", "token");
+    }
+    clients.join_all().await;
+    assert_eq!(place.server.intake.waiting_for_turns(), 0);
+    let counters = place.stop().await;
+    assert!(counters.http_turns_awaited > 0);
+    assert_eq!((counters.http_enqueues, counters.rejected_full), (1_000, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_over_its_limit_is_told_when_to_come_again_and_others_go_on() {
     let limit = RateLimit { rate: 1, burst: 2, ..RateLimit::default() };
     let mut config = admitting(client_limit(limit));

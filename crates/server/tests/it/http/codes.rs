@@ -17,7 +17,7 @@ use crate::fake::Fake;
 use crate::running::{Running, start_on};
 
 /// A server whose log is on a disk that does what a test wants.
-async fn on(disk: &SimulatedDisk) -> Running<Broker> {
+pub(crate) async fn on(disk: &SimulatedDisk) -> Running<Broker> {
     let mut local = LocalConfig { replay_max: 64 << 10, ..LocalConfig::default() };
     local.wal.segment_bytes = 64 << 10;
     local.wal.record_max = 16 << 10;

@@ -3,7 +3,7 @@
 mod access;
 mod admission;
 pub(crate) mod client;
-mod codes;
+pub(crate) mod codes;
 mod drain;
 mod hostile;
 mod kv;

@@ -1,5 +1,7 @@
 //! The TCP port behind TLS: the same doors, and answers that count as sent when they are.
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
 use bytes::Bytes;
 use sluice_protocol::FrameType::{Ping, Publish};
 use sluice_server::Config;
@@ -33,6 +35,42 @@ async fn inside_tls_the_first_byte_tells_the_door() {
     let doors = (counters.line_connections, counters.binary_connections, counters.tls_handshakes);
     assert_eq!(doors, (1, 1, 3));
     assert_eq!((counters.rejected_tls, counters.rejected_first_byte), (1, 1));
+}
+
+/// An address of this machine that is not loopback. Asking for the way to somewhere sends nothing.
+fn address_for_others() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.1:9").ok()?;
+    let ip = socket.local_addr().unwrap().ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then_some(ip)
+}
+
+#[tokio::test]
+async fn who_is_not_on_this_machine_does_not_do_without_tls() {
+    // Where there is no such address nobody can come from one either.
+    let Some(ip) = address_for_others() else { return };
+    let place = Secured::with(|config, _| {
+        config.tcp_addr = "0.0.0.0:0".parse().unwrap();
+        config.insecure_no_auth = true;
+    })
+    .await;
+    let addr = SocketAddr::new(ip, place.server.addr.port());
+    for plain in [&b"PING\n"[..], &[0, 0, 0, 9, 7, 0, 0, 0, 0, 0, 0, 0, 1], b"GET / HTTP/1.1\r\n"] {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(plain).await.unwrap();
+        let mut said = Vec::new();
+        // Closed with bytes unread, so perhaps by a reset.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("the server closes");
+        assert_eq!(said, b"");
+    }
+    let mut secured = shake(addr, place.client()).await.unwrap();
+    secured.write_all(b"PING\n").await.unwrap();
+    let mut said = [0; 5];
+    timeout(PATIENCE, secured.read_exact(&mut said)).await.unwrap().unwrap();
+    assert_eq!(&said, b"PONG\n");
+    drop(secured);
+    let counters = place.stop().await;
+    assert_eq!((counters.rejected_plaintext, counters.line_connections), (3, 1));
 }
 
 #[tokio::test]

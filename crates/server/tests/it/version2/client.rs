@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
-use sluice_model::{Extras, LeaseId, Qos};
+use sluice_model::{Extras, LeaseId, Qos, WatchEvent};
 use sluice_protocol::binary::frame::{Frame, LENGTH_MAX, decode_frame_of};
 use sluice_protocol::binary::v2::{
     ConsumeRef, ControlRef, Credit, Deliver, FrameType, Hello, LeaseSet, PublishHead,
-    PublishWriter, ReceiveRef, ServerFrame, SettleHead, Source, SubscribeRef, TagRange, put_auth,
-    put_ping,
+    PublishWriter, ReceiveRef, ServerFrame, SettleHead, Source, SubscribeRef, TagRange, WatchRef,
+    Watching, put_auth, put_ping,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -190,6 +190,27 @@ impl Client {
             ServerFrame::Result(json) => json.to_owned(),
             other => panic!("no RESULT: {other:?}"),
         }
+    }
+
+    /// Watches a key, or all that begin with it, and hears which consumer that is.
+    pub(crate) async fn watches(&mut self, frame: WatchRef<'_>) -> Watching {
+        self.says(|out| frame.put(out, 12).unwrap()).await;
+        let heard = self.hears().await;
+        let ServerFrame::Watching(watching) = heard.read() else { panic!("{:?}", heard.read()) };
+        assert_eq!(heard.id(), 12);
+        watching
+    }
+
+    /// What comes for a watch, so much at least.
+    pub(crate) async fn gets_changes(&mut self, consumer: u64, count: usize) -> Vec<WatchEvent> {
+        let mut got = Vec::new();
+        while got.len() < count {
+            let heard = self.hears().await;
+            let ServerFrame::Changes(changes) = heard.read() else { panic!("{:?}", heard.read()) };
+            assert_eq!(heard.id(), consumer);
+            got.extend(changes.iter().map(|change| change.to_model().unwrap()));
+        }
+        got
     }
 
     /// Finds that there is nothing to receive now.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sluice_model::Qos;
 use sluice_protocol::binary::v2::{
-    Cancel, ConsumeRef, LeaseSet, PublishHead, ReceiveRef, ServerFrame, SettleHead, Settlement,
-    Source, TagRange, put_extend,
+    Cancel, ConsumeRef, LeaseSet, PublishHead, ReceiveRef, RefusedLease, ServerFrame, SettleHead,
+    Settlement, Source, TagRange, put_extend,
 };
 use sluice_server::Config;
 
@@ -68,6 +68,15 @@ async fn a_consumer_at_the_bound_goes_on_when_a_lease_ends_though_its_client_say
     client.says(|out| consume.put(out, 7).unwrap()).await;
     assert!(matches!(client.hears().await.read(), ServerFrame::Consuming(_)));
     assert_eq!(payloads(&client.gets(2).await).len(), 2);
+    // The first had to be forgotten for the second: who settles it is told, once.
+    client.settles(8, SettleHead::ACK, &[(1, 1)]).await;
+    let heard = client.hears().await;
+    let ServerFrame::Settled(settled) = heard.read() else { panic!("{:?}", heard.read()) };
+    let (tag, status, code) = (1, 409, "lease_lost");
+    let lost: Vec<_> = settled.refused().collect();
+    assert_eq!((lost, heard.id()), (vec![RefusedLease::Tag { tag, status, code }], 8));
+    client.settles(9, SettleHead { report: true, ..SettleHead::ACK }, &[(1, 1)]).await;
+    hears_settled(&mut client, 9).await;
     stop(server).await;
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod client;
 mod consuming;
 mod opening;
 mod publishing;
+mod watching;
 
 use bytes::{Bytes, BytesMut};
 use sluice_model::{Level, Qos};

@@ -126,7 +126,7 @@ async fn what_is_no_frame_is_refused_behind_what_was_due_and_closes() {
     let cases: [(&[u8], u64, &str); 3] = [
         (&[0, 0, 0, 8], 0, "invalid frame length"),
         (&[0xff; 4], 0, "invalid frame length"),
-        (&[0, 0, 0, 9, 0x30, 0, 0, 0, 0, 0, 0, 0, 9], 9, "unknown frame type"),
+        (&[0, 0, 0, 9, 0x31, 0, 0, 0, 0, 0, 0, 0, 9], 9, "unknown frame type"),
     ];
     for (bytes, id, text) in cases {
         let mut client = Client::greeted(server.addr).await;

@@ -118,7 +118,7 @@ impl World {
                 return self.listed(&limits);
             }
             (Asked::Why(message), Answer::Limit(answer)) => {
-                let LimitAnswer::Explained(reasons) = *answer else {
+                let LimitAnswer::Explained { reasons, .. } = *answer else {
                     return Err(format!("reasons were told by {answer:?}"));
                 };
                 return self.compare_reasons(*message, &reasons);

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::{SimulatedDisk, State, apply};
+use super::SimulatedDisk;
+use super::state::{State, apply};
 
 /// What is said of an operation that was made to fail.
 pub(super) fn injected() -> io::Error {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::{FileState, PAGE, SECTOR, SimulatedDisk, State};
+use super::SimulatedDisk;
+use super::pages::{FileState, PAGE, SECTOR};
+use super::state::State;
 use crate::disk::Space;
 
 impl SimulatedDisk {

@@ -37,7 +37,7 @@ use crate::auth::KeyHash;
 use crate::doors::Output;
 use crate::doors::binary::common::{EARLY_LENGTH_MAX, Io, Limits, Tally, Wants};
 use crate::doors::binary::topics::Topics;
-use crate::log::Shown;
+use crate::log::{self, Shown};
 use crate::requests::Outcome;
 
 /// So many requests that are silent when they succeed are followed by a fence, which tells that
@@ -498,7 +498,7 @@ impl Session {
 
     fn write_nack(&mut self, id: u64, code: u16, text: &str, output: &mut Output) {
         self.tally.refusals += 1;
-        debug!(correlation_id = id, code, text, "refused");
+        debug!(fault = log::fault(code), correlation_id = id, code, text, "refused");
         output.write(|out| put_nack(out, id, code, text));
     }
 

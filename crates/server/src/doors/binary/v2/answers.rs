@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 use sluice_model::{Code, Command, Refusal};
 use sluice_protocol::binary::v2::{DecodeError, put_consuming, put_error, put_ok};
-use tracing::debug;
 
 use super::pending::Kind;
 use super::session::Session;
-use super::settling::put_settled;
+use super::settling::{Name, put_settled};
 use crate::doors::Output;
 use crate::doors::binary::common::Io;
+use crate::log;
 use crate::requests::Outcome;
 
 /// An answer that the broker has no part in.
@@ -19,9 +19,10 @@ use crate::requests::Outcome;
 pub(super) enum Local {
     Ok,
     Consuming(u64),
-    /// SETTLED of no lease: they were settled before.
+    /// SETTLED of no lease: they were settled before, but for those that are lost.
     Settled {
         tokens: bool,
+        refused: Vec<(Name, Code)>,
     },
     Refused(Refusal),
 }
@@ -60,10 +61,11 @@ impl Session {
             Local::Refused(refusal) => self.write_error(id, &refusal, output),
             Local::Ok => self.write(output, |out| put_ok(out, id)),
             Local::Consuming(number) => self.write(output, |out| put_consuming(out, id, number)),
-            Local::Settled { tokens } => {
+            Local::Settled { tokens, refused } => {
+                self.tally.refusals += refused.len() as u32;
                 let length_max = self.length_max;
                 self.write(output, |out| {
-                    put_settled(out, id, tokens, None, &[], length_max);
+                    put_settled(out, id, tokens, None, &refused, length_max);
                 });
             }
         }
@@ -72,7 +74,7 @@ impl Session {
     pub(super) fn write_error(&mut self, id: u64, refusal: &Refusal, output: &mut Output) {
         self.tally.refusals += 1;
         self.tally.refused.note(Outcome::of(refusal.code));
-        debug!(id, code = refusal.code.name(), text = &*refusal.message, "refused");
+        log::refused(Some(id), refusal);
         self.write(output, |out| put_error(out, id, refusal));
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sluice_model::{
-    Code, Command, Qos, QueueName, QueueSettings, Receive, Refusal, Request, Source, Subscribe,
-    SubscriptionName, TopicPattern,
+    Code, Command, KvRequest, Qos, QueueName, QueueSettings, Receive, Refusal, Request, Source,
+    Subscribe, SubscriptionName, TopicPattern,
 };
 use sluice_protocol::binary::v2::{self, CREDIT_MAX, ConsumeRef, Credit, ReceiveRef, SubscribeRef};
 
@@ -92,11 +92,11 @@ impl Session {
         self.push(io.requests, id, Kind::Consume, Command::Receive(receive));
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.receiving.consumers.len() + self.receiving.opening.len() >= CONSUMERS_MAX
     }
 
-    fn too_many_consumers(&mut self, id: u64, io: &mut Io<'_>) {
+    pub(super) fn too_many_consumers(&mut self, id: u64, io: &mut Io<'_>) {
         let text = format!("a connection has at most {CONSUMERS_MAX} consumers");
         self.refuse(id, Code::RateLimited, text, io);
     }
@@ -110,8 +110,8 @@ impl Session {
             Source::Subscription(subscription) => {
                 Command::Unsubscribe { subscription: *subscription }
             }
-            // Nothing is pushed from a watch by a consumer.
-            Source::Queue(_) | Source::Watch(_) => {
+            Source::Watch(watch) => Command::Kv(Box::new(KvRequest::Unwatch { watch: *watch })),
+            Source::Queue(_) => {
                 if fed {
                     self.withdraw(io.requests, PUSH_TAGS + number);
                 }

@@ -10,6 +10,7 @@ mod confirms;
 mod consumers;
 mod consuming;
 mod deliveries;
+mod ended;
 mod opening;
 mod parts;
 mod pending;
@@ -21,6 +22,7 @@ mod session;
 mod settling;
 #[cfg(test)]
 mod tests;
+mod watching;
 mod window;
 
 pub(crate) use session::Session;

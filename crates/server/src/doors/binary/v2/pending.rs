@@ -52,6 +52,8 @@ pub(super) enum Kind {
     Control,
     /// The watch of a CONTROL that asks for changes of keys: the next of those.
     Poll,
+    /// A WATCH: the next of the consumers that open.
+    Watch,
     Ping,
     /// A fence before the next answer that the broker has no part in.
     Local,

@@ -126,6 +126,7 @@ impl Session {
                 }
             }
             (Kind::Subscribe, answer) => self.subscribed(id, answer, output),
+            (Kind::Watch, answer) => self.watching(id, answer, output),
             (_, Answer::Refused(refusal)) => self.write_error(id, &refusal, output),
             (Kind::Publish { receipt: false }, Answer::PublishedBlock(block)) => {
                 self.confirms.add(id, block.level);
@@ -237,7 +238,10 @@ impl Session {
             return 0;
         }
         let to = Target { tag, id: number, pushed: true, tokens: false, consumer: number };
-        let written = self.hand_over(to, answer, rest, io);
+        let written = match answer {
+            Answer::Changes { events, .. } => self.tell_changes(number, &events, io.output),
+            answer => self.hand_over(to, answer, rest, io),
+        };
         self.receiving.consumers.pushed(number, written.messages);
         if !written.more {
             self.receiving.consumers.answered(number);

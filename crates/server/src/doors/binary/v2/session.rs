@@ -333,6 +333,7 @@ impl Session {
             ClientFrame::Consume(consume) => self.consume(id, consume, io),
             ClientFrame::Receive(receive) => self.receive_messages(id, receive, io),
             ClientFrame::Control(control) => self.control(id, control, io),
+            ClientFrame::Watch(watch) => self.watch(id, watch, io),
             // These are understood before.
             _ => {}
         }

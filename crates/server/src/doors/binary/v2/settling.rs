@@ -78,6 +78,7 @@ impl Session {
             Settlement::Ack | Settlement::Nack(_) => None,
         };
         let (mut leases, mut runs): (Vec<LeaseId>, _) = (named.tokens().collect(), Vec::new());
+        let mut ended = Vec::new();
         let given_out = 1..self.receiving.window.next_tag();
         for range in named.ranges() {
             if !given_out.contains(&range.first) || !given_out.contains(&range.last) {
@@ -90,9 +91,16 @@ impl Session {
             }
             self.receiving.window.take((range.first, range.last), extended, &mut leases, &mut runs);
         }
+        for range in named.ranges() {
+            self.receiving.window.take_ended((range.first, range.last), &mut ended);
+        }
+        let lost = ended.iter().flat_map(tags).map(|tag| (Name::Tag(tag), Code::LeaseLost));
+        let mut before = Told { refused: lost.collect(), ..Told::default() };
+        let report = report || !before.refused.is_empty();
         if leases.is_empty() {
             if report {
-                self.answer(id, Local::Settled { tokens: named.are_tokens() }, io);
+                let (tokens, refused) = (named.are_tokens(), before.refused);
+                self.answer(id, Local::Settled { tokens, refused }, io);
             }
             return;
         }
@@ -107,7 +115,8 @@ impl Session {
             } else {
                 Names::Tags(split_front(&mut runs, these.len()))
             };
-            let (extends, last, before) = (extended.is_some(), part == parts, Told::default());
+            let (extends, last, before) =
+                (extended.is_some(), part == parts, std::mem::take(&mut before));
             self.receiving.settles.push_back(Settle { names, extends, report, last, before });
             let confirm = if silent { Confirm::Refusal } else { Confirm::Always };
             let many = SettleMany { leases: these, how: how.clone(), confirm };

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use sluice_model::{LeaseId, Timestamp};
 
+use super::ended::Ended;
+
 /// Places that are gone or held, for each that may be held, before the held ones move.
 const PLACES_PER_HELD: usize = 2;
 
@@ -47,6 +49,7 @@ pub(super) struct Window {
     /// Older ones that are not gone.
     old: BTreeMap<u64, Place>,
     held: usize,
+    ended: Ended,
     /// No lease ends by itself before this.
     ends_from: Timestamp,
 }
@@ -58,6 +61,7 @@ impl Default for Window {
             places: VecDeque::new(),
             old: BTreeMap::new(),
             held: 0,
+            ended: Ended::default(),
             ends_from: Timestamp::from_millis(u64::MAX),
         }
     }
@@ -121,6 +125,11 @@ impl Window {
         }
     }
 
+    /// Takes those of these tags that were forgotten because their time had run out.
+    pub(super) fn take_ended(&mut self, (first, last): (u64, u64), taken: &mut Vec<Run>) {
+        self.ended.take(first, last, taken);
+    }
+
     /// Forgets deliveries that were to be settled: they are, or their leases are lost.
     pub(super) fn settled(&mut self, run: Run) {
         for tag in run.first..run.first + u64::from(run.count) {
@@ -167,18 +176,20 @@ impl Window {
     fn forget_ended(&mut self, now: Timestamp) {
         self.ends_from = Timestamp::from_millis(u64::MAX);
         let (held, ends_from) = (&mut self.held, &mut self.ends_from);
-        let mut forget = |place: &mut Place| {
+        let ended = &mut self.ended;
+        let mut forget = |tag: u64, place: &mut Place| {
             if place.state == State::Held && place.deadline < now {
                 place.state = State::Gone;
                 *held -= 1;
+                ended.add(tag);
             } else if place.state == State::Held {
                 *ends_from = place.deadline.min(*ends_from);
             }
             place.state != State::Gone
         };
-        self.old.retain(|_, place| forget(place));
-        self.places.iter_mut().for_each(|place| {
-            forget(place);
+        self.old.retain(|tag, place| forget(*tag, place));
+        (self.first..).zip(&mut self.places).for_each(|(tag, place)| {
+            forget(tag, place);
         });
         self.settled(Run { first: self.first, count: 0 });
     }
@@ -294,6 +305,10 @@ mod tests {
         assert_eq!(window.room(4, Timestamp::from_millis(3)), 2);
         assert_eq!(taken(&mut window, 1, 4), [3, 4]);
         assert_eq!(window.room(4, NOW), 4);
+        let mut ended = Vec::new();
+        window.take_ended((1, 4), &mut ended);
+        window.take_ended((1, 4), &mut ended);
+        assert_eq!(ended, [Run { first: 1, count: 2 }], "who settles them is told once");
     }
 
     #[test]
