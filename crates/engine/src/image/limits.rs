@@ -66,6 +66,8 @@ impl Engine {
                 let new = self.limits.keyed.add(&terms).map_err(|_| RecordError::Limit)?;
                 self.limits.title(new, &limit);
                 numbers.insert(before, new);
+                // Keys name their limits by number: later images have to say the new ones.
+                self.limits.dirty |= new.0 != before;
                 no = Some(new);
             }
             self.limits.set.set(limit, no).map_err(|_| RecordError::Limit)?;

@@ -157,6 +157,27 @@ fn a_paused_queue_gives_out_nothing_until_its_time_or_until_it_is_resumed() {
 }
 
 #[test]
+fn a_pause_of_a_key_survives_images_after_a_restart_that_gave_limits_other_numbers() {
+    let mut rig = Rig::new(config());
+    let ops = rig.open(peer(1));
+    rig.declare(ops, "mail", &[]);
+    rig.put(ops, "mail", "1", keyed(&["stripe"])).unwrap();
+    rig.set(ops, limit("gone", "key", ">", "*", "concurrency 9"));
+    rig.set(ops, limit("stays", "key", ">", "*", "concurrency 9"));
+    let delete = LimitRequest::Delete { name: "gone".into(), matches: None };
+    assert_eq!(rig.limit(ops, delete), Ok(LimitAnswer::Deleted(1)));
+    rig.pause(ops, Pausable::Key { queue: queue("mail"), key: "stripe".into() }, None);
+    for image in 1..=3 {
+        rig.take_image();
+        rig.restart(rig.tape.last(), true, true);
+        let ops = rig.open(peer(1));
+        let key = Explained::Key("stripe".into());
+        assert!(reasons(&mut rig, ops, key).contains(&"paused"), "image {image}");
+        assert!(rig.taken(ops, "mail").is_empty(), "image {image}");
+    }
+}
+
+#[test]
 fn a_receive_that_waits_is_answered_when_the_pause_of_its_queue_ends() {
     let mut rig = Rig::new(config());
     let ops = rig.open(peer(1));
