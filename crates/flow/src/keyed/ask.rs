@@ -182,17 +182,9 @@ impl Keyed {
     pub(super) fn bucket(&self, key: u32, now: u64) -> Bucket {
         let entry = self.table.key(key);
         let limit = self.limits.get(entry.owner);
-        let mut bucket = entry.bucket;
-        if entry.changes != limit.changes {
-            bucket = limit.carry(bucket, entry.changes);
-        }
-        if let Some(rare) = self.table.rare(key)
-            && rare.feedback.empties
-            && now >= rare.feedback.paused_until
-        {
-            limit.drain(&mut bucket, rare.feedback.paused_until);
-        }
-        bucket
+        let feedback = self.table.rare(key).map(|rare| rare.feedback);
+        let opened = feedback.filter(|it| it.empties && now >= it.paused_until);
+        limit.carry(entry.bucket, entry.changes, opened.map(|it| it.paused_until))
     }
 
     /// How many more keys may be live.

@@ -176,24 +176,24 @@ impl Limit {
         }
     }
 
-    /// What a bucket that has followed `changes` of the changes is now.
-    pub(super) fn carry(&self, mut bucket: Bucket, changes: u8) -> Bucket {
-        let behind = usize::from(self.changes.wrapping_sub(changes));
+    /// What a bucket that has followed `changes` of the changes is now. A pause that ended at
+    /// `opened` left it no token then: what came since did so at the rates of its time.
+    pub(super) fn carry(&self, mut bucket: Bucket, changes: u8, opened: Option<u64>) -> Bucket {
+        let (behind, mut opened) = (usize::from(self.changes.wrapping_sub(changes)), opened);
         for carried in &self.pending[self.pending.len().saturating_sub(behind)..] {
             match carried {
                 Carried::Nothing => {}
-                Carried::Tokens(change) => change.carry(&mut bucket),
+                Carried::Tokens(change) => {
+                    opened = opened.filter(|at| !change.drain_before(&mut bucket, *at));
+                    change.carry(&mut bucket);
+                }
                 Carried::Unknown => bucket = Bucket::default(),
             }
         }
-        bucket
-    }
-
-    /// Leaves a bucket no token at `at`.
-    pub(super) fn drain(&self, bucket: &mut Bucket, at: u64) {
-        if let Some(tokens) = &self.tokens {
-            tokens.drain(bucket, at);
+        if let (Some(tokens), Some(at)) = (&self.tokens, opened) {
+            tokens.drain(&mut bucket, at);
         }
+        bucket
     }
 
     /// When the bucket is as good as a fresh one.

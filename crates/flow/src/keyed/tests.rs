@@ -260,6 +260,14 @@ impl World {
     fn change(&mut self, limit: usize, terms: Terms) {
         let (now, no) = (self.now, self.numbers[limit]);
         self.keyed.change(no, &terms, now, &mut self.woken).unwrap();
+        let pairs: Vec<Pair> = self.known.keys().copied().filter(|pair| pair.0 == limit).collect();
+        for pair in pairs {
+            // What came since a pause ended did so at the old rate.
+            let bucket = self.bucket(pair, now);
+            let known = self.known.get_mut(&pair).unwrap();
+            known.bucket = bucket;
+            known.feedback.empties &= now < known.feedback.paused_until;
+        }
         let buckets = self.known.iter_mut().filter(|(pair, _)| pair.0 == limit);
         match (&mut self.tokens[limit], terms.rate) {
             (Some(tokens), Some((rate, burst))) => {
@@ -497,6 +505,21 @@ fn a_throttled_key_opens_empty_and_with_one_at_a_time_until_one_is_acked() {
     world.turn(0);
     // Nine tenths of a second brought more than fits.
     assert_eq!(world.held.len(), 5);
+}
+
+#[test]
+fn a_change_after_a_pause_brings_no_tokens_that_had_not_come_since_it_ended() {
+    let mut world = one_limit(Terms { rate: rate(1, 1), ..Terms::default() }, &[1]);
+    let (mut ask, start) = (asks(&world.numbers, &[(0, 0)]), world.now);
+    world.keyed.throttle(&mut ask, Some(SECOND), start, &mut world.woken);
+    // Half a token has come since the pause ended, and the other half comes ten times as fast.
+    let now = start + SECOND + SECOND / 2;
+    let faster = Terms { rate: rate(10, 1), ..Terms::default() };
+    world.keyed.change(world.numbers[0], &faster, now, &mut world.woken).unwrap();
+    let eligible_at = now + SECOND / 20;
+    let refused = [Refused { at: 0, reason: Reason::Rate { eligible_at } }];
+    assert_eq!(world.keyed.why(&ask, 1, now), refused);
+    assert_eq!(world.keyed.why(&ask, 1, eligible_at), []);
 }
 
 #[test]

@@ -42,6 +42,16 @@ impl Change {
         self.refill(bucket, missing, self.now);
     }
 
+    /// Leaves a bucket no token at `at`, at the rate of then, if that was not after the change. Says
+    /// whether it was not.
+    pub(crate) fn drain_before(&self, bucket: &mut Bucket, at: u64) -> bool {
+        let is_before = at <= self.now;
+        if is_before {
+            self.from.drain(bucket, at);
+        }
+        is_before
+    }
+
     /// Lets those who were told when they may go keep their time: the new limit begins behind the
     /// last of them, with an empty bucket. A bucket that nobody waits for is carried as ever.
     pub fn carry_behind_waiting(&self, bucket: &mut Bucket) {
