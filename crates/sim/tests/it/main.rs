@@ -47,6 +47,18 @@ fn queues_under_limits_hand_out_what_is_allowed_and_nothing_waits_in_vain() {
 }
 
 #[test]
+fn keys_of_limits_stay_as_they_were_over_images_and_changes() {
+    for seed in [924, 1408, 1915, 2205, 2340, 3028, 3533] {
+        run_only(seed, Workload::Limits).unwrap();
+    }
+}
+
+#[test]
+fn a_lease_that_is_told_late_may_have_failed_before_the_next_one_is_told() {
+    run_only(2511, Workload::Limits).unwrap();
+}
+
+#[test]
 fn copies_to_a_subscriber_at_most_once_come_in_the_order_published() {
     for seed in [81, 92, 94, 221, 228, 255] {
         run(seed).unwrap();

@@ -81,16 +81,18 @@ impl State<'_> {
 
     /// Whether nothing at all is in the way of a message that is ready.
     pub(super) fn is_surely_next(&self, message: usize, now: At) -> bool {
-        self.refusals(message, now).is_empty() && !self.is_contested(message)
+        self.refusals(message, now).is_empty() && !self.is_contested(message, now)
     }
 
-    /// Whether others may come before it, in another queue or because they are dearer.
-    fn is_contested(&self, message: usize) -> bool {
+    /// Whether others may come before it, in another queue or because they are dearer. At the end all
+    /// are over: what counts is who was there at that moment.
+    fn is_contested(&self, message: usize, now: At) -> bool {
         let counted = self.counted(message);
         let limited = |of: &&(Owner, String)| matches!(of.0, Owner::Limit(_));
         let this = &self.calls.messages[message].sent;
         let comes_before = |(at, other): (usize, &Message)| {
-            let is_it = at == message || other.is_over;
+            let is_over = other.is_over && other.acking.is_some_and(|acking| acking < now);
+            let is_it = at == message || is_over || other.asked > now;
             if is_it || other.sent.queue == this.queue && other.sent.cost <= this.cost {
                 return false;
             }
