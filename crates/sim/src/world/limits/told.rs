@@ -48,7 +48,7 @@ impl World {
         if from > now {
             return Err(format!("a lease from {from} came at {now}"));
         }
-        self.counters.delivered += 1;
+        // Their order is compared by other counters than that of `delivered`.
         self.counters.limit_grants += 1;
         self.counters.redelivered += u64::from(handover.redelivered);
         self.note("called", &[at as u64, number, from]);
