@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use std::vec;
 
-use sluice_model::Qos;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::{Client, millis};
+use crate::core::Core;
 use crate::core::consumers::{Spec, Wanted};
 use crate::core::delivered::Delivered;
-use crate::core::sink::{Push, Sink};
+use crate::core::sink::Sink;
 use crate::delivery::Delivery;
 use crate::error::Error;
+use crate::inbox::Inbox;
 
 /// How messages are pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +54,7 @@ impl Subscribe {
 /// After a lost connection it goes on by itself on the next one. Dropped, it gives back what it
 /// holds and has not handed out.
 pub struct Consumer {
-    client: Client,
-    key: u64,
-    from: mpsc::UnboundedReceiver<Push>,
-    batch: vec::IntoIter<Delivered>,
-    /// Messages at most once of the batch, whose credit is due when it is handed out.
-    due: Option<(u64, u32)>,
+    inbox: Inbox<Delivered>,
     gaps: Arc<AtomicU64>,
     /// Which connection is the present one.
     epoch: Arc<AtomicU64>,
@@ -95,9 +90,8 @@ impl Client {
         let spec = Spec { wanted, prefetch, lease_ms, to, ready };
         let key = self.shared().change(|core| core.consume(spec))?;
         let epoch = Arc::clone(self.shared().core().epoch_seen());
-        let (client, batch, due) = (self.clone(), Vec::new().into_iter(), None);
         // Dropped on the way, it is taken back.
-        let consumer = Consumer { client, key, from, batch, due, gaps, epoch };
+        let consumer = Consumer { inbox: Inbox::new(self.clone(), key, from), gaps, epoch };
         heard.await.unwrap_or(Err(Error::Closed))?;
         Ok(consumer)
     }
@@ -110,37 +104,22 @@ impl Consumer {
     /// The broker took the consumer away, or the connection was lost for good; nothing comes after
     /// that.
     pub async fn next(&mut self) -> Result<Option<Delivery>, Error> {
-        loop {
-            if let Some(message) = self.batch.next() {
-                if self.is_void(&message) {
-                    continue;
-                }
-                return Ok(Some(Delivery::new(self.client.clone(), message)));
-            }
-            self.give_credit();
-            match self.from.recv().await {
-                Some(Ok(batch)) => self.begin(batch),
-                Some(Err(Error::Closed)) | None => return Ok(None),
-                Some(Err(error)) => return Err(error),
+        while let Some(message) = self.inbox.next().await? {
+            if !self.is_void(&message) {
+                return Ok(Some(self.handed_out(message)));
             }
         }
+        Ok(None)
     }
 
     /// The next message, if it has come already.
     pub fn try_next(&mut self) -> Option<Delivery> {
-        loop {
-            if let Some(message) = self.batch.next() {
-                if self.is_void(&message) {
-                    continue;
-                }
-                return Some(Delivery::new(self.client.clone(), message));
-            }
-            self.give_credit();
-            match self.from.try_recv() {
-                Ok(Ok(batch)) => self.begin(batch),
-                Ok(Err(_)) | Err(_) => return None,
+        while let Some(message) = self.inbox.try_next() {
+            if !self.is_void(&message) {
+                return Some(self.handed_out(message));
             }
         }
+        None
     }
 
     /// How many messages at most once the broker could not push, because this consumer was slow.
@@ -148,42 +127,18 @@ impl Consumer {
         self.gaps.load(Ordering::Relaxed)
     }
 
-    fn begin(&mut self, batch: Vec<Delivered>) {
-        if let Some(first) = batch.first() {
-            let (epoch, messages) = (first.epoch, batch.len() as u32);
-            if first.qos == Qos::AtMostOnce {
-                self.due = Some((epoch, messages));
-            }
-            let shared = self.client.shared();
-            if shared.core().looked_at(epoch, self.key, messages) {
-                shared.change(|_| ());
-            }
-        }
-        self.batch = batch.into_iter();
+    fn handed_out(&self, message: Delivered) -> Delivery {
+        Delivery::new(self.inbox.client().clone(), message)
     }
 
     /// Its lease went with its connection: it comes again by another one.
     fn is_void(&self, message: &Delivered) -> bool {
         message.lease.is_some() && message.epoch != self.epoch.load(Ordering::Relaxed)
     }
-
-    fn give_credit(&mut self) {
-        if let Some((epoch, messages)) = self.due.take() {
-            self.client.shared().change(|core| core.owe(epoch, Some(self.key), messages));
-        }
-    }
 }
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        self.from.close();
-        let mut back: Vec<Delivered> = self.batch.by_ref().collect();
-        while let Ok(Ok(batch)) = self.from.try_recv() {
-            back.extend(batch);
-        }
-        self.client.shared().change(|core| {
-            core.give_back(back);
-            core.consumers.remove(self.key);
-        });
+        self.inbox.end(Core::give_back);
     }
 }

@@ -32,6 +32,7 @@ mod core;
 mod delivery;
 mod driver;
 mod error;
+mod inbox;
 mod kv;
 mod limits;
 mod options;

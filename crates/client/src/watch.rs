@@ -1,15 +1,15 @@
 //! Watches: what happens to keys, pushed, as much as there is credit for.
 
 use std::time::Duration;
-use std::vec;
 
 use sluice_model::{Keys, Revision, WatchEvent};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::client::Client;
 use crate::core::consumers::{Spec, Wanted};
-use crate::core::sink::{Sink, Told};
+use crate::core::sink::Sink;
 use crate::error::Error;
+use crate::inbox::Inbox;
 
 /// How keys are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,14 +30,7 @@ impl Default for WatchKeys {
 ///
 /// After a lost connection it goes on by itself behind the last change that came. If the broker no
 /// longer knows what follows that one, it ends with `gone`: read the keys, and watch anew.
-pub struct Watch {
-    client: Client,
-    key: u64,
-    from: mpsc::UnboundedReceiver<Told>,
-    batch: vec::IntoIter<WatchEvent>,
-    /// Changes of the batch, whose credit is due when it is handed out.
-    due: Option<(u64, u32)>,
-}
+pub struct Watch(Inbox<WatchEvent>);
 
 impl Client {
     /// Has pushed what happens to keys. Unlike [`Client::key_changes`] nothing is asked for again
@@ -73,8 +66,7 @@ impl Client {
         let spec = Spec { wanted, prefetch, lease_ms: 0, to, ready };
         let key = self.shared().change(|core| core.consume(spec))?;
         // Dropped on the way, it is taken back.
-        let batch = Vec::new().into_iter();
-        let watch = Watch { client: self.clone(), key, from, batch, due: None };
+        let watch = Watch(Inbox::new(self.clone(), key, from));
         heard.await.unwrap_or(Err(Error::Closed))?;
         Ok(watch)
     }
@@ -87,36 +79,12 @@ impl Watch {
     /// The broker took the watch away, no longer knows what follows what came before the connection
     /// was lost, or the connection was lost for good; nothing comes after that.
     pub async fn next(&mut self) -> Result<Option<WatchEvent>, Error> {
-        loop {
-            if let Some(event) = self.batch.next() {
-                return Ok(Some(event));
-            }
-            self.give_credit();
-            match self.from.recv().await {
-                Some(Ok(changes)) => {
-                    let count = changes.events.len() as u32;
-                    self.due = Some((changes.epoch, count));
-                    self.batch = changes.events.into_iter();
-                    let shared = self.client.shared();
-                    if shared.core().looked_at(changes.epoch, self.key, count) {
-                        shared.change(|_| ());
-                    }
-                }
-                Some(Err(Error::Closed)) | None => return Ok(None),
-                Some(Err(error)) => return Err(error),
-            }
-        }
-    }
-
-    fn give_credit(&mut self) {
-        if let Some((epoch, changes)) = self.due.take() {
-            self.client.shared().change(|core| core.owe(epoch, Some(self.key), changes));
-        }
+        self.0.next().await
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.client.shared().change(|core| core.consumers.remove(self.key));
+        self.0.end(|_, _| ());
     }
 }

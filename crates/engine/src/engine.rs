@@ -315,17 +315,32 @@ impl Engine {
             self.spread(&copy.route.ephemerals, &copy.copy);
         }
         let mut queues = std::mem::take(&mut self.hidden);
-        queues.retain(|&no| {
-            let Some(queue) = self.queues.get_mut(&no) else { return false };
-            queue.reveal(progress);
-            queue.listed_hidden = queue.has_hidden();
-            let listed = queue.listed_hidden;
-            self.serve_parked(turn, no);
-            listed
-        });
+        let (mut kept, mut fetched) = (0, 0);
+        for at in 0..queues.len() {
+            if fetched == 0 {
+                fetched = self.fetch_listed(&queues[at..]);
+            }
+            fetched -= 1;
+            let no = queues[at];
+            if self.show(turn, no) {
+                queues[kept] = no;
+                kept += 1;
+            }
+        }
+        queues.truncate(kept);
         // Nothing above adds to the list: a publish is the only thing that does.
         self.hidden = queues;
         self.show_changes();
+    }
+
+    /// Shows what is committed of a queue by now. Tells whether there is more to show later.
+    fn show(&mut self, turn: &mut Turn<'_>, no: QueueNo) -> bool {
+        let Some(queue) = self.queues.get_mut(&no) else { return false };
+        queue.reveal(self.progress);
+        queue.listed_hidden = queue.has_hidden();
+        let listed = queue.listed_hidden;
+        self.serve_parked(turn, no);
+        listed
     }
 
     /// Lets happen what is due, up to a bounded number of things, and serves those who wait for a

@@ -38,6 +38,11 @@ impl Engine {
         self.fetch_for(records, wanted, |queue| queue.slots.next())
     }
 
+    /// The same for the first of these queues.
+    pub(crate) fn fetch_listed(&self, queues: &[QueueNo]) -> usize {
+        self.fetch_for(queues, |no| Some((*no, None)), lines)
+    }
+
     fn fetch_for<T>(
         &self,
         things: impl IntoIterator<Item = T>,

@@ -53,7 +53,8 @@ pub enum SharedError {
 /// Publishes a list, which may be empty, to a queue, and fetches what comes from there as tasks,
 /// whoever published it; comes back when nothing is left, or the run was stopped. Blocks the thread.
 ///
-/// What is left is what the queue still has then, and what was not published.
+/// What is left is what the queue still has then, as far as that may be seen, and what was not
+/// published.
 ///
 /// # Errors
 /// As [`crate::fetch`], or the queue can't be worked.

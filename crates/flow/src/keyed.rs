@@ -284,6 +284,7 @@ impl Keyed {
         let now = self.clock(now);
         let key = self.obtain(ask);
         self.table.rare_or_new(key).pause = Some(Box::new(pause));
+        self.table.look_anew(key);
         self.rouse(key, now, woken);
         self.settle(key, now, woken);
     }
@@ -296,6 +297,7 @@ impl Keyed {
         let was_paused = rare.paused_until(now).is_some();
         rare.pause = None;
         rare.feedback.resume(now);
+        self.table.look_anew(key);
         self.rouse(key, now, woken);
         self.settle(key, now, woken);
         was_paused

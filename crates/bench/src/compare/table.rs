@@ -79,7 +79,7 @@ pub fn goals(judged: &[Judged]) -> String {
         let _ = writeln!(
             out,
             "{letter:<2}{case:<34}{figure:<11}{ours:>9}  {peer:<22}{ratio:>20}{limit:>9}\
-             {limit_ratio:>20}  {target:<27}{met}",
+             {limit_ratio:>20}  {target:<27} {met}",
         );
     }
     out

@@ -26,7 +26,7 @@ use sluice_protocol::binary::v2::{
 use tokio::sync::oneshot;
 
 use super::delivered::{Delivered, Names};
-use super::sink::{Changes, Sink};
+use super::sink::Sink;
 use crate::error::{Error, Refused};
 use crate::options::Retry;
 
@@ -308,14 +308,19 @@ impl Consumers {
     }
 
     /// Tells a watch a frame's changes.
-    pub(crate) fn tell(&mut self, key: u64, changes: Changes) -> Result<(), Error> {
+    pub(crate) fn tell(
+        &mut self,
+        key: u64,
+        epoch: u64,
+        changes: Vec<WatchEvent>,
+    ) -> Result<(), Error> {
         let Some(consumer) = self.all.get_mut(&key) else { return Ok(()) };
         let Wanted::Keys { from, .. } = &mut consumer.wanted else {
             return Err(Error::protocol("CHANGES for a consumer of messages"));
         };
-        *from = changes.events.last().map(behind).or(*from);
-        let count = changes.events.len() as u32;
-        if !consumer.dropped && consumer.to.tell(changes) {
+        *from = changes.last().map(behind).or(*from);
+        let count = changes.len() as u32;
+        if !consumer.dropped && consumer.to.tell(epoch, changes) {
             consumer.unread = consumer.unread.saturating_add(count);
         }
         Ok(())

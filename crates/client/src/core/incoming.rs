@@ -8,7 +8,6 @@ use sluice_model::Code;
 use sluice_protocol::binary::frame::{LENGTH_MAX, decode_frame_of};
 use sluice_protocol::binary::v2::{ChangesRef, DeliverRef, FrameType, ServerFrame};
 
-use super::sink::Changes;
 use super::{Core, Phase, delivered};
 use crate::error::{Error, Refused};
 
@@ -133,9 +132,8 @@ impl Core {
 
     fn changed(&mut self, id: u64, changes: &ChangesRef<'_>) -> Result<(), Error> {
         let (key, _) = self.consumers.pushed(id, changes.count().into())?;
-        let events = changes.iter().map(|change| change.to_model()).collect::<Result<_, _>>();
-        let events = events.map_err(Error::protocol)?;
-        self.consumers.tell(key, Changes { epoch: self.epoch, events })
+        let changes = changes.iter().map(|change| change.to_model()).collect::<Result<_, _>>();
+        self.consumers.tell(key, self.epoch, changes.map_err(Error::protocol)?)
     }
 
     fn refused(&mut self, id: u64, refused: Refused, now: Instant) -> Result<(), Error> {

@@ -60,7 +60,8 @@ fn greet(core: &mut Core, now: Instant) {
 }
 
 /// Something of every kind waits for an answer.
-fn busy() -> (Core, Instant, Vec<Place>, mpsc::UnboundedReceiver<sink::Push>) {
+fn busy() -> (Core, Instant, Vec<Place>, mpsc::UnboundedReceiver<sink::Push<delivered::Delivered>>)
+{
     let (mut core, now) = ready(&Options::default());
     let head = head();
     let mut places = Vec::new();
@@ -212,7 +213,7 @@ fn what_lies_unread_from_lost_connections_counts_against_the_credit_of_the_next(
     assert_eq!(round(&mut core), 0);
     // Once they are looked at there is credit again, on the connection that there is.
     let batch = from.try_recv().unwrap().unwrap();
-    assert!(core.looked_at(batch[0].epoch, key, batch.len() as u32));
+    assert!(core.looked_at(batch.epoch, key, batch.things.len() as u32));
     let mut bytes = BytesMut::new();
     core.take_output(&mut bytes, now);
     let frame = decode_frame_of::<FrameType>(&mut bytes, LENGTH_MAX).unwrap().unwrap();

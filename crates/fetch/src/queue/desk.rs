@@ -98,10 +98,15 @@ impl<Q: Queue> QueueDesk<Q> {
         &self.queue
     }
 
-    /// How much is left in the queue, and of a list of so many URLs that it was to be fed.
+    /// How much is left in the queue, and of a list of so many URLs that it was to be fed. Who
+    /// waits for more anyway need not be allowed to see the former.
     pub(crate) async fn left(&self, urls: usize) -> Result<u64, DeskError> {
         let unfed = urls.saturating_sub(self.fed.load(Ordering::Acquire));
-        Ok(self.queue.left().await? + unfed as u64)
+        let queued = match self.queue.left().await {
+            Err(_) if self.terms.stays => 0,
+            left => left?,
+        };
+        Ok(queued + unfed as u64)
     }
 
     /// Publishes a list.

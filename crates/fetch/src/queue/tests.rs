@@ -6,9 +6,11 @@ use std::time::Duration;
 use sluice_broker::local::Entropy;
 use sluice_flow::Backoff;
 
-use super::{Embedded, Home, QueueDesk, Terms, Ticket};
-use crate::desk::{Desk, Settled};
-use crate::host::Target;
+use sluice_model::{Message, Settlement};
+
+use super::{Embedded, Home, Queue, QueueDesk, Taken, Terms, Ticket};
+use crate::desk::{Desk, DeskError, Settled};
+use crate::host::{Host, Target};
 use crate::job::Job;
 use crate::options::Options;
 use crate::urls::{self, Listed};
@@ -128,4 +130,41 @@ fn the_log_goes_with_its_broker() {
     assert!(dir.join("log").is_dir());
     drop(home);
     assert!(!dir.exists());
+}
+
+/// A queue that does not let itself be counted, and has nothing.
+struct Uncounted;
+
+impl Queue for Uncounted {
+    type Lease = ();
+
+    async fn receive(&self, _: usize) -> Result<Vec<Taken<()>>, DeskError> {
+        Ok(Vec::new())
+    }
+
+    async fn publish(&self, _: Vec<Message>) -> Result<(), DeskError> {
+        Ok(())
+    }
+
+    async fn settle(&self, (): (), _: Settlement) -> Result<(), DeskError> {
+        Ok(())
+    }
+
+    async fn left(&self) -> Result<u64, DeskError> {
+        Err(DeskError("forbidden".to_owned()))
+    }
+
+    async fn lift(&self, _: &Host) -> Result<(), DeskError> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_stays_need_not_see_what_is_left() {
+    for stays in [false, true] {
+        let terms = Terms { backoff: options().backoff, seed: 1, stays, run: None };
+        let desk = QueueDesk::new(Uncounted, terms);
+        desk.feed(&list("http://a/1\n")).await.unwrap();
+        assert_eq!(desk.left(3).await.ok(), stays.then_some(2));
+    }
 }

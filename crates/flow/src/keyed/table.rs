@@ -227,6 +227,13 @@ impl Table {
         }
     }
 
+    /// Forgets when the key was to be looked at: it may be earlier by now.
+    pub(super) fn look_anew(&mut self, key: u32) {
+        if self.keys[key].spoke.is_in() {
+            self.wheel.take(key, &mut self.keys);
+        }
+    }
+
     /// A key that is to be looked at.
     pub(super) fn pop_due(&mut self, now: u64) -> Option<u32> {
         self.wheel.pop(now, &mut self.keys)
@@ -286,9 +293,7 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, key: u32) {
-        if self.keys[key].spoke.is_in() {
-            self.wheel.take(key, &mut self.keys);
-        }
+        self.look_anew(key);
         let head = self.head(self.hash(self.keys[key].owner, self.text(key)));
         self.unlink(head, key);
         let Key { text, rare, starts, .. } = self.keys.remove(key);

@@ -548,6 +548,24 @@ fn a_pause_by_hand_holds_until_it_is_resumed_and_survives_a_restart() {
 }
 
 #[test]
+fn a_key_whose_pause_ended_early_is_forgotten_when_nothing_is_known_of_it() {
+    for rate in [None, rate(10, 5)] {
+        let mut world = one_limit(Terms { rate, concurrency: Some(1), ..Terms::default() }, &[5]);
+        let mut ask = asks(&world.numbers, &[(0, 0)]).remove(0);
+        let pause = Pause { until: world.now + HOUR, by: "ops".into(), reason: "deploy".into() };
+        world.keyed.pause(&mut ask, pause, world.now, &mut world.woken);
+        publish(&mut world, &[0]);
+        world.turn(0);
+        assert!(world.keyed.resume(&mut ask, world.now, &mut world.woken));
+        world.turn(0);
+        assert_eq!((world.held.len(), world.keyed.table.len()), (1, 1));
+        world.end(0, Ended::Acked);
+        world.pass(world.now + SECOND);
+        assert_eq!(world.keyed.table.len(), 0, "{rate:?}");
+    }
+}
+
+#[test]
 fn after_a_restart_windows_and_leases_are_those_of_the_records_and_buckets_are_empty() {
     let window = Some(WindowLimit::new(3, 10_000).unwrap());
     let terms = Terms { rate: rate(1, 5), window, concurrency: Some(3) };

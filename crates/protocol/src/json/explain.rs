@@ -64,15 +64,13 @@ pub struct Reason {
 impl Reason {
     /// A reason with its words as they are at the moment `now`.
     pub fn of(reason: &Explanation, now: Timestamp) -> Self {
-        let told = Self::without_times(reason);
+        let told = Self::without_words(reason);
         Self { text: told.told(now.as_millis()), ..told }
     }
 
-    /// One whose words don't tell yet when something is.
-    fn without_times(reason: &Explanation) -> Self {
+    fn without_words(reason: &Explanation) -> Self {
         let at = |at: &Timestamp| Some(at.as_millis());
-        let mut told =
-            Self { reason: reason.name().into(), text: reason.to_string(), ..Self::default() };
+        let mut told = Self { reason: reason.name().into(), ..Self::default() };
         match reason {
             Explanation::Delayed { until } | Explanation::Leased { until } => {
                 told.until_at = at(until);
@@ -164,6 +162,7 @@ mod tests {
             let now = Timestamp::from_millis(3_000);
             let text = serde_json::to_string(&Reason::of(&reason, now).text).unwrap();
             let expected = format!(r#"{{"deliverable":false,"reasons":[{{{told},"text":{text}}}]}}"#);
+            assert_ne!(text, "\"\"", "{told}");
             assert!(!text.contains("5000") && !told.contains("_at") || text.contains("in 2000ms"), "{text}");
             assert_eq!(why_not(&[reason], now), expected);
         }

@@ -32,6 +32,17 @@ impl Reason {
             ("delayed", Some(until)) => format!("delayed: comes {until}"),
             ("leased", Some(until)) => format!("leased: the lease ends {until}"),
             ("paused", until) => self.paused(until),
+            ("behind_head", _) => {
+                format!(
+                    "behind {}, the head of its group",
+                    self.head.as_deref().unwrap_or("another")
+                )
+            }
+            ("lower_priority", _) => {
+                format!("messages of priority {} go first", self.than.unwrap_or(0))
+            }
+            ("no_consumer", _) => "no consumer is receiving".to_owned(),
+            ("key_cap", _) => "too many keys are live, its keys wait for room".to_owned(),
             _ => self.text.clone(),
         }
     }
@@ -86,7 +97,10 @@ mod tests {
             (r#"{"reason":"leased","until_at":1001,"text":""}"#, "leased: the lease ends in 1ms"),
             (r#"{"reason":"paused","key":"k","until_at":30957,"text":""}"#, "key k is paused because a consumer was throttled: opens in 30s"),
             (r#"{"reason":"paused","by":"ops","why":"deploy","text":""}"#, "the queue is paused by ops (deploy): until it is resumed"),
-            (r#"{"reason":"no_consumer","text":"no consumer is receiving"}"#, "no consumer is receiving"),
+            (r#"{"reason":"behind_head","head":"1-2","text":""}"#, "behind 1-2, the head of its group"),
+            (r#"{"reason":"lower_priority","than":9,"text":""}"#, "messages of priority 9 go first"),
+            (r#"{"reason":"no_consumer","text":""}"#, "no consumer is receiving"),
+            (r#"{"reason":"key_cap","text":""}"#, "too many keys are live, its keys wait for room"),
             (r#"{"reason":"newer","text":"something else"}"#, "something else"),
         ];
         for (json, expected) in cases {

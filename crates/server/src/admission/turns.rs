@@ -121,7 +121,7 @@ impl Turns {
                 if !std::mem::replace(&mut line.is_watched, true) {
                     tokio::spawn(Arc::clone(self).watch());
                 }
-                State::Waits(Wait { turns: Arc::clone(self), place, called })
+                State::Waits { place, called }
             }
             (Asked::Turn(turn), _) => State::Turn { turn, is_used: false },
             (Asked::Waits(_), None) => unreachable!("the line makes how each is called"),
@@ -176,9 +176,12 @@ impl Turns {
     }
 }
 
-/// What one connection has of turns.
-#[derive(Debug, Default)]
-pub(crate) struct MyTurn(State);
+/// What one connection has of turns; dropped, it gives that back.
+#[derive(Debug)]
+pub(crate) struct MyTurn {
+    turns: Arc<Turns>,
+    state: State,
+}
 
 #[derive(Debug, Default)]
 enum State {
@@ -190,61 +193,47 @@ enum State {
         /// Something was read in it.
         is_used: bool,
     },
-    Waits(Wait),
-}
-
-#[derive(Debug)]
-struct Wait {
-    turns: Arc<Turns>,
-    place: InLine,
-    called: oneshot::Receiver<Turn>,
-}
-
-impl Drop for Wait {
-    fn drop(&mut self) {
-        let mut line = self.turns.line.lock();
-        let waiter = line.turns.cancel(self.place);
-        self.turns.waiting.store(line.turns.waiting(), Relaxed);
-        if let Ok(turn) = self.called.try_recv() {
-            line.turns.end(&turn);
-        }
-        drop(line);
-        // Without the lock, because dropping a sender wakes.
-        drop(waiter);
-    }
+    Waits {
+        place: InLine,
+        called: oneshot::Receiver<Turn>,
+    },
 }
 
 impl MyTurn {
+    /// It has asked nothing yet.
+    pub(crate) fn new(turns: Arc<Turns>) -> Self {
+        Self { turns, state: State::Rests }
+    }
+
     /// Ready while the connection has a turn. Cancel-safe.
     pub(crate) fn poll(
         &mut self,
-        turns: &Arc<Turns>,
         client: impl FnOnce() -> Client,
         context: &mut Context<'_>,
     ) -> Poll<()> {
-        let comes = match &self.0 {
+        let comes = match &self.state {
             State::Rests => Some(Comes::New),
             State::Turn { turn, .. } => {
-                let now = turns.now();
+                let now = self.turns.now();
                 if turn.lasts(now) {
                     return Poll::Ready(());
                 }
                 let is_again = turn.lasts(now.saturating_sub(AGAIN.as_micros() as u64));
                 Some(if is_again { Comes::Again } else { Comes::New })
             }
-            State::Waits(_) => None,
+            State::Waits { .. } => None,
         };
-        if turns.is_over.load(Relaxed) {
-            self.0 = State::Rests;
+        if self.turns.is_over.load(Relaxed) {
+            self.leave();
             return Poll::Ready(());
         }
         if let Some(comes) = comes {
-            self.0 = turns.ask(comes, client);
+            self.state = self.turns.ask(comes, client);
         }
-        if let State::Waits(wait) = &mut self.0 {
-            let turn = ready!(Pin::new(&mut wait.called).poll(context));
+        if let State::Waits { called, .. } = &mut self.state {
+            let turn = ready!(Pin::new(called).poll(context));
             // Nobody takes the sender out of the line without sending.
-            self.0 = match turn {
+            self.state = match turn {
                 Ok(turn) => State::Turn { turn, is_used: false },
                 Err(_) => State::Rests,
             };
@@ -254,25 +243,51 @@ impl MyTurn {
 
     /// Whether it waits.
     pub(crate) fn waits(&self) -> bool {
-        matches!(self.0, State::Waits(_))
+        matches!(self.state, State::Waits { .. })
     }
 
     /// Something was read.
     pub(crate) fn use_it(&mut self) {
-        if let State::Turn { is_used, .. } = &mut self.0 {
+        if let State::Turn { is_used, .. } = &mut self.state {
             *is_used = true;
         }
     }
 
     /// There was nothing to read. While others wait it stays its turn if it was used: who asks without end
     /// asks again at once.
-    pub(crate) fn rest(&mut self, turns: &Turns) {
-        if let State::Turn { turn, is_used } = &self.0
-            && (!is_used || turns.waiting() == 0)
+    pub(crate) fn rest(&mut self) {
+        if let State::Turn { is_used, .. } = &self.state
+            && (!is_used || self.turns.waiting() == 0)
         {
-            turns.line.lock().turns.end(turn);
-            self.0 = State::Rests;
+            self.leave();
         }
+    }
+
+    /// Gives back its turn, or its place in the line.
+    fn leave(&mut self) {
+        match std::mem::take(&mut self.state) {
+            State::Rests => {}
+            State::Turn { turn, .. } => self.turns.line.lock().turns.end(&turn),
+            State::Waits { place, mut called } => {
+                let mut line = self.turns.line.lock();
+                let waiter = line.turns.cancel(place);
+                self.turns.waiting.store(line.turns.waiting(), Relaxed);
+                // A turn that is sent from now on goes back to who sends it.
+                called.close();
+                if let Ok(turn) = called.try_recv() {
+                    line.turns.end(&turn);
+                }
+                drop(line);
+                // Without the lock, because dropping a sender wakes.
+                drop(waiter);
+            }
+        }
+    }
+}
+
+impl Drop for MyTurn {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -19,14 +19,19 @@ fn me() -> Client {
     Client::address([127, 0, 0, 1].into())
 }
 
-/// Whether it is its turn now.
-fn has_turn(turns: &Arc<Turns>, mine: &mut MyTurn) -> bool {
-    let mut context = Context::from_waker(std::task::Waker::noop());
-    mine.poll(turns, me, &mut context).is_ready()
+/// So many connections.
+fn some<const COUNT: usize>(turns: &Arc<Turns>) -> [MyTurn; COUNT] {
+    std::array::from_fn(|_| MyTurn::new(Arc::clone(turns)))
 }
 
-async fn turn(turns: &Arc<Turns>, mine: &mut MyTurn) {
-    poll_fn(|context| mine.poll(turns, me, context)).await;
+/// Whether it is its turn now.
+fn has_turn(mine: &mut MyTurn) -> bool {
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    mine.poll(me, &mut context).is_ready()
+}
+
+async fn turn(mine: &mut MyTurn) {
+    poll_fn(|context| mine.poll(me, context)).await;
 }
 
 /// Time in which somebody would be called who may be.
@@ -46,47 +51,58 @@ async fn crowded(workers: usize) -> (Arc<Turns>, super::super::Permit) {
 #[tokio::test]
 async fn a_turn_that_is_not_used_goes_on_and_one_that_is_stays_while_others_wait() {
     let (turns, _permit) = crowded(1).await;
-    let [mut first, mut second, mut third]: [MyTurn; 3] = Default::default();
-    assert!(has_turn(&turns, &mut first));
-    assert!(!has_turn(&turns, &mut second) && !has_turn(&turns, &mut third));
-    first.rest(&turns);
-    turn(&turns, &mut second).await;
+    let [mut first, mut second, mut third] = some::<3>(&turns);
+    assert!(has_turn(&mut first));
+    assert!(!has_turn(&mut second) && !has_turn(&mut third));
+    first.rest();
+    turn(&mut second).await;
     second.use_it();
-    second.rest(&turns);
-    assert!(has_turn(&turns, &mut second));
+    second.rest();
+    assert!(has_turn(&mut second));
     many_rounds().await;
-    assert!(!has_turn(&turns, &mut third));
+    assert!(!has_turn(&mut third));
     // Nobody else waits, so there is nobody to keep it from.
     drop(third);
     assert_eq!(turns.waiting(), 0);
-    second.rest(&turns);
-    assert!(has_turn(&turns, &mut first));
+    second.rest();
+    assert!(has_turn(&mut first));
 }
 
 #[tokio::test]
 async fn more_are_called_where_the_processor_has_nothing_to_do_but_not_into_a_crowd() {
     let (turns, permit) = crowded(1).await;
-    let [mut first, mut second]: [MyTurn; 2] = Default::default();
-    assert!(has_turn(&turns, &mut first) && !has_turn(&turns, &mut second));
+    let [mut first, mut second] = some::<2>(&turns);
+    assert!(has_turn(&mut first) && !has_turn(&mut second));
     many_rounds().await;
-    assert!(!has_turn(&turns, &mut second));
+    assert!(!has_turn(&mut second));
     drop(permit);
-    turn(&turns, &mut second).await;
+    turn(&mut second).await;
     assert_eq!(turns.waiting(), 0);
 }
 
 #[tokio::test]
 async fn who_goes_away_is_called_no_more_and_loses_nobody_a_turn() {
     let (turns, _permit) = crowded(1).await;
-    let [mut first, mut second, mut third]: [MyTurn; 3] = Default::default();
-    assert!(has_turn(&turns, &mut first));
-    assert!(!has_turn(&turns, &mut second) && !has_turn(&turns, &mut third));
-    first.rest(&turns);
+    let [mut first, mut second, mut third] = some::<3>(&turns);
+    assert!(has_turn(&mut first));
+    assert!(!has_turn(&mut second) && !has_turn(&mut third));
+    first.rest();
     // The turn is on its way to the second.
     turns.go_round(0);
     drop(second);
-    turn(&turns, &mut third).await;
+    turn(&mut third).await;
     assert_eq!(turns.waiting(), 0);
+}
+
+#[tokio::test]
+async fn who_goes_away_gives_back_its_turn() {
+    let (turns, _permit) = crowded(1).await;
+    let [mut first, mut second] = some::<2>(&turns);
+    assert!(has_turn(&mut first) && !has_turn(&mut second));
+    first.use_it();
+    drop(first);
+    turns.go_round(0);
+    assert!(has_turn(&mut second));
 }
 
 #[tokio::test]
@@ -100,12 +116,12 @@ async fn whoever_asks_without_end_gets_one_turn_after_another() {
     for _ in 0..20 {
         let turns = Arc::clone(&turns);
         tasks.spawn(async move {
-            let mut mine = MyTurn::default();
+            let mut mine = MyTurn::new(turns);
             for _ in 0..50 {
-                turn(&turns, &mut mine).await;
+                turn(&mut mine).await;
                 mine.use_it();
                 yield_now().await;
-                mine.rest(&turns);
+                mine.rest();
             }
         });
     }
@@ -116,11 +132,11 @@ async fn whoever_asks_without_end_gets_one_turn_after_another() {
 #[tokio::test]
 async fn at_the_end_everybody_has_a_turn() {
     let (turns, _permit) = crowded(1).await;
-    let mut all: [MyTurn; 5] = Default::default();
-    let now = all.iter_mut().filter_map(|mine| has_turn(&turns, mine).then_some(())).count();
+    let mut all = some::<5>(&turns);
+    let now = all.iter_mut().filter_map(|mine| has_turn(mine).then_some(())).count();
     assert_eq!((now, turns.waiting()), (1, 4));
     turns.end();
     assert_eq!(turns.waiting(), 0);
-    assert!(all.iter_mut().all(|mine| has_turn(&turns, mine)));
-    assert!(has_turn(&turns, &mut MyTurn::default()));
+    assert!(all.iter_mut().all(has_turn));
+    assert!(has_turn(&mut MyTurn::new(Arc::clone(&turns))));
 }

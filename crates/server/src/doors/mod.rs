@@ -162,10 +162,13 @@ pub(crate) enum Ended {
 impl Ended {
     /// What came of serving a client: an error says that the connection broke.
     pub(crate) fn of(served: io::Result<Self>) -> Self {
-        served.unwrap_or_else(|error| {
-            debug!(fault = "client", %error, "connection broke");
-            Self::Broken
-        })
+        served.unwrap_or_else(|error| Self::broken(&error))
+    }
+
+    /// The connection broke, which those who look closely are told.
+    pub(crate) fn broken(error: &dyn std::error::Error) -> Self {
+        debug!(fault = "client", %error, "connection broke");
+        Self::Broken
     }
 
     /// Whose end went away.

@@ -48,6 +48,9 @@ impl Lines {
 #[tokio::test]
 async fn a_fault_of_the_disk_is_told_once_with_the_way_there_and_those_of_clients_without() {
     let lines = Lines::default();
+    // Beside a second one: of a single one it is asked on the thread that comes to a place in the code
+    // first, which may be another test's, whether what is logged there is heard.
+    let _beside = tracing::Dispatch::new(tracing_subscriber::registry());
     let heard = tracing_subscriber::fmt().json().flatten_event(true).with_writer(lines.clone());
     let heard = heard.with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG).finish();
     let _logged = tracing::subscriber::set_default(heard);

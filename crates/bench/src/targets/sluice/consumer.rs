@@ -13,11 +13,11 @@ use crate::wire::Conn;
 
 /// One consumer.
 pub(super) struct Taker {
-    conn: Conn,
+    pub(super) conn: Conn,
     queue: String,
     out: BytesMut,
     /// Delivery tags of what was taken and not acknowledged: a range, for they come in order.
-    held: Option<TagRange>,
+    pub(super) held: Option<TagRange>,
     asked: u64,
 }
 
@@ -33,6 +33,16 @@ impl Taker {
         Ok(true)
     }
 
+    /// Acknowledges what it has, and asks for more.
+    pub(super) fn ask(&mut self, max: u16, wait_ms: u32, lease_ms: u32) -> io::Result<()> {
+        self.acknowledge(false)?;
+        self.asked += 1;
+        let from = Source::Queue(&self.queue);
+        let receive = ReceiveRef { max, wait_ms, lease_ms, unbound: false, from };
+        receive.put(&mut self.out, self.asked).map_err(io::Error::other)?;
+        self.flush()
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.conn.out.extend_from_slice(&self.out);
         self.out.clear();
@@ -42,13 +52,7 @@ impl Taker {
 
 impl Consumer for Taker {
     fn turn(&mut self, count: usize, each: &mut dyn FnMut(&[u8])) -> io::Result<usize> {
-        self.acknowledge(false)?;
-        self.asked += 1;
-        let max = u16::try_from(count).map_err(io::Error::other)?;
-        let from = Source::Queue(&self.queue);
-        let receive = ReceiveRef { max, wait_ms: 0, lease_ms: 0, unbound: false, from };
-        receive.put(&mut self.out, self.asked).map_err(io::Error::other)?;
-        self.flush()?;
+        self.ask(u16::try_from(count).map_err(io::Error::other)?, 0, 0)?;
         let mut taken = 0;
         loop {
             let held = &mut self.held;

@@ -4,11 +4,10 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::BytesMut;
 use serde_json::{Value, json};
-use sluice_protocol::binary::v2::TagRange;
-use sluice_protocol::binary::v2::{Deliver, LeaseSet, ReceiveRef, ServerFrame, SettleHead, Source};
+use sluice_protocol::binary::v2::{Deliver, ServerFrame, TagRange};
 
+use super::consumer::Taker;
 use super::wire::{frame, refused};
 use super::{Running, Sluice, local};
 use crate::compare::Case;
@@ -99,13 +98,7 @@ impl Target for Unlimited {
 }
 
 /// A consumer whose receives wait.
-pub struct Waiting {
-    conn: Conn,
-    queue: String,
-    out: BytesMut,
-    asked: u64,
-    held: Option<TagRange>,
-}
+pub struct Waiting(Taker);
 
 /// When a message came.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +111,7 @@ pub struct Arrival {
 
 impl Waiting {
     pub(super) fn new(conn: Conn, queue: String) -> Self {
-        Self { conn, queue, out: BytesMut::new(), asked: 0, held: None }
+        Self(Taker::new(conn, queue))
     }
 
     /// Acknowledges what it has, and asks for one message.
@@ -126,18 +119,7 @@ impl Waiting {
     /// # Errors
     /// The connection broke.
     pub fn ask(&mut self) -> io::Result<()> {
-        if let Some(range) = self.held.take() {
-            let acked = SettleHead::ACK.put(&mut self.out, 0, LeaseSet::Tags(&[range]));
-            acked.map_err(io::Error::other)?;
-        }
-        self.asked += 1;
-        let from = Source::Queue(&self.queue);
-        ReceiveRef { max: 1, wait_ms: WAIT_MS, lease_ms: LEASE_MS, unbound: false, from }
-            .put(&mut self.out, self.asked)
-            .map_err(io::Error::other)?;
-        self.conn.out.extend_from_slice(&self.out);
-        self.out.clear();
-        self.conn.flush()
+        self.0.ask(1, WAIT_MS, LEASE_MS)
     }
 
     /// Waits for the message that was asked for.
@@ -145,8 +127,8 @@ impl Waiting {
     /// # Errors
     /// Another answer came, or the connection broke.
     pub fn take(&mut self) -> io::Result<Arrival> {
-        let held = &mut self.held;
-        self.conn.next(|input| {
+        let Taker { conn, held, .. } = &mut self.0;
+        conn.next(|input| {
             let Some((frame, end)) = frame(input)? else { return Ok(None) };
             let ServerFrame::Deliver(deliver) = &frame else { return Err(refused(&frame)) };
             let Deliver::AtLeastOnce(deliveries) = &deliver.messages else {

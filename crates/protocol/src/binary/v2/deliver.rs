@@ -3,7 +3,7 @@
 use sluice_model::{LeaseId, MessageId, Timestamp};
 
 use super::extras::{self, ExtrasRef};
-use super::fields::{FieldError, Fields, count, end};
+use super::fields::{FieldError, Fields, count, read_entries, read_head};
 use super::messages::Messages;
 use super::{DecodeError, Fault, FrameType};
 
@@ -85,8 +85,7 @@ impl<'a> DeliverRef<'a> {
     pub fn read(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let frame = FrameType::Deliver;
         let mut fields = Fields::new(payload);
-        let (flags, topic, sender, count, number) = head(&mut fields)
-            .map_err(|(field, fault)| DecodeError::Field { frame, field, fault })?;
+        let (flags, topic, sender, count, number) = read_head(frame, &mut fields, head)?;
         let bytes = fields.rest();
         let messages = if flags & AT_MOST_ONCE != 0 {
             let published_at = Timestamp::from_millis(number);
@@ -129,21 +128,11 @@ fn head<'a>(fields: &mut Fields<'a>) -> Result<Head<'a>, FieldError> {
 
 impl<'a> Deliveries<'a> {
     fn check(tag: u64, count: u16, bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let (frame, mut fields) = (FrameType::Deliver, Fields::new(bytes));
-        for index in 0..count {
-            DeliveryRef::read(tag, &mut fields)
-                .and_then(|delivery| match delivery.extras {
-                    Some(extras) => extras::check(extras.bytes(), extras::DELIVERED),
-                    None => Ok(()),
-                })
-                .map_err(|(field, fault)| DecodeError::Entry {
-                    frame,
-                    index: u32::from(index),
-                    field,
-                    fault,
-                })?;
-        }
-        end(frame, fields.rest())?;
+        let entry = |fields: &mut Fields<'a>| match DeliveryRef::read(tag, fields)?.extras {
+            Some(extras) => extras::check(extras.bytes(), extras::DELIVERED),
+            None => Ok(()),
+        };
+        let bytes = read_entries(FrameType::Deliver, Fields::new(bytes), count, entry)?;
         Ok(Self { tag, count, bytes })
     }
 

@@ -135,14 +135,42 @@ pub(super) fn read<'a, T>(
     fields: impl FnOnce(&mut Fields<'a>) -> Result<T, FieldError>,
 ) -> Result<T, DecodeError> {
     let mut left = Fields::new(payload);
-    let value =
-        fields(&mut left).map_err(|(field, fault)| DecodeError::Field { frame, field, fault })?;
+    let value = read_head(frame, &mut left, fields)?;
     end(frame, left.rest())?;
     Ok(value)
 }
 
+/// The fields of a payload that come before its entries.
+pub(super) fn read_head<'a, T>(
+    frame: FrameType,
+    left: &mut Fields<'a>,
+    fields: impl FnOnce(&mut Fields<'a>) -> Result<T, FieldError>,
+) -> Result<T, DecodeError> {
+    fields(left).map_err(|(field, fault)| DecodeError::Field { frame, field, fault })
+}
+
+/// So many entries, where they lie: each is checked by `entry`, and nothing may follow them.
+pub(super) fn read_entries<'a, T>(
+    frame: FrameType,
+    mut left: Fields<'a>,
+    count: u16,
+    entry: impl Fn(&mut Fields<'a>) -> Result<T, FieldError>,
+) -> Result<&'a [u8], DecodeError> {
+    let entries = left.rest();
+    for index in 0..u32::from(count) {
+        entry(&mut left).map_err(|(field, fault)| DecodeError::Entry {
+            frame,
+            index,
+            field,
+            fault,
+        })?;
+    }
+    end(frame, left.rest())?;
+    Ok(entries)
+}
+
 /// Nothing may be left.
-pub(super) fn end(frame: FrameType, rest: &[u8]) -> Result<(), DecodeError> {
+fn end(frame: FrameType, rest: &[u8]) -> Result<(), DecodeError> {
     match rest.len() {
         0 => Ok(()),
         bytes => Err(DecodeError::Trailing { frame, bytes }),

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use sluice_model::{Block, Extras, Level, Qos};
 
 use super::extras::{Extra, published};
-use super::fields::{Fields, count, level_number, put_frame, put_str8};
+use super::fields::{Fields, count, level_number, put_frame, put_str8, read_head};
 use super::list_frame::ListFrame;
 use super::messages::{MessageHead, Messages, plain_size, put_plain};
 use super::{DecodeError, EncodeError, Fault, FrameType};
@@ -96,9 +96,9 @@ impl<'a> PublishRef<'a> {
     pub fn read(payload: &'a [u8], message_max: usize) -> Result<Self, DecodeError> {
         let frame = FrameType::Publish;
         let mut fields = Fields::new(payload);
-        let (head, count) = PublishHead::read(&mut fields)
-            .and_then(|head| Ok((head, count(&mut fields)?)))
-            .map_err(|(field, fault)| DecodeError::Field { frame, field, fault })?;
+        let (head, count) = read_head(frame, &mut fields, |fields| {
+            Ok((PublishHead::read(fields)?, count(fields)?))
+        })?;
         let messages = Messages::check(frame, fields.rest(), u32::from(count), message_max)?;
         Ok(Self { head, messages })
     }

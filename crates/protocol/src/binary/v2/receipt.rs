@@ -4,7 +4,9 @@ use bytes::{BufMut, BytesMut};
 use sluice_model::{Published, Refusal};
 
 use super::control::{ErrorRef, cut_text};
-use super::fields::{FieldError, Fields, count, level_number, put_message_id};
+use super::fields::{
+    FieldError, Fields, count, level_number, put_message_id, read_entries, read_head,
+};
 use super::list_frame::ListFrame;
 use super::{DecodeError, EncodeError, Fault, FrameType};
 
@@ -55,19 +57,9 @@ impl<'a> ReceiptRef<'a> {
     pub fn read(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let frame = FrameType::Receipt;
         let mut fields = Fields::new(payload);
-        let head = fields.flags(MORE).and_then(|flags| Ok((flags != 0, count(&mut fields)?)));
         let (more, count) =
-            head.map_err(|(field, fault)| DecodeError::Field { frame, field, fault })?;
-        let entries = fields.rest();
-        for index in 0..u32::from(count) {
-            Receipt::read(&mut fields).map_err(|(field, fault)| DecodeError::Entry {
-                frame,
-                index,
-                field,
-                fault,
-            })?;
-        }
-        super::fields::end(frame, fields.rest())?;
+            read_head(frame, &mut fields, |fields| Ok((fields.flags(MORE)? != 0, count(fields)?)))?;
+        let entries = read_entries(frame, fields, count, Receipt::read)?;
         Ok(Self { more, count, entries })
     }
 

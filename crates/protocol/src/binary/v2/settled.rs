@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use sluice_model::{Code, LeaseId, Timestamp};
 
-use super::fields::{FieldError, Fields, end, put_token};
+use super::fields::{FieldError, Fields, put_token, read_entries, read_head};
 use super::list_frame::ListFrame;
 use super::{DecodeError, EncodeError, FrameType, TOKEN_BYTES};
 
@@ -65,17 +65,12 @@ impl<'a> SettledRef<'a> {
     pub fn read(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let frame = FrameType::Settled;
         let mut fields = Fields::new(payload);
-        let head = fields
-            .flags(TOKENS | MORE)
-            .and_then(|flags| Ok((flags, fields.timestamp("deadline")?, fields.u16("count")?)));
-        let (flags, deadline, count) =
-            head.map_err(|(field, fault)| DecodeError::Field { frame, field, fault })?;
-        let (tokens, entries) = (flags & TOKENS != 0, fields.rest());
-        for index in 0..u32::from(count) {
-            RefusedLease::read(tokens, &mut fields)
-                .map_err(|(field, fault)| DecodeError::Entry { frame, index, field, fault })?;
-        }
-        end(frame, fields.rest())?;
+        let (flags, deadline, count) = read_head(frame, &mut fields, |fields| {
+            Ok((fields.flags(TOKENS | MORE)?, fields.timestamp("deadline")?, fields.u16("count")?))
+        })?;
+        let tokens = flags & TOKENS != 0;
+        let entry = |fields: &mut Fields<'a>| RefusedLease::read(tokens, fields);
+        let entries = read_entries(frame, fields, count, entry)?;
         Ok(Self { more: flags & MORE != 0, deadline, tokens, count, entries })
     }
 

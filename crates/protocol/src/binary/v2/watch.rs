@@ -3,7 +3,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use sluice_model::{Entry, Key, NameError, Revision, Timestamp, Value, ValueKind, WatchEvent, var};
 
-use super::fields::{FieldError, Fields, count, put_frame, put_str8, read};
+use super::fields::{
+    FieldError, Fields, count, put_frame, put_str8, read, read_entries, read_head,
+};
 use super::list_frame::ListFrame;
 use super::{DecodeError, EncodeError, Fault, FrameType};
 
@@ -145,20 +147,11 @@ impl<'a> ChangesRef<'a> {
     pub fn read(payload: &'a [u8]) -> Result<Self, DecodeError> {
         let frame = FrameType::Changes;
         let mut fields = Fields::new(payload);
-        let count = fields
-            .flags(0)
-            .and_then(|_| count(&mut fields))
-            .map_err(|(field, fault)| DecodeError::Field { frame, field, fault })?;
-        let changes = fields.rest();
-        for index in 0..u32::from(count) {
-            ChangeRef::read(&mut fields).map_err(|(field, fault)| DecodeError::Entry {
-                frame,
-                index,
-                field,
-                fault,
-            })?;
-        }
-        super::fields::end(frame, fields.rest())?;
+        let count = read_head(frame, &mut fields, |fields| {
+            fields.flags(0)?;
+            count(fields)
+        })?;
+        let changes = read_entries(frame, fields, count, ChangeRef::read)?;
         Ok(Self { count, changes })
     }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tracing::debug;
 
 use super::door::HttpDoor;
 use super::exchange::Exchange;
@@ -52,7 +51,7 @@ where
         }
         Ok(Opened::Ended) => (Ended::ByClient, io.into_stream()),
         Ok(Opened::Drained) => (Ended::Drained { idle: true }, io.into_stream()),
-        Err(error) => (broke(&error), io.into_stream()),
+        Err(error) => (Ended::broken(&error), io.into_stream()),
     };
     // Ends the session: what was not written is given back.
     drop(exchange);
@@ -86,12 +85,7 @@ where
     let ended = match outcome {
         Ok(()) if drained => Ended::Drained { idle: true },
         Ok(()) => Ended::ByClient,
-        Err(error) => broke(&error),
+        Err(error) => Ended::broken(&error),
     };
     (ended, stream)
-}
-
-fn broke(error: &dyn std::error::Error) -> Ended {
-    debug!(%error, "connection broke");
-    Ended::Broken
 }

@@ -55,6 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpIo<S> {
     pub(super) fn new(stream: S, shared: Arc<Shared>, exchange: Arc<Exchange>) -> Self {
         let http = &shared.config.http;
         let framing = Framing::new(http.head_max, http.headers_max);
+        let turn = MyTurn::new(Arc::clone(shared.intake.turns()));
         Self {
             stream,
             shared,
@@ -68,7 +69,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpIo<S> {
             body_is_broken: false,
             farewell: None,
             first: Bytes::new(),
-            turn: MyTurn::default(),
+            turn,
             timer: Timer::default(),
         }
     }
@@ -91,7 +92,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> HttpIo<S> {
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Self { shared, exchange, turn, .. } = self;
         let waited = turn.waits();
-        let polled = turn.poll(shared.intake.turns(), || exchange.client(), context);
+        let polled = turn.poll(|| exchange.client(), context);
         if turn.waits() && !waited {
             shared.counters.http_turns_awaited.one();
         }
@@ -266,7 +267,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for HttpIo<S> {
         let before = buffer.filled().len();
         if Pin::new(&mut io.stream).poll_read(context, buffer)?.is_pending() {
             if takes_turns {
-                io.turn.rest(io.shared.intake.turns());
+                io.turn.rest();
             }
             return io.poll_late(context);
         }

@@ -12,7 +12,7 @@ use super::pages::{cut_write, read_pages};
 use super::state::State;
 use crate::disk::DiskFile;
 
-/// An open file of a [`SimulatedDisk`].
+/// An open file of a [`SimulatedDisk`](super::SimulatedDisk).
 pub struct SimulatedFile {
     pub(super) state: Arc<Mutex<State>>,
     pub(super) id: u64,
