@@ -10,6 +10,8 @@ const COMPARED_ONE_IN: u64 = 6;
 /// What happened in one schedule or many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// Schedules in which the broker died, but for their ends.
+    pub crashed: u64,
     /// Requests of clients.
     pub operations: u64,
     /// Messages that were confirmed.
@@ -150,7 +152,7 @@ pub struct Counters {
     pub limit_waits: u64,
     /// Of these, the reasons were held against those there are.
     pub limit_explained: u64,
-    /// Times at which there will be a message that were held against when it may go; rare.
+    /// Times at which there will be a message that were held against when it may go.
     pub limit_next: u64,
     /// Grants compared with messages of a higher priority.
     pub limit_ranked: u64,
@@ -213,7 +215,6 @@ impl Counters {
     pub fn add(&mut self, other: &Self) {
         // Too rare to be in the table of what every run has to meet.
         self.overtaken += other.overtaken;
-        self.limit_next += other.limit_next;
         for (mine, (_, theirs)) in self.fields_mut().into_iter().zip(other.fields()) {
             *mine += theirs;
         }
@@ -248,6 +249,7 @@ macro_rules! fields {
 }
 
 fields! {
+    crashed,
     operations,
     confirmed,
     delivered,
@@ -317,6 +319,7 @@ fields! {
     limit_probes,
     limit_waits,
     limit_explained,
+    limit_next,
     limit_ranked,
     limit_turned,
     limit_followed,

@@ -93,7 +93,7 @@ impl Calls {
         if known.last_lease.is_none() {
             known.ready_by.get_or_insert(now + known.sent.delay);
             if known.sent.delay == 0 {
-                self.happened(now, What::Ready(message));
+                self.happened(now, What::Ready { message, since: None });
             }
         }
     }
@@ -198,14 +198,16 @@ impl Calls {
     }
 
     /// Whether a message that is ready stays so until the next client gets it: that one's lease
-    /// tells whether there was another in between.
-    fn stays_ready(&self, message: usize, at: At) -> bool {
+    /// tells whether there was another in between. The answer by which it is known to be ready may come
+    /// late: whoever had it since may have failed, and then it waits anew.
+    fn stays_ready(&self, message: usize, since: Option<usize>, at: At) -> bool {
+        let since = since.map(|lease| self.leases[lease].generation);
         let of_it = self.leases.iter().filter(|lease| lease.message == message);
         let (before, after): (Vec<&Lease>, Vec<&Lease>) = of_it.partition(|it| it.from <= at);
         let attempts = before.iter().map(|lease| lease.attempt).max().unwrap_or(0);
         let Some(next) = after.iter().min_by_key(|lease| lease.from) else { return false };
         next.attempt == attempts + 1
-            && before.iter().all(|lease| lease.over_at < at)
+            && before.iter().all(|lease| lease.over_at < at && Some(lease.generation) <= since)
             && !self.blind.iter().any(|blind| (at..=next.from).contains(blind))
     }
 
@@ -255,11 +257,6 @@ impl Calls {
 }
 
 impl State<'_> {
-    /// When a limit or a pause was changed last.
-    pub(crate) fn changed(&self) -> At {
-        self.changed
-    }
-
     /// What was compared with others' places.
     pub(crate) fn compared(&self) -> Compared {
         self.turns.compared

@@ -204,6 +204,7 @@ impl World {
                 self.crash()?;
             }
         }
+        self.counters.crashed = u64::from(self.crashes > 0);
         self.flip_a_bit()?;
         self.bring_to_an_end()?;
         let bit_flips = self.counters.disk.bit_flips;

@@ -42,7 +42,7 @@ fn queues_under_limits_hand_out_what_is_allowed_and_nothing_waits_in_vain() {
         total.add(&run_only(seed, Workload::Limits).unwrap().counters);
     }
     assert!(total.limit_grants > 5_000 && total.limit_deletes > 0 && total.limit_pauses > 0);
-    assert!(total.limit_probes > 100 && total.limit_turned > 0);
+    assert!(total.limit_probes > 100 && total.limit_next > 100 && total.limit_turned > 0);
     assert!(total.disk.power_crashes > 0 && total.disk.process_crashes > 0);
 }
 
@@ -56,6 +56,18 @@ fn keys_of_limits_stay_as_they_were_over_images_and_changes() {
 #[test]
 fn a_lease_that_is_told_late_may_have_failed_before_the_next_one_is_told() {
     run_only(2511, Workload::Limits).unwrap();
+}
+
+#[test]
+fn a_message_that_is_told_late_to_be_back_may_have_failed_since() {
+    run_only(4679, Workload::Limits).unwrap();
+}
+
+#[test]
+fn what_an_empty_receive_is_told_follows_slots_pauses_and_changes_of_limits() {
+    for seed in [52, 73, 4566] {
+        run_only(seed, Workload::Limits).unwrap();
+    }
 }
 
 #[test]

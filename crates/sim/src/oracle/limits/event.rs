@@ -48,8 +48,12 @@ pub(crate) enum What {
     },
     /// A lease, by its number, was acked, or may have been.
     Acked(usize),
-    /// It is surely ready, and visible.
-    Ready(usize),
+    /// It is surely ready, and visible, unless somebody had it since that lease ended, by its number, or
+    /// since it is there.
+    Ready {
+        message: usize,
+        since: Option<usize>,
+    },
     /// It may not be ready any more.
     Doubtful(usize),
     /// Whether a key is paused, nobody knows any more.
@@ -77,7 +81,7 @@ impl What {
         match self {
             Self::Started => 0,
             Self::Granted(_) => 3,
-            Self::Ready(_) => 4,
+            Self::Ready { .. } => 4,
             Self::Doubtful(_) => 2,
             _ => 1,
         }

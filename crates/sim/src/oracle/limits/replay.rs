@@ -152,10 +152,11 @@ impl<'a> State<'a> {
             }
             What::Weighed { queue, group, weight } => self.turns.weigh(*queue, group, *weight),
             What::Acked(lease) => self.acked(*lease, at),
-            What::Ready(message) if self.compares_order && self.calls.stays_ready(*message, at) => {
-                self.ready.insert(*message, at);
+            What::Ready { message, since } => {
+                if self.compares_order && self.calls.stays_ready(*message, *since, at) {
+                    self.ready.insert(*message, at);
+                }
             }
-            What::Ready(_) => {}
             What::Doubt(key) => drop(self.doubtful.insert((*key).to_owned())),
             What::Doubtful(message) => drop(self.ready.remove(message)),
             What::Granted(lease) => return self.granted(*lease, at),

@@ -193,11 +193,6 @@ impl World {
         let now = self.millis();
         let calls = &self.limits.calls;
         let state = calls.replay(false)?;
-        // What was noted of messages that wait is not noted anew when a limit or pause changes.
-        let mut waiting = calls.messages.iter().filter(|it| !it.is_over && it.sent.queue == queue);
-        if waiting.any(|message| message.asked <= state.changed()) {
-            return Ok(());
-        }
         for message in calls.surely_ready(&state, now) {
             let sent = &calls.messages[message].sent;
             let Some(at) = state.eligible_at(message, now) else { continue };

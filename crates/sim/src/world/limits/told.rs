@@ -192,7 +192,7 @@ impl World {
             message.failures = (failures, failures + more);
             message.ready_by = Some(ready_by);
             if ready_by == now {
-                calls.happened(now, What::Ready(of));
+                calls.happened(now, What::Ready { message: of, since: Some(number) });
             }
         }
     }
