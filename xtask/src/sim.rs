@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Parser;
-use sluice_sim::{Counters, Violation, run as run_schedule};
+use sluice_sim::{Counters, Outcome, Violation, Workload, run as run_schedule, run_only};
 
 /// Schedules that CI runs.
 const BOUNDED: u64 = 300;
@@ -22,28 +22,44 @@ pub(crate) struct SimArgs {
     /// The first of them
     #[arg(long, default_value_t = 1)]
     from: u64,
+    /// Run only this part of each
+    #[arg(long, value_parser = workload)]
+    only: Option<Workload>,
+}
+
+fn workload(name: &str) -> Result<Workload, String> {
+    let names = Workload::ALL.map(Workload::name);
+    let found = Workload::ALL.into_iter().find(|workload| workload.name() == name);
+    found.ok_or_else(|| format!("it is one of {}", names.join(", ")))
+}
+
+fn run_one(seed: u64, only: Option<Workload>) -> Result<Outcome, Violation> {
+    match only {
+        Some(workload) => run_only(seed, workload),
+        None => run_schedule(seed),
+    }
 }
 
 pub(crate) fn run(args: &SimArgs) -> anyhow::Result<()> {
     match args.seed {
         Some(seed) => {
-            let (first, second) = (run_schedule(seed)?, run_schedule(seed)?);
+            let (first, second) = (run_one(seed, args.only)?, run_one(seed, args.only)?);
             if first != second {
                 bail!("seed {seed} gave two traces: {:x} and {:x}", first.trace, second.trace);
             }
             println!("seed {seed}: trace {:016x}\n{:#?}", first.trace, first.counters);
             Ok(())
         }
-        None => many(args.from, args.seeds),
+        None => many(args.from, args.seeds, args.only),
     }
 }
 
 /// What CI runs.
 pub(crate) fn bounded() -> anyhow::Result<()> {
-    many(1, BOUNDED)
+    many(1, BOUNDED, None)
 }
 
-fn many(from: u64, seeds: u64) -> anyhow::Result<()> {
+fn many(from: u64, seeds: u64, only: Option<Workload>) -> anyhow::Result<()> {
     let started = Instant::now();
     let next = AtomicU64::new(from);
     let total = Mutex::new(Counters::default());
@@ -55,7 +71,7 @@ fn many(from: u64, seeds: u64) -> anyhow::Result<()> {
             if seed >= from + seeds {
                 break;
             }
-            match run_schedule(seed) {
+            match run_one(seed, only) {
                 Ok(outcome) => sum.add(&outcome.counters),
                 Err(violation) => failed.lock().map(|mut list| list.push(violation)).unwrap_or(()),
             }
@@ -78,6 +94,10 @@ fn many(from: u64, seeds: u64) -> anyhow::Result<()> {
     }
     if !failed.is_empty() {
         bail!("{} of {seeds} schedules broke a promise", failed.len());
+    }
+    // A part by itself meets only what it is about.
+    if only.is_some() {
+        return Ok(());
     }
     if seeds >= BOUNDED
         && let Some(name) = total.never_hit()

@@ -10,6 +10,8 @@ const COMPARED_ONE_IN: u64 = 6;
 /// What happened in one schedule or many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// Schedules in which the broker died, but for their ends.
+    pub crashed: u64,
     /// Requests of clients.
     pub operations: u64,
     /// Messages that were confirmed.
@@ -132,6 +134,32 @@ pub struct Counters {
     pub key_gaps: u64,
     /// Answers about keys that were held against the states they can have come from.
     pub key_checked: u64,
+    /// Leases of queues under limits.
+    pub limit_grants: u64,
+    /// Limits that were set or changed.
+    pub limit_changes: u64,
+    /// Limits that were taken away.
+    pub limit_deletes: u64,
+    /// Pauses by hand.
+    pub limit_pauses: u64,
+    /// Messages that were given back as throttled.
+    pub limit_throttled: u64,
+    /// Times that all limits were compared with those that were confirmed.
+    pub limit_lists: u64,
+    /// Moments at which all was quiet and what waited was looked at.
+    pub limit_probes: u64,
+    /// Messages that were found to wait then.
+    pub limit_waits: u64,
+    /// Of these, the reasons were held against those there are.
+    pub limit_explained: u64,
+    /// Times at which there will be a message that were held against when it may go.
+    pub limit_next: u64,
+    /// Grants compared with messages of a higher priority.
+    pub limit_ranked: u64,
+    /// Grants compared with what another group of the priority got.
+    pub limit_turned: u64,
+    /// Grants compared with a message before in the same group.
+    pub limit_followed: u64,
     /// Backups that were asked for.
     pub backups_begun: u64,
     /// Of these, became whole.
@@ -221,6 +249,7 @@ macro_rules! fields {
 }
 
 fields! {
+    crashed,
     operations,
     confirmed,
     delivered,
@@ -281,6 +310,19 @@ fields! {
     key_expiries,
     key_gaps,
     key_checked,
+    limit_grants,
+    limit_changes,
+    limit_deletes,
+    limit_pauses,
+    limit_throttled,
+    limit_lists,
+    limit_probes,
+    limit_waits,
+    limit_explained,
+    limit_next,
+    limit_ranked,
+    limit_turned,
+    limit_followed,
     backups_begun,
     backups_completed,
     backups_failed,

@@ -3,6 +3,7 @@
 //! Everything that happens in a schedule comes from its seed: the same seed twice gives the same
 //! trace, to the byte. An oracle knows what was promised and checks each delivery.
 
+mod caller;
 mod client;
 mod counters;
 mod history;
@@ -14,4 +15,4 @@ mod worker;
 mod world;
 
 pub use counters::{Counters, Outcome, Violation};
-pub use world::run;
+pub use world::{Workload, run, run_only};

@@ -7,6 +7,7 @@
 
 mod blocks;
 pub(crate) mod keys;
+pub(crate) mod limits;
 mod restored;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,10 @@
 //! Lines that are woken, and what becomes of them when nobody receives.
 
+use std::time::Duration;
+
 use sluice_model::{QueueNo, Timestamp};
 
-use super::{Limits, micros, moment, with_asks};
+use super::{Limits, micros, moment};
 use crate::engine::{Engine, Turn};
 use crate::queue::Queue;
 use crate::topic::Listener;
@@ -62,6 +64,7 @@ impl Engine {
     /// Ends a turn: whoever was woken has tried or leaves, which may wake others.
     pub(crate) fn settle_lines(&mut self, turn: &mut Turn<'_>) {
         loop {
+            self.bring_forward();
             self.wake_lines();
             self.serve_stirred(turn);
             self.tidy_lines(turn.now);
@@ -126,24 +129,35 @@ impl Engine {
         if let Some(pause) = self.queues.get(&no).and_then(|queue| queue.pause_at(now)) {
             return pause.until;
         }
+        self.bring_forward();
         let queue = self.queues.get_mut(&no)?;
-        let name = queue.identity.name.as_str();
-        if let Some(lanes) = &mut queue.lanes {
+        let of_lines = queue.lanes.as_mut().and_then(|lanes| {
             for _ in 0..OVERDUE_MAX {
-                let Some((line, lane)) = lanes.overdue(micros(now)) else { break };
-                let Some((asked, order, _)) = lanes.parts(lane, None) else { break };
-                let cost = u32::from(order.cost);
-                let refused = with_asks(asked, name, &order.keys, |asks| {
-                    self.limits.keyed.why(asks, cost, micros(now))
-                });
-                // Others of the line may wait for its key alone, so the first time counts.
-                let first = refused.iter().filter_map(|it| it.reason.eligible_at()).min();
-                lanes.set_eligible(line, first);
+                let Some(line) = lanes.overdue(micros(now)) else { break };
+                let waiter = lanes.line(line).map(|line| &line.waiter);
+                let eligible = waiter.and_then(|it| self.limits.keyed.tell_anew(it, micros(now)));
+                lanes.set_eligible(line, eligible);
+            }
+            // Until keys have followed a change of their limit, what was noted may be too late.
+            let is_behind = self.limits.keyed.next_at() == Some(0) && lanes.has_lines();
+            if is_behind { Some(0) } else { lanes.eligible() }
+        });
+        // Who may go already is one that is not looked at yet.
+        let soon = now.after(Duration::from_millis(1));
+        let of_lines = of_lines.map(|at| moment(at).max(soon));
+        queue.next_due().into_iter().chain(of_lines).min()
+    }
+
+    /// Notes of lines that they may go sooner than it was said when they were refused.
+    fn bring_forward(&mut self) {
+        while let Some((number, at)) = self.limits.keyed.pop_sooner() {
+            if let Some((no, line)) = self.limits.lines.get(number as usize).copied()
+                && let Some(queue) = self.queues.get_mut(&no)
+                && let Some(lanes) = &mut queue.lanes
+            {
+                lanes.bring_forward(line, at);
             }
         }
-        let of_lines = queue.lanes.as_ref().and_then(|lanes| lanes.eligible());
-        let of_lines = of_lines.map(moment).filter(|at| *at > now);
-        queue.next_due().into_iter().chain(of_lines).min()
     }
 
     /// What must hold of lines between any two calls: each has its number, and no number is left over.

@@ -8,6 +8,7 @@ mod crashes;
 mod dead_set;
 mod dedupe;
 mod dice;
+mod eligible;
 mod fetch;
 mod flow;
 mod images;

@@ -52,13 +52,16 @@ impl Keyed {
             Reason::KeyCap { missing } => missing,
             _ => cost,
         };
+        let told = reason.eligible_at().unwrap_or(crate::NEVER);
         match waiter.place {
             Some(place) if place.key == key => {
-                self.waiters.set_cost(place, cost);
+                if let Some(parked) = self.waiters.get_mut(place) {
+                    (parked.cost, parked.told) = (cost, told);
+                }
                 self.forget_woken(place);
             }
             _ => {
-                let old = self.waiters.insert(key, waiter, cost);
+                let old = self.waiters.insert(key, waiter, (cost, told));
                 if key != ROOM {
                     self.table.rare_or_new(key).waiting += 1;
                     self.limits.get_mut(self.table.key(key).owner).parked.one_more(now);
@@ -83,6 +86,7 @@ impl Keyed {
         }
         let mut timer = 0;
         let mut turn = 0;
+        let mut hears = false;
         if let Some((first, parked)) = self.waiters.first(key) {
             match self.judge(key, parked.cost, now) {
                 Ok(()) => {
@@ -92,13 +96,43 @@ impl Keyed {
                 Err(Reason::Concurrency { .. }) if rare.feedback.is_gentle(now) => {
                     timer = rare.feedback.kept_until;
                 }
-                Err(reason) => timer = reason.eligible_at().unwrap_or(0),
+                Err(reason) => {
+                    timer = reason.eligible_at().unwrap_or(0);
+                    // Nearly always only one waits, and was told that time.
+                    hears = timer != 0 && (rare.waiting > 1 || parked.told > timer);
+                }
             }
+        }
+        if hears {
+            self.waiters.hear(key, timer);
         }
         if let Some(rare) = self.table.rare_mut(key) {
             self.waiters.set_timer(key, rare.timer, timer);
             (rare.timer, rare.woken) = (timer, turn);
         }
+    }
+
+    /// A lane that may go sooner than it was told when it was refused, because its key was resumed or
+    /// let go, or its limit was changed; and when. Taken one after another until there is none.
+    pub fn pop_sooner(&mut self) -> Option<(u32, u64)> {
+        self.waiters.pop_sooner()
+    }
+
+    /// When those may go who wait where this one does, though the time that it was told is over:
+    /// others were before it. None if time alone does not say.
+    pub fn tell_anew(&mut self, waiter: &Waiter, now: u64) -> Option<u64> {
+        let place = waiter.place.filter(|place| place.key != ROOM)?;
+        let now = self.clock(now);
+        let (_, first) = self.waiters.first(place.key)?;
+        let eligible = match self.judge(place.key, first.cost, now) {
+            // Whoever is first was woken and has not tried yet.
+            Ok(()) => Some(now),
+            Err(reason) => reason.eligible_at(),
+        };
+        if let Some(parked) = self.waiters.get_mut(place) {
+            parked.told = eligible.unwrap_or(crate::NEVER);
+        }
+        eligible
     }
 
     /// Wakes the first lane that waits for room, if there is enough for it.

@@ -136,6 +136,8 @@ impl Keyed {
                 assert!(refused.is_err(), "a lane waits for what it could have");
                 let at = refused.err().and_then(super::Reason::eligible_at);
                 assert!(at.is_none_or(|at| at == rare.timer), "the timer is when the time comes");
+                let told = self.waiters.last_told(key);
+                assert!(at.is_none_or(|at| told <= at), "nobody was told a later time");
             }
         }
         assert_eq!(waiting, self.waiters.len(), "nobody waits for a key that is not there");

@@ -8,6 +8,9 @@ pub(super) const ROOM: u32 = u32::MAX;
 const PRIORITY_MAX: u8 = 9;
 /// Turns count up in the bits below the priority.
 const TURN_BITS: u32 = 60;
+/// Of those that wait for a key so many hear that they may go sooner. Those behind them hear of it
+/// when these have gone or left.
+const HEAR_MAX: usize = 16;
 
 /// A lane as the limits know it; it belongs to the lane and goes with it.
 ///
@@ -48,6 +51,8 @@ pub(super) struct Parked {
     pub(super) lane: u32,
     /// What its first message costs; of those who wait for room, how many keys it lacks.
     pub(super) cost: u32,
+    /// When it may go as it was told; [`crate::NEVER`] if time alone would not let it.
+    pub(super) told: u64,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +60,8 @@ pub(super) struct Waiters {
     all: BTreeMap<(u32, u64), Parked>,
     turns: u64,
     timers: BTreeSet<(u64, u32)>,
+    /// Lanes that may go sooner than they were told, and when.
+    sooner: Vec<(u32, u64)>,
 }
 
 impl Waiters {
@@ -73,11 +80,16 @@ impl Waiters {
     }
 
     /// Has the lane wait in a list, in its turn. Says where it waited until now.
-    pub(super) fn insert(&mut self, key: u32, waiter: &mut Waiter, cost: u32) -> Option<Place> {
+    pub(super) fn insert(
+        &mut self,
+        key: u32,
+        waiter: &mut Waiter,
+        (cost, told): (u32, u64),
+    ) -> Option<Place> {
         let turn = self.turn(waiter);
         self.turns += u64::from(waiter.turn == 0);
         waiter.turn = turn;
-        self.all.insert((key, turn), Parked { lane: waiter.lane, cost });
+        self.all.insert((key, turn), Parked { lane: waiter.lane, cost, told });
         waiter.place.replace(Place { key, turn })
     }
 
@@ -85,10 +97,28 @@ impl Waiters {
         self.all.remove(&(place.key, place.turn));
     }
 
-    pub(super) fn set_cost(&mut self, place: Place, cost: u32) {
-        if let Some(parked) = self.all.get_mut(&(place.key, place.turn)) {
-            parked.cost = cost;
+    pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Parked> {
+        self.all.get_mut(&(place.key, place.turn))
+    }
+
+    /// Nobody who waits for the key has to wait longer than until `at`: those who were told a later
+    /// time hear of it.
+    pub(super) fn hear(&mut self, key: u32, at: u64) {
+        let waiting = self.all.range_mut((key, 0)..=(key, u64::MAX)).take(HEAR_MAX);
+        for (_, parked) in waiting.filter(|(_, parked)| parked.told > at) {
+            parked.told = at;
+            self.sooner.push((parked.lane, at));
         }
+    }
+
+    /// The latest time that one of those was told who hear of sooner ones.
+    pub(super) fn last_told(&self, key: u32) -> u64 {
+        let waiting = self.all.range((key, 0)..=(key, u64::MAX)).take(HEAR_MAX);
+        waiting.map(|(_, parked)| parked.told).max().unwrap_or(0)
+    }
+
+    pub(super) fn pop_sooner(&mut self) -> Option<(u32, u64)> {
+        self.sooner.pop()
     }
 
     /// The first in a list, with its turn.

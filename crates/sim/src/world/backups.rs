@@ -338,7 +338,7 @@ impl World {
     pub(super) fn marked(&self, name: Name, handover: &Handover) -> Result<bool, String> {
         let old = match self.workload {
             Workload::Topics => self.backups.old_names[name.0 as usize] >= name.1,
-            Workload::Keys | Workload::Queue | Workload::Blocks => {
+            Workload::Queue | Workload::Blocks | Workload::Keys | Workload::Limits => {
                 self.history.was_there(name, self.backups.old_clock)
             }
         };

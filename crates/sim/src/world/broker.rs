@@ -83,10 +83,12 @@ impl World {
             self.forget_worker(at);
         }
         self.lose_keepers();
+        self.lose_callers();
         let power = self.random.percent(60);
         // Without a sync before the answer, only the process may die.
         if power && self.config.pace.policy == SyncPolicy::Always {
             self.disk.crash_power();
+            self.lose_writes();
             self.history.lose_power();
         } else {
             self.disk.crash_process();
@@ -128,6 +130,7 @@ impl World {
                 driver.check();
                 self.broker = Some(Broker { driver, housekeeper, commit: None });
                 self.open_shelf();
+                self.callers_restarted();
                 Ok(())
             }
             Err(_) if self.disk.is_dead() => {

@@ -15,6 +15,9 @@ impl World {
         self.ends = true;
         self.restore_all()?;
         self.disk.free();
+        if self.workload == Workload::Limits && self.limits.is_steady {
+            return self.end_calls();
+        }
         self.crash()?;
         while self.disk.is_dead() {
             self.crash()?;
@@ -22,6 +25,9 @@ impl World {
         self.disk.crash_at_operation(u64::MAX);
         if self.workload == Workload::Keys {
             return self.end_keys();
+        }
+        if self.workload == Workload::Limits {
+            return self.end_calls();
         }
         // First what redrives at a pace have left to put back, then all that is dead.
         self.take_until_nothing_comes(false)?;
@@ -46,7 +52,7 @@ impl World {
                     (0..ROLES.len()).try_for_each(|at| self.take_all(at))?;
                     (0..WORKERS).try_for_each(|at| self.work_all(at, redrive))?;
                 }
-                Workload::Queue | Workload::Keys => {
+                Workload::Queue | Workload::Keys | Workload::Limits => {
                     (0..WORKERS).try_for_each(|at| self.work_all(at, redrive))?;
                 }
             }

@@ -5,6 +5,7 @@ mod blocks;
 mod broker;
 mod ending;
 mod keys;
+mod limits;
 mod listen;
 mod replies;
 mod traffic;
@@ -27,6 +28,7 @@ use crate::worker::Worker;
 use backups::Backups;
 use broker::Broker;
 use keys::KeyWorld;
+use limits::LimitWorld;
 
 /// Client operations of a schedule before it is brought to its end.
 const OPERATIONS_MIN: u64 = 240;
@@ -37,18 +39,26 @@ const ASIDE: u64 = 0xa51d_e000;
 const CALM_STEPS: u64 = 120;
 
 /// Runs one schedule: first with topics, then, each on another disk, with a queue, with blocks and
-/// pushed delivery on both, and with keys.
+/// pushed delivery on both, with keys, and with queues under limits.
 ///
 /// # Errors
 /// A promise was broken.
 pub fn run(seed: u64) -> Result<Outcome, Violation> {
     let mut outcome = play(seed, Workload::Topics)?;
-    for workload in [Workload::Queue, Workload::Blocks, Workload::Keys] {
-        let other = play(seed, workload)?;
+    for workload in &Workload::ALL[1..] {
+        let other = play(seed, *workload)?;
         outcome.counters.add(&other.counters);
         outcome.trace = outcome.trace.rotate_left(1) ^ other.trace;
     }
     Ok(outcome)
+}
+
+/// Runs one workload of a schedule by itself: what befalls it is the same.
+///
+/// # Errors
+/// A promise was broken.
+pub fn run_only(seed: u64, workload: Workload) -> Result<Outcome, Violation> {
+    play(seed, workload)
 }
 
 fn play(seed: u64, workload: Workload) -> Result<Outcome, Violation> {
@@ -59,11 +69,33 @@ fn play(seed: u64, workload: Workload) -> Result<Outcome, Violation> {
 
 /// What the clients of a schedule do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Workload {
+pub enum Workload {
+    /// They publish to topics and consume subscriptions.
     Topics,
+    /// They work on one queue.
     Queue,
+    /// They do both with many messages at once, some of them slowly.
     Blocks,
+    /// They read, write and watch keys.
     Keys,
+    /// They work on queues under limits, which one of them sets, changes and takes away.
+    Limits,
+}
+
+impl Workload {
+    /// All of them, in the order in which a schedule runs them.
+    pub const ALL: [Self; 5] = [Self::Topics, Self::Queue, Self::Blocks, Self::Keys, Self::Limits];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Topics => "topics",
+            Self::Queue => "queue",
+            Self::Blocks => "blocks",
+            Self::Keys => "keys",
+            Self::Limits => "limits",
+        }
+    }
 }
 
 struct World {
@@ -83,6 +115,7 @@ struct World {
     workload: Workload,
     workers: Vec<Worker>,
     keys: KeyWorld,
+    limits: LimitWorld,
     history: History,
     /// Durable subscriptions that were confirmed at least once: they get what is published.
     subscribed: Vec<bool>,
@@ -113,6 +146,7 @@ impl World {
             workload,
             workers: (0..work::WORKERS).map(|_| Worker::default()).collect(),
             keys: KeyWorld::default(),
+            limits: LimitWorld::default(),
             history: History::default(),
             subscribed: vec![false; SUBSCRIPTIONS],
             last_names: [0; PUBLISHERS],
@@ -132,6 +166,7 @@ impl World {
         .with_slices()
         .with_little_room()
         .with_short_history()
+        .with_limits()
     }
 
     /// Lets little happen in a turn in some schedules, so that what touches many messages goes on
@@ -153,10 +188,11 @@ impl World {
 
     fn play(&mut self) -> Result<Outcome, String> {
         self.start(false)?;
-        while self.counters.operations < OPERATIONS_MIN || self.crashes < CRASHES_MIN {
+        let crashes_min = if self.limits.is_steady { 0 } else { CRASHES_MIN };
+        while self.counters.operations < OPERATIONS_MIN || self.crashes < crashes_min {
             self.step += 1;
             self.now = self.now.after(Duration::from_millis(self.random.below(8)));
-            if self.workload != Workload::Blocks {
+            if !matches!(self.workload, Workload::Blocks | Workload::Limits) {
                 self.back_up()?;
             }
             if self.is_calm() {
@@ -168,6 +204,7 @@ impl World {
                 self.crash()?;
             }
         }
+        self.counters.crashed = u64::from(self.crashes > 0);
         self.flip_a_bit()?;
         self.bring_to_an_end()?;
         let bit_flips = self.counters.disk.bit_flips;
@@ -192,6 +229,7 @@ impl World {
         match self.random.below(1000) {
             0..=549 if self.workload == Workload::Queue => self.work(),
             0..=549 if self.workload == Workload::Keys => self.work_keys(),
+            0..=549 if self.workload == Workload::Limits => self.call()?,
             0..=274 if self.workload == Workload::Blocks => self.work_in_blocks()?,
             275..=549 if self.workload == Workload::Blocks => self.listen()?,
             0..=249 => self.publish(),
@@ -201,9 +239,11 @@ impl World {
             870..=919 => self.turn(Input::Tick),
             920..=949 if self.workload == Workload::Queue => self.lose_a_worker(),
             920..=949 if self.workload == Workload::Keys => self.lose_a_keeper(),
+            920..=949 if self.workload == Workload::Limits => self.lose_a_caller(),
             920..=932 if self.workload == Workload::Blocks => self.lose_a_worker(),
             920..=949 => self.lose_a_connection(),
             950..=959 => self.now = self.now.after(Duration::from_millis(self.random.below(700))),
+            960..=985 if self.limits.is_steady => {}
             960..=969 => self.disk_trouble(),
             970..=979 => self.schedule_a_crash(30),
             980..=985 => return self.crash(),
@@ -218,6 +258,7 @@ impl World {
         match self.random.below(100) {
             0..=54 if self.workload == Workload::Queue => self.work(),
             0..=54 if self.workload == Workload::Keys => self.work_keys(),
+            0..=54 if self.workload == Workload::Limits => self.call()?,
             0..=26 if self.workload == Workload::Blocks => self.work_in_blocks()?,
             27..=54 if self.workload == Workload::Blocks => self.listen()?,
             0..=14 => self.publish(),

@@ -36,6 +36,8 @@ impl World {
                         self.told_worker(at, parcel)?;
                     } else if let Some(at) = self.keeper_of(session) {
                         self.told_keeper(at, parcel)?;
+                    } else if let Some(at) = self.caller_of(session) {
+                        self.told_caller(at, parcel)?;
                     }
                 }
             }
@@ -59,6 +61,9 @@ impl World {
             }
             if let Some(at) = self.keeper_of(session) {
                 self.submit_keys(at);
+            }
+            if let Some(at) = self.caller_of(session) {
+                self.submit_calls(at);
             }
         }
     }
@@ -225,7 +230,9 @@ impl World {
         }
         let Some(broker) = &self.broker else { return Ok(None) };
         let (driver, reader) = (&broker.driver, broker.driver.reader());
-        let trouble = !self.is_calm() && self.random.percent(30);
+        // What is under limits can always be read: a message that can't tells nobody its name.
+        let readable = self.workload == super::Workload::Limits;
+        let trouble = !readable && !self.is_calm() && self.random.percent(30);
         let place = BodyRef { segment: at.segment, offset: at.offset, len: at.len };
         self.fail_reads(trouble);
         let first = reader.read(place, Sequence(at.sequence));

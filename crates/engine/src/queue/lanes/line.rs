@@ -167,12 +167,23 @@ impl Lanes {
         self.eligible.first().map(|(at, _)| *at)
     }
 
-    /// A line that should have gone by now, as it was said when it was refused, with the lane whose turn
-    /// it is: others were before it.
-    pub(crate) fn overdue(&mut self, now: u64) -> Option<(u32, u32)> {
-        let line = self.eligible.first().filter(|(at, _)| *at <= now)?.1;
-        let turn = self.lines.get_mut(line as usize)?.row.turn()?;
-        Some((line, turn.lane))
+    /// Whether any lane waits in a line.
+    pub(crate) fn has_lines(&self) -> bool {
+        !self.lines.is_empty()
+    }
+
+    /// A line that should have gone by now, as it was noted: others were before it.
+    pub(crate) fn overdue(&self, now: u64) -> Option<u32> {
+        self.eligible.first().filter(|(at, _)| *at <= now).map(|(_, line)| *line)
+    }
+
+    /// A line that waits may go at that time, if not sooner.
+    pub(crate) fn bring_forward(&mut self, number: u32, at: u64) {
+        let line = self.lines.get(number as usize);
+        let is_later = |line: &Line| line.eligible.is_none_or(|noted| noted > at);
+        if line.is_some_and(|line| !line.is_awake && is_later(line)) {
+            self.set_eligible(number, Some(at));
+        }
     }
 
     /// Notes when a line may go, if that is known.
