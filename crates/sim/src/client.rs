@@ -188,7 +188,7 @@ impl Client {
         let (max, wait) = (self.credit.max(2), Some(PUSH_WAIT));
         let from = Source::Subscription(subscription);
         // Every other one stays for more.
-        let stays = self.last_tag % 2 == 0;
+        let stays = self.last_tag.is_multiple_of(2);
         let receive = Receive { max, wait, gaps: true, stays, ..Receive::one(from) };
         self.ask(Command::Receive(receive), Asked::Many { left: max, waits: true });
         self.push = Some(self.last_tag);

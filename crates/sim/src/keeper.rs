@@ -112,7 +112,8 @@ impl Keeper {
                 (watching.hears, watching.left) = (true, HEARD_MAX);
                 let (max, wait) = (HEARD_MAX as u32, Some(Duration::from_millis(50)));
                 // Every other one stays for more.
-                let (from, stays) = (Source::Watch(watching.watch), self.last_tag % 2 == 0);
+                let (from, stays) =
+                    (Source::Watch(watching.watch), self.last_tag.is_multiple_of(2));
                 Command::Receive(Receive { max, wait, stays, ..Receive::one(from) })
             }
             what => Command::Kv(Box::new(request(what))),
