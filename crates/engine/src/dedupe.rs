@@ -5,6 +5,8 @@
 //! the order of the publishes, in chunks that images share; an id is forgotten when its window has
 //! passed and all older ones are forgotten.
 
+mod imaging;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hasher as _;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 use sluice_model::{Code, Level, MessageId, Timestamp};
 
+use self::imaging::Listed;
 use crate::deadlines::Due;
 use crate::engine::{Engine, Refused};
 use crate::journal::Sequence;
@@ -92,6 +95,7 @@ pub(crate) struct NewIds {
 /// One scope's entries.
 #[derive(Debug)]
 pub(crate) struct Scope {
+    number: u32,
     pub(crate) name: DedupeScope,
     /// Whose key made it, of a topic; none since a restart, which outlasts most windows.
     owner: Option<Owner>,
@@ -106,6 +110,8 @@ pub(crate) struct Scope {
     dirty_from: u64,
     /// Chunks that went since the last image, and are in it.
     removed: Vec<u64>,
+    /// The image that its changes go into, if there are any.
+    listed_for: u64,
     is_armed: bool,
 }
 
@@ -128,7 +134,8 @@ impl Scope {
         self.end() - self.first
     }
 
-    fn push(&mut self, entry: Entry) {
+    fn push(&mut self, entry: Entry, listed: &mut Listed) {
+        listed.note(self);
         let index = self.end();
         if index.is_multiple_of(CHUNK) || self.chunks.is_empty() {
             self.chunks.push_back(Arc::default());
@@ -141,7 +148,7 @@ impl Scope {
     }
 
     /// Forgets the first entry if its time has passed.
-    fn forget_first(&mut self, now: Timestamp) -> bool {
+    fn forget_first(&mut self, now: Timestamp, listed: &mut Listed) -> bool {
         let Some(entry) = self.get(self.first).filter(|entry| entry.until <= now).copied() else {
             return false;
         };
@@ -150,6 +157,7 @@ impl Scope {
         }
         self.first += 1;
         if self.first.is_multiple_of(CHUNK) || self.first == self.end() {
+            listed.note(self);
             let number = self.first_chunk;
             self.chunks.pop_front();
             self.removed.push(number);
@@ -167,9 +175,6 @@ pub(crate) struct DedupeChunk {
     pub(crate) entries: Arc<Vec<Entry>>,
 }
 
-/// A chunk that changed, as (scope, chunk, what it holds).
-type DirtyChunk = (u32, u64, DedupeChunk);
-
 /// All that is remembered.
 #[derive(Debug)]
 pub(crate) struct Dedupes {
@@ -178,8 +183,8 @@ pub(crate) struct Dedupes {
     last_number: u32,
     /// Never filled: its hasher is what the indexes of scopes go by.
     template: SeededMap<u128, u64>,
-    /// Chunks of scopes that are gone, as (scope, chunk), that may be in an image.
-    removed: Vec<(u32, u64)>,
+    /// What images have to hold.
+    listed: Listed,
     /// Scopes that are topics, all together and of each key, and the most that there may be.
     topics: usize,
     topics_max: usize,
@@ -205,7 +210,7 @@ impl Dedupes {
             numbers: BTreeMap::new(),
             last_number: 0,
             template,
-            removed: Vec::new(),
+            listed: Listed::default(),
         }
     }
 
@@ -230,7 +235,7 @@ impl Dedupes {
             Some(entry) if entry.body == mark.body => Known::Same(*entry),
             Some(entry) => Known::Other(*entry),
             None => {
-                while scope.len() >= max && scope.forget_first(now) {}
+                while scope.len() >= max && scope.forget_first(now, &mut self.listed) {}
                 if scope.len() >= max { self.full(NoRoom::Ids) } else { Known::New }
             }
         }
@@ -289,7 +294,7 @@ impl Dedupes {
             }
         };
         let scope = self.scopes.get_mut(&number)?;
-        scope.push(entry);
+        scope.push(entry, &mut self.listed);
         let arm = !std::mem::replace(&mut scope.is_armed, true);
         arm.then(|| scope.get(scope.first).map(|first| (number, first.until))).flatten()
     }
@@ -302,6 +307,7 @@ impl Dedupes {
         owner.iter().for_each(|owner| self.held.add(owner));
         self.numbers.insert(name.clone(), number);
         let scope = Scope {
+            number,
             name,
             owner,
             chunks: VecDeque::new(),
@@ -310,6 +316,7 @@ impl Dedupes {
             index: self.template.clone(),
             dirty_from: u64::MAX,
             removed: Vec::new(),
+            listed_for: 0,
             is_armed: false,
         };
         self.scopes.insert(number, scope);
@@ -318,7 +325,7 @@ impl Dedupes {
     /// Forgets what is due, and says when the next one is.
     fn forget(&mut self, now: Timestamp, number: u32, budget: &mut usize) -> Option<Timestamp> {
         let scope = self.scopes.get_mut(&number)?;
-        while *budget > 0 && scope.forget_first(now) {
+        while *budget > 0 && scope.forget_first(now, &mut self.listed) {
             *budget -= 1;
         }
         if let Some(first) = scope.get(scope.first) {
@@ -329,45 +336,18 @@ impl Dedupes {
     }
 
     fn end_scope(&mut self, number: u32) {
-        let Some(scope) = self.scopes.remove(&number) else { return };
+        let Some(mut scope) = self.scopes.remove(&number) else { return };
+        self.listed.note(&mut scope);
         self.numbers.remove(&scope.name);
         self.topics -= usize::from(matches!(scope.name, DedupeScope::Topic(_)));
         scope.owner.iter().for_each(|owner| self.held.remove(owner));
-        let left = scope.first_chunk..scope.first_chunk + scope.chunks.len() as u64;
-        self.removed.extend(scope.removed.into_iter().chain(left).map(|chunk| (number, chunk)));
+        self.listed.remove(scope);
     }
 
     /// Forgets a queue that is gone.
     pub(crate) fn end_queue(&mut self, scope: &DedupeScope) {
         if let Some(number) = self.numbers.get(scope).copied() {
             self.end_scope(number);
-        }
-    }
-
-    /// Takes the chunks that went since the last image, and those that changed, as (scope,
-    /// chunk).
-    pub(crate) fn take_dirty(&mut self) -> (Vec<(u32, u64)>, Vec<DirtyChunk>) {
-        let mut removed = std::mem::take(&mut self.removed);
-        let mut changed = Vec::new();
-        for (number, scope) in &mut self.scopes {
-            removed.extend(scope.removed.drain(..).map(|chunk| (*number, chunk)));
-            let from = std::mem::replace(&mut scope.dirty_from, u64::MAX);
-            for (chunk, entries) in (scope.first_chunk..).zip(&scope.chunks) {
-                if chunk >= from {
-                    let (scope, entries) = (scope.name.clone(), Arc::clone(entries));
-                    changed.push((*number, chunk, DedupeChunk { scope, entries }));
-                }
-            }
-        }
-        (removed, changed)
-    }
-
-    /// Makes every chunk count as changed since the last image.
-    pub(crate) fn dirty_all(&mut self) {
-        self.removed.clear();
-        for scope in self.scopes.values_mut() {
-            scope.removed.clear();
-            scope.dirty_from = 0;
         }
     }
 
@@ -423,8 +403,25 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::{Key, decode_dedupe, dedupe_key};
     use crate::random::Random;
     use sluice_model::QueueNo;
+
+    /// An image in slices: chunks as they are encoded, and those that are to go.
+    fn image(all: &mut Dedupes) -> (Vec<(Key, Vec<u8>)>, Vec<Key>) {
+        let (mut pieces, mut kept, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+        all.begin_image();
+        while all.image_slice(1, &mut pieces) {}
+        all.check();
+        for piece in pieces {
+            let mut bytes = Vec::new();
+            match piece.encode(&mut bytes) {
+                true => kept.push((piece.key(), bytes)),
+                false => gone.push(piece.key()),
+            }
+        }
+        (kept, gone)
+    }
 
     fn entry(id: u128, until: u64) -> Entry {
         Entry {
@@ -465,12 +462,14 @@ mod tests {
             all.look(at(2_500), None, &mark(2_999, 7), 3_000),
             Known::Same(entry(2_999, 3_999))
         );
-        let (removed, changed) = all.take_dirty();
-        assert_eq!(removed, [(1, 0)]);
-        assert_eq!(changed.iter().map(|(_, chunk, _)| *chunk).collect::<Vec<_>>(), [1, 2]);
+        let (kept, gone) = image(&mut all);
+        assert_eq!(gone, [dedupe_key(1, 0)]);
+        let keys: Vec<_> = kept.iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, [dedupe_key(1, 1), dedupe_key(1, 2)]);
         let mut again = Dedupes::new(Random::new(1).map(), 10, 10);
-        for (number, chunk, piece) in changed {
-            again.restore(number, chunk, piece.scope, piece.entries.to_vec());
+        for (chunk, (_, bytes)) in (1..).zip(kept) {
+            let (scope, entries) = decode_dedupe(&bytes).unwrap();
+            again.restore(1, chunk, scope, entries);
         }
         assert_eq!(
             again.look(at(2_500), None, &mark(2_999, 7), 3_000),
@@ -478,7 +477,7 @@ mod tests {
         );
         assert_eq!(all.forget(at(9_000), 1, &mut 10_000), None);
         assert_eq!((all.len(), all.scopes.len()), (0, 0));
-        assert_eq!(all.take_dirty().0, [(1, 1), (1, 2)]);
+        assert_eq!(image(&mut all), (vec![], vec![dedupe_key(1, 1), dedupe_key(1, 2)]));
         all.insert(&scope, entry(5, 9_001));
         assert_eq!(all.look(at(9_000), None, &mark(5, 7), 1), Known::Same(entry(5, 9_001)));
     }

@@ -470,6 +470,7 @@ impl Engine {
         assert!(held as u64 <= live, "sessions hold {held} leases of {live}");
         assert_eq!(present, self.present, "messages in all queues");
         self.kv.check();
+        self.dedupes.check();
         self.limits.check();
         self.check_lines();
         let open = self.sessions.values().filter(|session| !session.closed).count();

@@ -468,7 +468,7 @@ fn encode_dedupe(chunk: &DedupeChunk, out: &mut Vec<u8>) {
     }
 }
 
-fn decode_dedupe(mut from: &[u8]) -> Result<(DedupeScope, Vec<Entry>), RecordError> {
+pub(crate) fn decode_dedupe(mut from: &[u8]) -> Result<(DedupeScope, Vec<Entry>), RecordError> {
     let input = &mut from;
     let scope = scope(input)?;
     let mut entries = Vec::new();

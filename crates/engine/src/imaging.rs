@@ -135,11 +135,7 @@ impl Engine {
         if std::mem::take(&mut self.global_dirty) || self.start > 0 {
             pieces.push(self.global_piece());
         }
-        let (removed, changed) = self.dedupes.take_dirty();
-        let key = |(scope, chunk)| image::dedupe_key(scope, chunk);
-        pieces.extend(removed.into_iter().map(|gone| image::removed_piece(key(gone))));
-        let piece = |(scope, number, chunk)| image::dedupe_piece(scope, number, chunk);
-        pieces.extend(changed.into_iter().map(piece));
+        self.dedupes.begin_image();
         self.kv.store.begin_image(&mut pieces);
         self.take_limits(&mut pieces);
         self.changes.begin(self.next.queue);
@@ -169,8 +165,11 @@ impl Engine {
         }
         into.append(&mut changes.early);
         let queues_left = !changes.due.is_empty();
-        // In slices of their own: a piece of keys costs what a queue does.
-        queues_left || self.kv.store.image_slice(SLICE.min(self.config.deadlines_per_turn), into)
+        // In slices of their own: a piece of ids or keys costs what a queue does.
+        let slice = SLICE.min(self.config.deadlines_per_turn);
+        queues_left
+            || self.dedupes.image_slice(slice, into)
+            || self.kv.store.image_slice(slice, into)
     }
 
     /// Takes a whole image at once, however long that takes.
@@ -183,7 +182,7 @@ impl Engine {
     /// Makes the next image hold everything, because the last one was lost, begun or whole.
     pub fn forget_image(&mut self) {
         self.removed_pieces.clear();
-        self.dedupes.dirty_all();
+        self.dedupes.forget_image();
         self.kv.store.forget_image();
         self.limits.dirty = true;
         self.limits.imaged = 0;

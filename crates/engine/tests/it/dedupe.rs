@@ -1,7 +1,7 @@
 //! Dedupe ids: a publish that is tried again is stored once.
 
 use sluice_model::{
-    Answer, Code, Command, Destination, Extras, Message, PublishBatch, Published, Qos,
+    Answer, Code, Command, Destination, Extras, Message, PublishBatch, Published, Qos, SessionId,
 };
 
 use crate::rig::{Rig, Said, config, key, ms, peer, publish, put, queue};
@@ -201,4 +201,50 @@ fn an_id_twice_in_a_batch_is_one_message() {
     let conflict = rig.answer(client, batch(vec![message("c", "z"), message("d", "z")]));
     assert!(matches!(conflict, Answer::Refused(why) if why.code == Code::Conflict));
     assert_eq!(rig.stats(client, "mail").published, 2);
+}
+
+#[test]
+fn ids_are_taken_into_an_image_in_slices_and_as_they_were_when_it_began() {
+    const TOPICS: usize = 20;
+    let make = || {
+        let mut config = config();
+        config.deadlines_per_turn = 1;
+        config.queue.dedupe_window = ms(1_000);
+        let mut rig = Rig::new(config);
+        let client = rig.open(peer(1));
+        rig.declare(client, "mail", &[]);
+        rig.put(client, "mail", "x", with_id("1")).unwrap();
+        rig.pass(ms(500));
+        (0..TOPICS).for_each(|topic| send(&mut rig, client, topic, "1"));
+        (rig, client)
+    };
+    let (mut whole, _) = make();
+    whole.take_image();
+    let (mut sliced, client) = make();
+    sliced.begin_image();
+    let begun = sliced.imaging.as_ref().map_or(0, |(pieces, _)| pieces.len());
+    assert!(begun < TOPICS, "{begun} pieces in one hold");
+    let mut slices = 0;
+    while sliced.imaging.is_some() {
+        sliced.image_slice();
+        // Scopes that are due, new ones, and one whose ids are forgotten.
+        (slices, _) = (slices + 1, sliced.pass(ms(100)));
+        send(&mut sliced, client, TOPICS - 1, &slices.to_string());
+        send(&mut sliced, client, TOPICS + slices, "1");
+    }
+    assert!(slices > TOPICS, "{slices} slices");
+    assert_eq!(sliced.image.pieces, whole.image.pieces);
+    sliced.take_image();
+    sliced.fire_all();
+    let ids = sliced.engine.dedupe_ids();
+    sliced.restart(sliced.tape.last(), true, true);
+    sliced.fire_all();
+    assert_eq!(sliced.engine.dedupe_ids(), ids, "what changed meanwhile is in the next one");
+}
+
+/// Publishes to a topic by number, under an id.
+fn send(rig: &mut Rig, client: SessionId, topic: usize, id: &str) {
+    let message = publish(&format!("t.{topic}"), Qos::AtLeastOnce, "x", Some(with_id(id)));
+    let answer = rig.answer(client, message);
+    assert!(matches!(answer, Answer::Published(_)), "{answer:?}");
 }
