@@ -109,7 +109,7 @@ impl Keeper {
                 let from = Source::Watch(watching.watch);
                 Command::Receive(Receive { max: 4, wait, ..Receive::one(from) })
             }
-            what => Command::Kv(Box::new(request(what))),
+            what => Command::Kv(request(what)),
         };
         self.last_tag += 1;
         self.asked.insert(self.last_tag, op);
