@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use sluice_model::{
-    Answer, Carried, Lane, LeaseId, MessageInfo, SessionId, SubscriptionId, Timestamp,
+    Answer, Carried, Lane, LeaseId, MessageInfo, Reply, SessionId, SubscriptionId, Timestamp,
 };
 
-use crate::journal::{BodyRef, Need};
+use crate::engine::Asked;
+use crate::journal::{BodyRef, Need, Progress};
 
 /// Where an answer stands in its session's order of replies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,16 +135,58 @@ impl Body {
     }
 }
 
+impl Effect {
+    /// Whose it is.
+    const fn session(&self) -> SessionId {
+        match self {
+            Self::Reply { session, .. }
+            | Self::Deliver { session, .. }
+            | Self::Peek { session, .. }
+            | Self::Park { session, .. } => *session,
+        }
+    }
+}
+
 /// What a turn wants done, in order.
+///
+/// Answers that may leave at once, as those of most reads, don't go through the list if their session
+/// waits for nothing: they are ready as they are made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     list: Vec<Effect>,
+    /// Whose answers may be ready: nothing of it is in the list, or waits for the log.
+    ahead: Option<SessionId>,
+    /// Its answers that may leave, all before what the list has for it.
+    ready: Vec<Reply>,
 }
 
 impl Effects {
+    /// From now on answers of this session that may leave are ready at once; nothing of it may wait.
+    /// With none, they all go into the list.
+    pub fn run_ahead(&mut self, session: Option<SessionId>) {
+        self.ahead = session;
+    }
+
+    /// The answers that are ready, in order, to be taken.
+    pub fn ready(&mut self) -> &mut Vec<Reply> {
+        &mut self.ready
+    }
+
     /// Adds one.
     pub(crate) fn push(&mut self, effect: Effect) {
+        if self.ahead == Some(effect.session()) {
+            self.ahead = None;
+        }
         self.list.push(effect);
+    }
+
+    /// Adds an answer.
+    pub(crate) fn reply(&mut self, to: Asked, answer: Answer, need: Need, progress: Progress) {
+        let Asked { session, tag, place } = to;
+        if self.ahead == Some(session) && place == Place::Next && need.is_met(progress) {
+            return self.ready.push(Reply { tag, answer });
+        }
+        self.push(Effect::Reply { session, tag, place, answer, need });
     }
 
     /// Takes them all, in order, and keeps the allocation.
@@ -154,5 +197,32 @@ impl Effects {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_ready_until_one_of_their_session_waits() {
+        let mut effects = Effects::default();
+        let progress = Progress { written: 5, synced: 5 };
+        let say = |effects: &mut Effects, session, tag, written| {
+            let to = Asked { session: SessionId(session), tag, place: Place::Next };
+            effects.reply(to, Answer::Fenced, Need { written, synced: 0 }, progress);
+        };
+        say(&mut effects, 1, 1, 5);
+        effects.run_ahead(Some(SessionId(1)));
+        for (session, tag, written) in [(1, 2, 5), (2, 3, 0), (1, 4, 0), (1, 5, 6), (1, 6, 0)] {
+            say(&mut effects, session, tag, written);
+        }
+        let ready: Vec<u64> = effects.ready().drain(..).map(|reply| reply.tag).collect();
+        assert_eq!(ready, [2, 4]);
+        let tag = |effect| match effect {
+            Effect::Reply { tag, .. } => tag,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(effects.drain().map(tag).collect::<Vec<_>>(), [1, 3, 5, 6]);
     }
 }

@@ -498,15 +498,15 @@ impl Engine {
     pub(crate) fn reply_to(
         &mut self,
         effects: &mut Effects,
-        Asked { session, tag, place }: Asked,
+        to: Asked,
         answer: Answer,
         need: Need,
     ) {
-        if let Some(state) = self.sessions.get_mut(&session) {
+        if let Some(state) = self.sessions.get_mut(&to.session) {
             state.out += answer.weight();
         }
         self.wanted.cover(need);
-        effects.push(Effect::Reply { session, tag, place, answer, need });
+        effects.reply(to, answer, need, self.progress);
     }
 
     pub(crate) fn refuse(

@@ -360,9 +360,7 @@ impl Engine {
         state.out += Reply::WEIGHT_MIN;
         let need = state.need;
         self.wanted.cover(need);
-        let Asked { session, tag, place } = to;
-        let answer = Answer::Empty { next };
-        turn.effects.push(Effect::Reply { session, tag, place, answer, need });
+        turn.effects.reply(to, Answer::Empty { next }, need, self.progress);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_model::{Answer, BlockDelivery, Carried, Reply, SessionId, SubscriptionId, Timestamp};
 
-use crate::effects::{Body, Effect, Handover};
+use crate::effects::{Body, Handover};
 use crate::engine::{Asked, Engine, Ran, Turn};
 use crate::journal::Need;
 use crate::queue::Parked;
@@ -135,12 +135,11 @@ impl Engine {
 
     /// Answers without a lease; like every answer it waits for what the session did before.
     fn answer_resident(&mut self, turn: &mut Turn<'_>, to: Asked, answer: Answer) {
-        let Asked { session, tag, place } = to;
-        let Some(state) = self.sessions.get_mut(&session) else { return };
+        let Some(state) = self.sessions.get_mut(&to.session) else { return };
         state.out += answer.weight();
         let need = state.need;
         self.wanted.cover(need);
-        turn.effects.push(Effect::Reply { session, tag, place, answer, need });
+        turn.effects.reply(to, answer, need, self.progress);
     }
 
     /// Bytes of messages that the session may be sent now.

@@ -74,7 +74,7 @@ pub enum Command {
     /// Set limits, pause keys and queues, or ask why something is not delivered.
     Limit(Box<LimitRequest>),
     /// Read, write or watch keys.
-    Kv(Box<KvRequest>),
+    Kv(KvRequest),
     /// Nothing any more: it was refused on its way. What is left is its place among the replies.
     Refused(Box<Refusal>),
 }

@@ -3,6 +3,9 @@
 //! A key is text whose levels are joined by `^`: `users^eu^42` lies in the namespace `users^eu`, `motd` in the
 //! global one. Keys are ordered by their bytes, so everything under a namespace lies together.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +24,21 @@ pub const KV_SCAN_MAX: u16 = 1000;
 
 /// The name of a value: 1 to 16 levels joined by `^`, at most 255 bytes, no white space and no control
 /// characters, so that every door can name it. Keys that begin with `$` belong to the broker.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Arc<str>);
+///
+/// A short key, as most are, lies where the `Key` does: to make one, or another of it, allocates
+/// nothing and touches no count.
+#[derive(Clone)]
+pub struct Key(Held);
+
+/// Longest key that is held in place: with it a `Key` has three words.
+const SHORT_MAX: usize = 22;
+
+/// How a key is held.
+#[derive(Clone)]
+enum Held {
+    Short { len: u8, bytes: [u8; SHORT_MAX] },
+    Long(Arc<str>),
+}
 
 impl Key {
     /// Checks `key`.
@@ -30,16 +46,74 @@ impl Key {
     /// # Errors
     /// Says what is wrong with it.
     pub fn new(key: &str) -> Result<Self, NameError> {
-        check(key)?;
-        if key.split('^').any(str::is_empty) {
+        if check(key)? > 1 && key.split('^').any(str::is_empty) {
             return Err(NameError::EmptyLevel);
         }
-        Ok(Self(key.into()))
+        let mut bytes = [0; SHORT_MAX];
+        let held = match bytes.get_mut(..key.len()) {
+            Some(place) => {
+                place.copy_from_slice(key.as_bytes());
+                Held::Short { len: key.len() as u8, bytes }
+            }
+            None => Held::Long(key.into()),
+        };
+        Ok(Self(held))
     }
 
     /// The key as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Its bytes, which are at hand sooner than its text: nothing is checked.
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            Held::Short { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Held::Long(text) => text.as_bytes(),
+        }
+    }
+}
+
+impl Deref for Held {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Short { len, bytes } => {
+                let bytes = bytes.get(..usize::from(*len)).unwrap_or_default();
+                std::str::from_utf8(bytes).unwrap_or_default()
+            }
+            Self::Long(text) => text,
+        }
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// As of the text.
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// As of the text.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.as_bytes());
+        state.write_u8(0xff);
     }
 }
 
@@ -80,7 +154,8 @@ impl Keys {
     }
 }
 
-fn check(key: &str) -> Result<(), NameError> {
+/// Checks a key or a prefix, and counts its levels.
+fn check(key: &str) -> Result<usize, NameError> {
     if key.is_empty() {
         return Err(NameError::Empty);
     }
@@ -90,16 +165,19 @@ fn check(key: &str) -> Result<(), NameError> {
     if key.starts_with('$') {
         return Err(NameError::Reserved);
     }
-    // Most keys are plain, and told by their bytes.
-    let is_plain = key.bytes().all(|byte| byte.is_ascii_graphic());
+    // Most keys are plain, and told by their bytes, without a branch for each.
+    let (mut is_plain, mut levels) = (true, 1);
+    for byte in key.bytes() {
+        is_plain &= byte.is_ascii_graphic();
+        levels += usize::from(byte == b'^');
+    }
     if !is_plain && key.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(NameError::ForbiddenCharacter);
     }
-    let levels = 1 + key.bytes().filter(|byte| *byte == b'^').count();
     if levels > KV_LEVELS_MAX {
         return Err(NameError::TooManyLevels(levels));
     }
-    Ok(())
+    Ok(levels)
 }
 
 /// What the bytes of a value are, as whoever set it said.
@@ -301,7 +379,7 @@ impl KvAnswer {
         match self {
             Self::Value(entry) => entry.weight(),
             Self::Scanned { entries, next } => {
-                let next = next.as_ref().map_or(0, |key| 2 * key.as_str().len());
+                let next = next.as_ref().map_or(0, |key| 2 * key.as_bytes().len());
                 next + entries.iter().map(Entry::weight).sum::<usize>()
             }
             Self::Written { .. }
@@ -330,7 +408,7 @@ impl Entry {
     /// What it counts for in its session's bound on outgoing bytes. JSON may make two bytes of one:
     /// a text of which it would make more is told as base64.
     pub fn weight(&self) -> usize {
-        entry_weight(self.key.as_str().len(), self.value.bytes.len())
+        entry_weight(self.key.as_bytes().len(), self.value.bytes.len())
     }
 }
 
@@ -371,7 +449,7 @@ impl WatchEvent {
         match self {
             Self::Put(entry) => entry.weight(),
             Self::Deleted { key, .. } | Self::Expired { key, .. } => {
-                entry_weight(key.as_str().len(), 0)
+                entry_weight(key.as_bytes().len(), 0)
             }
             Self::Gap { .. } => Reply::WEIGHT_MIN,
         }
@@ -387,4 +465,33 @@ pub enum ValueError {
     /// The bytes are not what the kind says.
     #[error("the value is no valid {0}")]
     Content(&'static str),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_its_text_however_long_it_is() {
+        let texts: Vec<String> = [1, 2, SHORT_MAX - 1, SHORT_MAX, SHORT_MAX + 1, KV_KEY_BYTES_MAX]
+            .into_iter()
+            .flat_map(|len| ["a", "b"].map(|letter| letter.repeat(len)))
+            .chain(["grün".to_owned()])
+            .collect();
+        let keys: Vec<Key> = texts.iter().map(|text| Key::new(text).unwrap()).collect();
+        let ordered: BTreeSet<Key> = keys.iter().cloned().collect();
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        for (key, text) in keys.iter().zip(&texts) {
+            assert_eq!((key.as_str(), key.as_bytes()), (&**text, text.as_bytes()));
+            assert_eq!(hasher.hash_one(key), hasher.hash_one(text), "{text}");
+            assert!(ordered.contains(&**text), "{text}");
+            assert_eq!(Key::new(text).as_ref(), Ok(key));
+        }
+        let sorted: BTreeSet<&str> = texts.iter().map(|text| &**text).collect();
+        assert!(ordered.iter().map(Key::as_str).eq(sorted));
+        assert_eq!(size_of::<Key>(), 24);
+    }
 }

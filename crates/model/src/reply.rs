@@ -41,7 +41,7 @@ pub enum Answer {
     /// The session is not subscribed any more.
     Unsubscribed,
     /// A message. More answers to the same request follow while its `more` is set.
-    Delivered(Delivery),
+    Delivered(Box<Delivery>),
     /// Messages at most once. More answers to the same request follow while its `more` is set.
     DeliveredBlock(Box<BlockDelivery>),
     /// Messages at most once were lost because they came faster than they were taken. Further
@@ -124,7 +124,7 @@ pub enum Answer {
     /// What became of a request about limits.
     Limit(Box<LimitAnswer>),
     /// What became of a request about keys and values.
-    Kv(Box<KvAnswer>),
+    Kv(KvAnswer),
     /// What happened to watched keys, in the order of revisions. More answers to the same request
     /// follow while `more` is set.
     Changes {

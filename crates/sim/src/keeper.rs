@@ -116,7 +116,7 @@ impl Keeper {
                     (Source::Watch(watching.watch), self.last_tag.is_multiple_of(2));
                 Command::Receive(Receive { max, wait, stays, ..Receive::one(from) })
             }
-            what => Command::Kv(Box::new(request(what))),
+            what => Command::Kv(request(what)),
         };
         self.last_tag += 1;
         self.asked.insert(self.last_tag, op);

@@ -133,7 +133,7 @@ impl Guard {
                 self.asked.entry(request.tag).or_insert(Asked::Queue(queue.clone()));
             }
             Command::Kv(kv) => {
-                let asked = match &**kv {
+                let asked = match kv {
                     KvRequest::Watch { keys, .. } => Asked::Keys(keys.clone()),
                     KvRequest::Unwatch { watch } => Asked::EndOf(*watch),
                     _ => return,
@@ -173,10 +173,8 @@ impl Guard {
                 (Some(Asked::Topics(pattern)), Answer::Subscribed { .. }) => {
                     self.patterns.insert(pattern);
                 }
-                (Some(Asked::Keys(keys)), Answer::Kv(answer)) => {
-                    if let KvAnswer::Watching { watch, .. } = **answer {
-                        self.watches.insert(watch, keys);
-                    }
+                (Some(Asked::Keys(keys)), Answer::Kv(KvAnswer::Watching { watch, .. })) => {
+                    self.watches.insert(*watch, keys);
                 }
                 (Some(Asked::EndOf(watch)), Answer::Kv(_)) => {
                     self.watches.remove(&watch);

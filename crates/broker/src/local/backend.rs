@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sluice_model::{
-    Client, LeaseId, LimitWaits, QueueKind, QueueName, Refusal, SessionId, SurveyPart, Timestamp,
+    Client, LeaseId, LimitWaits, QueueKind, QueueName, Refusal, Reply, SessionId, SurveyPart,
+    Timestamp,
 };
 use sluice_wal::{BodyRef, Disk, ReadError, Reader, RecoveryReport, Sequence, WalError};
 
@@ -177,17 +178,23 @@ impl<D: Disk> Shared<D> {
     pub(crate) fn turn(&self, input: Input<'_, D>) {
         let guard = AbortOnUnwind;
         let mut core = self.core.lock();
-        core.turn(self.clock.now(), input);
+        core.turn(self.clock.now(), input, None);
         self.lead(core, |_| false);
         std::mem::forget(guard);
     }
 
-    /// The same for a session, whose replies shall be out before others' are seen to. If it is
-    /// `busy`, the thread has better to do than to lead.
-    pub(crate) fn turn_for(&self, session: SessionId, input: Input<'_, D>, busy: bool) {
+    /// The same for a session, whose replies shall be out before others' are seen to: those that may
+    /// leave at once go into `ready`. If it is `busy`, the thread has better to do than to lead.
+    pub(crate) fn turn_for(
+        &self,
+        session: SessionId,
+        input: Input<'_, D>,
+        busy: bool,
+        ready: &mut Vec<Reply>,
+    ) {
         let guard = AbortOnUnwind;
         let mut core = self.core.lock();
-        core.turn(self.clock.now(), input);
+        core.turn(self.clock.now(), input, Some(ready));
         // To hand over what is only written would cost more than it saves.
         if busy && !core.driver.next_is_cheap(self.clock.now()) {
             self.let_lead(core);
@@ -199,11 +206,11 @@ impl<D: Disk> Shared<D> {
 
     /// The same, but where there is something to commit and nobody leads, that is left to
     /// [`Shared::lead_for`]. Says whether it is.
-    pub(crate) fn turn_unled(&self, input: Input<'_, D>) -> bool {
+    pub(crate) fn turn_unled(&self, input: Input<'_, D>, ready: &mut Vec<Reply>) -> bool {
         let guard = AbortOnUnwind;
         let mut core = self.core.lock();
         let now = self.clock.now();
-        core.turn(now, input);
+        core.turn(now, input, Some(ready));
         let is_left = !core.lead.is_led() && core.driver.has_work(now);
         if !is_left {
             // A deadline may have come nearer.
@@ -248,7 +255,7 @@ impl<D: Disk> Shared<D> {
         let Some(look) = core.driver.take_look() else { return };
         self.call_housekeeper(core);
         if let Some(looked) = MutexGuard::unlocked(core, || look.run()) {
-            core.turn(self.clock.now(), Input::Looked(looked));
+            core.turn(self.clock.now(), Input::Looked(looked), None);
         }
     }
 
@@ -321,7 +328,7 @@ impl<D: Disk> Led for Shared<D> {
         let Some(commit) = core.driver.take_commit(self.clock.now()) else { return false };
         let done = MutexGuard::unlocked(core, || commit.run());
         let now = self.clock.now();
-        core.turn(now, Input::Committed(done));
+        core.turn(now, Input::Committed(done), None);
         // At 400 MB a second a checkpoint is due long before the housekeeper has rested.
         if core.housekeeper_at.is_some_and(|at| core.driver.appended_bytes() >= at) {
             self.call_housekeeper(core);
@@ -361,7 +368,7 @@ impl<D: Disk> lead::Core for Core<D> {
     }
 
     fn tick(&mut self, now: Timestamp) {
-        self.turn(now, Input::Tick);
+        self.turn(now, Input::Tick, None);
     }
 }
 
@@ -376,8 +383,9 @@ impl<D: Disk> Core<D> {
         }
     }
 
-    /// Runs a turn and hands out what it released.
-    fn turn(&mut self, now: Timestamp, input: Input<'_, D>) {
+    /// Runs a turn and hands out what it released: what is ready of the session that it is for goes
+    /// into `ready`, if there is nothing that it has not taken yet.
+    fn turn(&mut self, now: Timestamp, input: Input<'_, D>, ready: Option<&mut Vec<Reply>>) {
         let began = Instant::now();
         if let Err(error) = self.driver.turn(now, input)
             && self.failure.is_none()
@@ -388,6 +396,12 @@ impl<D: Disk> Core<D> {
             }
         }
         self.publish_limits();
+        if let Some(into) = ready {
+            let (session, ready) = self.driver.ready();
+            if !ready.is_empty() && self.mailboxes.get(&session).is_some_and(|it| it.is_empty()) {
+                into.append(ready);
+            }
+        }
         let mut released = self.driver.take_released();
         // A session's replies lie together, mostly.
         while let Some(&(session, _)) = released.as_slice().first() {
@@ -532,7 +546,7 @@ impl<D: Disk> Backend for LocalBackend<D> {
         while self.shared.commit_once(&mut core) {}
         let now = self.shared.clock.now();
         if let Some(commit) = core.driver.take_close_mark(now) {
-            core.turn(now, Input::Committed(commit.run()));
+            core.turn(now, Input::Committed(commit.run()), None);
         }
         self.shared.give_back(&mut core);
         tell_bounds(&core.stats(now));

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use sluice_engine::{Body, Effect, Effects, EndedBy, Engine, Piece, Place, Progress, Ran, Target};
 use sluice_model::{
-    Answer, Client, Code, LeaseId, QueueKind, QueueName, Refusal, Request, SessionId, SurveyPart,
-    Timestamp,
+    Answer, Client, Code, LeaseId, QueueKind, QueueName, Refusal, Reply, Request, SessionId,
+    SurveyPart, Timestamp,
 };
 use sluice_wal::{
     BodyRef, Commit, Committed, Disk, Log, Mark, Position, Reader, Sequence, Space, SyncPolicy,
@@ -108,6 +108,8 @@ pub struct Driver<D: Disk> {
     /// Sessions whose outbox holds something.
     holding: BTreeSet<SessionId>,
     released: Vec<(SessionId, Parcel)>,
+    /// Whose replies are ready, if any are.
+    ahead: SessionId,
     /// A commit is running.
     committing: bool,
     /// When the oldest record was written that is not synced yet.
@@ -150,6 +152,7 @@ impl<D: Disk> Driver<D> {
             outboxes: BTreeMap::new(),
             holding: BTreeSet::new(),
             released: Vec::new(),
+            ahead: SessionId(0),
             committing: false,
             unsynced_since: None,
             unmarked_since: None,
@@ -201,6 +204,10 @@ impl<D: Disk> Driver<D> {
         self.engine.hold_deliveries(!self.room.delivers(self.log.runway()));
         match input {
             Input::Requests { session, written, requests } => {
+                let waits = self.outboxes.get(&session).is_none_or(|outbox| !outbox.is_empty());
+                let waits = waits || !self.released.is_empty();
+                self.effects.run_ahead((!waits).then_some(session));
+                self.ahead = session;
                 self.engine.written(session, written);
                 self.run(now, session, requests);
             }
@@ -356,6 +363,7 @@ impl<D: Disk> Driver<D> {
     /// Puts what the engine wants said into the outboxes.
     fn post(&mut self) {
         let progress = self.progress();
+        self.effects.run_ahead(None);
         let mut effects = std::mem::take(&mut self.effects);
         // A session's effects lie together, mostly: it is noted once for them.
         let mut noted = None;
@@ -412,9 +420,18 @@ impl<D: Disk> Driver<D> {
         }
     }
 
+    /// The replies to the requests of the last turn that were ready at once, to be taken, in order,
+    /// and whose they are. What [`Driver::take_released`] has for it then comes behind them.
+    pub(crate) fn ready(&mut self) -> (SessionId, &mut Vec<Reply>) {
+        (self.ahead, self.effects.ready())
+    }
+
     /// Takes the replies that may leave, in order for each session. Messages whose bodies the log
     /// still has in memory come with them.
     pub fn take_released(&mut self) -> std::vec::Drain<'_, (SessionId, Parcel)> {
+        let (session, ready) = (self.ahead, self.effects.ready().drain(..));
+        let ready = ready.map(|Reply { tag, answer }| (session, Parcel::answer(tag, answer)));
+        self.released.splice(0..0, ready);
         for (_, parcel) in &mut self.released {
             for body in parcel.bodies_mut() {
                 if let Body::Stored { at, bytes } = body {

@@ -1,5 +1,6 @@
 //! One client's way into the local broker.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,11 +18,22 @@ use crate::local::journal::place;
 use crate::local::mailbox::Mailbox;
 use crate::local::outbox::{Parcel, ParcelContent};
 
+/// Replies that a worker keeps room for.
+const READY_MAX: usize = 1_024;
+
+thread_local! {
+    /// Room for replies that are ready when requests have run. No link keeps any when they have been
+    /// taken, so all that a worker serves share it.
+    static READY: Cell<Vec<Reply>> = const { Cell::new(Vec::new()) };
+}
+
 /// One client's way into the local broker.
 pub(crate) struct LocalLink<D: Disk> {
     shared: Arc<Shared<D>>,
     session: SessionId,
     mailbox: Arc<Mailbox>,
+    /// Replies that go before those in the mailbox.
+    ready: Vec<Reply>,
     /// The client has more to hand in.
     expects_more: bool,
     /// What was handed in last may still have to be committed, by us.
@@ -43,6 +55,7 @@ impl<D: Disk> LocalLink<D> {
             shared,
             session,
             mailbox,
+            ready: Vec::new(),
             expects_more: false,
             owes_lead: false,
             given_back: 0,
@@ -52,13 +65,24 @@ impl<D: Disk> LocalLink<D> {
         }
     }
 
-    /// Requests as a turn takes them.
+    /// Requests as a turn takes them, which gets room for replies.
     fn input<'a>(&mut self, requests: &'a mut VecDeque<Request>) -> Input<'a, D> {
+        if self.ready.capacity() == 0 {
+            self.ready = READY.take();
+        }
         // Whoever submits looks for replies next. To wake it meanwhile would have its task run once
         // more for nothing, and another worker woken to take it.
         self.mailbox.forget_waker();
         let written = std::mem::take(&mut self.given_back);
         Input::Requests { session: self.session, written, requests }
+    }
+
+    /// Gives the room for replies to who works next on this thread, if none is in it.
+    fn give_room(&mut self) {
+        if self.ready.is_empty() && self.ready.capacity() > 0 {
+            self.ready.shrink_to(READY_MAX);
+            READY.set(std::mem::take(&mut self.ready));
+        }
     }
 
     /// Appends the replies in a parcel.
@@ -91,8 +115,10 @@ impl<D: Disk> LocalLink<D> {
 
     fn take_reply(&mut self, reply: Reply, into: &mut Vec<Reply>) {
         self.taken += reply.weight() as u64;
-        if let Answer::Delivered(Delivery { lease: Some(lease), .. }) = &reply.answer {
-            self.unwritten.push_back((self.taken, *lease));
+        if let Answer::Delivered(delivery) = &reply.answer
+            && let Some(lease) = delivery.lease
+        {
+            self.unwritten.push_back((self.taken, lease));
         }
         into.push(reply);
     }
@@ -119,7 +145,7 @@ impl<D: Disk> LocalLink<D> {
         let Some(carried) = self.carried(body, lease) else {
             return Answer::Unreadable { more };
         };
-        Answer::Delivered(Delivery {
+        Answer::Delivered(Box::new(Delivery {
             subscription,
             lease,
             deadline,
@@ -129,7 +155,7 @@ impl<D: Disk> LocalLink<D> {
             lane,
             carried,
             more,
-        })
+        }))
     }
 
     /// What a message carries.
@@ -169,12 +195,14 @@ impl<D: Disk> Link for LocalLink<D> {
     fn submit(&mut self, requests: &mut VecDeque<Request>) {
         let (session, more) = (self.session, self.expects_more);
         let input = self.input(requests);
-        self.shared.turn_for(session, input, more);
+        self.shared.turn_for(session, input, more, &mut self.ready);
+        self.give_room();
     }
 
     fn submit_unled(&mut self, requests: &mut VecDeque<Request>) -> bool {
         let input = self.input(requests);
-        let is_left = self.shared.turn_unled(input);
+        let is_left = self.shared.turn_unled(input, &mut self.ready);
+        self.give_room();
         self.owes_lead |= is_left;
         is_left
     }
@@ -190,12 +218,18 @@ impl<D: Disk> Link for LocalLink<D> {
     }
 
     fn take_replies(&mut self, into: &mut Vec<Reply>) {
+        self.taken += self.ready.iter().map(|reply| reply.weight() as u64).sum::<u64>();
+        into.append(&mut self.ready);
+        self.give_room();
         for parcel in self.mailbox.take() {
             self.open_parcel(parcel, into);
         }
     }
 
     fn poll_replies(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.ready.is_empty() {
+            return Poll::Ready(());
+        }
         self.mailbox.poll(context)
     }
 

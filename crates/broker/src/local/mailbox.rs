@@ -51,6 +51,11 @@ impl Mailbox {
         self.inner.lock().waker = None;
     }
 
+    /// Whether there is no reply to take.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.lock().parcels.is_empty()
+    }
+
     /// Takes all replies.
     pub(crate) fn take(&self) -> Vec<Parcel> {
         std::mem::take(&mut self.inner.lock().parcels)

@@ -66,7 +66,6 @@ impl Parcel {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every entry is of the large kind")]
 enum Entry {
     /// Waits for the log.
     Held(Need, Parcel),

@@ -500,7 +500,7 @@ fn a_backup_that_would_leave_less_than_disk_low_is_refused_with_no_space() {
 fn keys_and_their_history_come_back_with_a_backup() {
     let (disk, shelf) = (SimulatedDisk::with_faults(1), SimulatedDisk::with_faults(2));
     let mut world = busy(&disk);
-    let kv = |request| Command::Kv(Box::new(request));
+    let kv = Command::Kv;
     let key = |name: &str| Key::new(name).unwrap();
     let set = |name: &str, text: &str| {
         let value = Value { kind: ValueKind::Text, bytes: Bytes::copy_from_slice(text.as_bytes()) };
@@ -527,7 +527,7 @@ fn keys_and_their_history_come_back_with_a_backup() {
         let Answer::Kv(scanned) = world.answer(kv(scan)) else { panic!("no page") };
         let watch = KvRequest::Watch { keys, from: Some(Revision(1)) };
         let Answer::Kv(watching) = world.answer(kv(watch)) else { panic!("no watch") };
-        let KvAnswer::Watching { watch, .. } = *watching else { panic!("{watching:?}") };
+        let KvAnswer::Watching { watch, .. } = watching else { panic!("{watching:?}") };
         let receive = Receive { max: 1_000, ..Receive::one(Source::Watch(watch)) };
         let Answer::Changes { events, .. } = world.answer(Command::Receive(receive)) else {
             panic!("no changes")
@@ -536,6 +536,6 @@ fn keys_and_their_history_come_back_with_a_backup() {
     };
     let (old, new) = (seen(&mut world), seen(&mut restored));
     assert_eq!(old, new);
-    let KvAnswer::Scanned { entries, .. } = &*new.0 else { panic!("{:?}", new.0) };
+    let KvAnswer::Scanned { entries, .. } = &new.0 else { panic!("{:?}", new.0) };
     assert_eq!((entries.len(), new.1.len()), (39, 321));
 }

@@ -21,7 +21,7 @@ fn key(name: &str) -> Key {
 }
 
 fn kv(request: KvRequest) -> Command {
-    Command::Kv(Box::new(request))
+    Command::Kv(request)
 }
 
 fn set_if(name: &str, value: &str, condition: Condition) -> Command {
@@ -54,7 +54,7 @@ fn watch(keys: Keys, from: Option<u64>) -> Command {
 fn value_of(answer: &Answer) -> Result<(String, u64), Code> {
     match answer {
         Answer::Refused(refusal) => Err(refusal.code),
-        Answer::Kv(answer) => match &**answer {
+        Answer::Kv(answer) => match answer {
             KvAnswer::Value(Entry { value, revision, .. }) => {
                 Ok((String::from_utf8(value.bytes.to_vec()).unwrap(), revision.0))
             }
@@ -88,11 +88,11 @@ fn what_was_confirmed_is_there_after_a_crash_and_a_watch_resumes() {
     assert_eq!(read(&mut session, "n^7"), Err(Code::NotFound));
     let answers = ask(&mut session, vec![scan("n^")]);
     let Answer::Kv(answer) = &answers[0] else { panic!("{answers:?}") };
-    let KvAnswer::Scanned { entries, next: None } = &**answer else { panic!("{answer:?}") };
+    let KvAnswer::Scanned { entries, next: None } = answer else { panic!("{answer:?}") };
     assert_eq!(entries.len(), 49);
     let answers = ask(&mut session, vec![watch(Keys::One(key("n^7")), Some(1))]);
     let Answer::Kv(answer) = &answers[0] else { panic!("{answers:?}") };
-    let KvAnswer::Watching { watch, revision: Revision(101) } = **answer else {
+    let KvAnswer::Watching { watch, revision: Revision(101) } = *answer else {
         panic!("{answer:?}")
     };
     let receive = Receive { max: 9, ..Receive::one(Source::Watch(watch)) };
@@ -155,7 +155,7 @@ fn a_session_that_watches_what_it_may_not_read_any_more_is_over() {
     let mut session = broker.open(Client { principal, peer: [127, 0, 0, 1].into() });
     let answers = ask(&mut session, vec![watch(Keys::One(key("b")), None)]);
     let Answer::Kv(answer) = &answers[0] else { panic!("{answers:?}") };
-    let KvAnswer::Watching { watch: ended, .. } = **answer else { panic!("{answer:?}") };
+    let KvAnswer::Watching { watch: ended, .. } = *answer else { panic!("{answer:?}") };
     ask(&mut session, vec![watch(Keys::below("a^x").unwrap(), None)]);
     ask(&mut session, vec![kv(KvRequest::Unwatch { watch: ended })]);
     // What has ended needs nothing more.
@@ -260,7 +260,7 @@ fn ten_thousand_watchers_of_a_key_all_hear_of_it() {
     for session in &mut sessions {
         let answers = ask(session, vec![watch(Keys::One(key("k")), None)]);
         let Answer::Kv(answer) = &answers[0] else { panic!("{answers:?}") };
-        let KvAnswer::Watching { watch, .. } = **answer else { panic!("{answer:?}") };
+        let KvAnswer::Watching { watch, .. } = *answer else { panic!("{answer:?}") };
         let wait = Some(std::time::Duration::from_secs(600));
         let command =
             Command::Receive(Receive { max: 9, wait, ..Receive::one(Source::Watch(watch)) });
@@ -279,5 +279,45 @@ fn ten_thousand_watchers_of_a_key_all_hear_of_it() {
     assert_eq!(broker.stats().watch_events, 10_000);
     drop(sessions);
     assert_eq!(broker.stats().watches, 0);
+    broker.stop().unwrap();
+}
+
+#[test]
+fn replies_that_are_ready_at_once_stay_in_order_with_those_that_wait() {
+    let disk = SimulatedDisk::with_faults(3);
+    let broker = Broker::new(backend(&disk));
+    let mut session = open(&broker);
+    let mut tag = 0;
+    let mut requests = |commands: Vec<Command>| -> VecDeque<Request> {
+        let mut tagged = |command| {
+            tag += 1;
+            Request { tag, command }
+        };
+        commands.into_iter().map(&mut tagged).collect()
+    };
+    let is_ready = |session: &mut Session| {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        session.poll_replies(&mut context).is_ready()
+    };
+    // What comes at once, before and behind what is committed, and behind what nobody has taken.
+    session.submit(&mut requests(vec![get("a"), get("a"), set("a", "1"), get("a")]));
+    assert!(is_ready(&mut session));
+    session.submit(&mut requests(vec![get("a")]));
+    session.submit(&mut requests(vec![set("a", "2")]));
+    session.submit(&mut requests(vec![get("a"), get("b")]));
+    let mut replies = Vec::new();
+    while replies.len() < 8 {
+        block_on(session.replies());
+        session.take_replies(&mut replies);
+    }
+    assert!(!is_ready(&mut session));
+    assert!(replies.iter().map(|reply| reply.tag).eq(1..=8));
+    let read = |at: usize| value_of(&replies[at].answer).map(|(value, _)| value);
+    assert_eq!((read(1), read(7)), (Err(Code::NotFound), Err(Code::NotFound)));
+    assert_eq!([read(3), read(4), read(6)], ["1", "1", "2"].map(|value| Ok(value.to_owned())));
+    session.written(replies.iter().map(sluice_model::Reply::weight).sum());
+    session.submit(&mut requests(vec![get("a")]));
+    assert!(is_ready(&mut session));
+    session.close(sluice_broker::ClosedBy::Client);
     broker.stop().unwrap();
 }

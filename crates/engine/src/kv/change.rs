@@ -42,7 +42,7 @@ pub(crate) const fn weight(key: usize, value: usize) -> usize {
 impl Change {
     /// What it counts for in the bounds of the store and the history.
     pub(crate) fn weight(&self) -> usize {
-        weight(self.key.as_str().len(), self.value().map_or(0, |value| value.bytes.len()))
+        weight(self.key.as_bytes().len(), self.value().map_or(0, |value| value.bytes.len()))
     }
 
     /// The value that it gave its key.
@@ -61,29 +61,14 @@ impl Change {
         }
     }
 
-    /// Whether the time of the key is over.
-    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
-        self.expires_at().is_some_and(|at| at <= now)
-    }
-
-    /// The key as somebody sees it who reads, with its value if they want it.
-    pub(crate) fn entry(&self, with_value: bool) -> Entry {
-        let value = match self.value().filter(|_| with_value) {
-            Some(value) => value.clone(),
-            None => Value {
-                kind: self.value().map_or_else(Default::default, |v| v.kind),
-                ..Value::default()
-            },
-        };
-        let (key, revision) = (self.key.clone(), Revision(self.revision));
-        Entry { key, value, revision, expires_at: self.expires_at() }
-    }
-
     /// As a watch tells it.
     pub(crate) fn event(&self) -> WatchEvent {
         let (key, revision) = (self.key.clone(), Revision(self.revision));
-        match self.what {
-            What::Put { .. } => WatchEvent::Put(self.entry(true)),
+        match &self.what {
+            What::Put { value, .. } => {
+                let (value, expires_at) = (value.clone(), self.expires_at());
+                WatchEvent::Put(Entry { key, value, revision, expires_at })
+            }
             What::Deleted => WatchEvent::Deleted { key, revision },
             What::Expired => WatchEvent::Expired { key, revision },
         }

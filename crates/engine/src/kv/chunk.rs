@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+use sluice_model::Key;
+
 use super::change::{Change, What};
 use super::values;
 
@@ -40,11 +43,12 @@ impl Chunk {
         Some(gone)
     }
 
-    /// Gives each of its values a place of its own in memory.
-    pub(crate) fn set_apart(&mut self) {
-        for change in &mut self.changes {
-            if let What::Put { value, .. } = &mut change.what {
+    /// Gives each of its values a place of its own in memory, and tells `moved` of them.
+    pub(crate) fn set_apart(&mut self, mut moved: impl FnMut(&Key, u64, &Bytes)) {
+        for Change { key, revision, what, .. } in &mut self.changes {
+            if let What::Put { value, .. } = what {
                 value.bytes = values::apart(&value.bytes);
+                moved(key, *revision, &value.bytes);
             }
         }
     }

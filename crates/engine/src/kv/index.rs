@@ -3,33 +3,85 @@
 use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use sluice_model::{Key, Keys, NameError, Timestamp};
+use bytes::Bytes;
+use hashbrown::Equivalent;
+use sluice_model::{Entry, Key, Keys, NameError, Revision, Timestamp, Value};
 
-use super::change::Change;
+use super::change::{self, Change, What};
+use crate::journal::Sequence;
 use crate::random::{Random, SeededMap};
 
-/// The last change of a key that is there: where it is, and what whoever writes the next one has to
-/// know of it, so that nobody has to look there for that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the last change of a key that is there made of it: all that whoever reads it, or writes it
+/// anew, has to know, so that nobody has to look for the change.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Live {
-    /// Its number.
+    /// The change's number.
     pub(crate) revision: u64,
+    /// The change's record; 0 for one that an image brought.
+    pub(crate) sequence: Sequence,
+    /// The bytes are those of the change.
+    pub(crate) value: Value,
     /// The key is gone from then on; the epoch for never.
     pub(crate) expires_at: Timestamp,
+}
+
+/// The same without the value.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) revision: u64,
+    pub(crate) sequence: Sequence,
     /// As [`Change::weight`].
     pub(crate) weight: u64,
 }
 
 impl Live {
-    /// What the index has of a change.
-    pub(super) fn of(change: &Change) -> Self {
-        let expires_at = change.expires_at().unwrap_or(Timestamp::EPOCH);
-        Self { revision: change.revision, expires_at, weight: change.weight() as u64 }
+    /// What a change made of its key, if that is there then.
+    pub(super) fn of(change: &Change) -> Option<Self> {
+        let Change { revision, sequence, .. } = *change;
+        match &change.what {
+            What::Put { value, expires_at } => {
+                Some(Self { revision, sequence, value: value.clone(), expires_at: *expires_at })
+            }
+            What::Deleted | What::Expired => None,
+        }
     }
 
     /// Whether the time of the key is over.
-    pub(crate) fn has_expired(self, now: Timestamp) -> bool {
+    pub(crate) fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at != Timestamp::EPOCH && self.expires_at <= now
+    }
+
+    /// What it counts for in the bounds of the store.
+    pub(super) fn weight(&self, key: &Key) -> u64 {
+        change::weight(key.as_bytes().len(), self.value.bytes.len()) as u64
+    }
+
+    /// The same without the value.
+    pub(super) fn known(&self, key: &Key) -> Known {
+        Known { revision: self.revision, sequence: self.sequence, weight: self.weight(key) }
+    }
+
+    /// When the key is gone by itself.
+    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
+        Some(self.expires_at).filter(|at| *at != Timestamp::EPOCH)
+    }
+
+    /// The key as somebody sees it who reads, with its value if they want it.
+    pub(crate) fn entry(&self, key: &Key, with_value: bool) -> Entry {
+        let bytes = if with_value { self.value.bytes.clone() } else { Bytes::new() };
+        let value = Value { kind: self.value.kind, bytes };
+        let (key, revision) = (key.clone(), Revision(self.revision));
+        Entry { key, value, revision, expires_at: self.expires_at() }
+    }
+}
+
+/// The text of a key, by which it is found as fast as by itself.
+#[derive(Clone, Copy, Hash)]
+struct Name<'a>(&'a str);
+
+impl Equivalent<Key> for Name<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.0.as_bytes() == key.as_bytes()
     }
 }
 
@@ -50,8 +102,15 @@ impl Index {
         self.by_key.len()
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Live> {
-        self.by_key.get(key).copied()
+    pub(super) fn get(&self, key: &Key) -> Option<&Live> {
+        self.by_key.get(key)
+    }
+
+    /// Notes that the bytes of a change lie elsewhere by now, if a key refers to it.
+    pub(super) fn move_value(&mut self, key: &Key, revision: u64, bytes: &Bytes) {
+        if let Some(live) = self.by_key.get_mut(key).filter(|live| live.revision == revision) {
+            live.value.bytes = bytes.clone();
+        }
     }
 
     /// Lets a key refer to a change. Gives the key as it is held, which all its changes share, and
@@ -60,7 +119,7 @@ impl Index {
     /// # Errors
     /// It is not there, and none.
     pub(super) fn put(&mut self, key: &str, live: Live) -> Result<(Key, Option<Live>), NameError> {
-        if let Some((key, held)) = self.by_key.get_key_value_mut(key) {
+        if let Some((key, held)) = self.by_key.get_key_value_mut(&Name(key)) {
             return Ok((key.clone(), Some(std::mem::replace(held, live))));
         }
         let key = Key::new(key)?;
@@ -71,8 +130,8 @@ impl Index {
 
     /// Takes a key out, and gives it with what it referred to.
     pub(super) fn remove(&mut self, key: &str) -> Option<(Key, Live)> {
-        let gone = self.by_key.remove_entry(key)?;
-        self.names.remove(key);
+        let gone = self.by_key.remove_entry(&Name(key))?;
+        self.names.remove(&gone.0);
         Some(gone)
     }
 

@@ -19,7 +19,7 @@ mod watch;
 mod watches;
 mod write;
 
-use sluice_model::{Answer, Code, KvAnswer, KvRequest, Reply, SessionId};
+use sluice_model::{Answer, Code, Key, KvAnswer, KvRequest, Reply, SessionId};
 
 use crate::engine::{Engine, Ran, Refused, Turn, need_of};
 use crate::journal::{Need, Sequence};
@@ -28,7 +28,7 @@ use crate::record::Record;
 
 pub(crate) use change::{Change, What};
 pub(crate) use chunk::Chunk;
-use index::Live;
+use index::Known;
 use store::Store;
 use watches::Watches;
 
@@ -80,8 +80,8 @@ impl Engine {
             KvRequest::Set { .. } | KvRequest::Delete { .. } | KvRequest::Increment { .. } => {
                 self.kv_write(turn, session, request)
             }
-            KvRequest::Get { key } => self.kv_get(turn, session, key),
-            KvRequest::Exists { key } => self.kv_exists(turn, key),
+            KvRequest::Get { key } => self.kv_look(turn, session, key, true),
+            KvRequest::Exists { key } => self.kv_look(turn, session, key, false),
             KvRequest::Scan { keys, after, limit, values } => {
                 self.kv_scan(turn, session, (keys, after.as_ref()), *limit, *values)
             }
@@ -90,7 +90,7 @@ impl Engine {
         };
         match outcome {
             Outcome::Answer(answer, need) => {
-                let answer = Answer::Kv(Box::new(answer));
+                let answer = Answer::Kv(answer);
                 self.reply(turn.effects, session, tag, answer, need);
             }
             Outcome::Refused(refused, need) => {
@@ -113,19 +113,19 @@ impl Engine {
 
     /// What is known of a key's last change, if it is there. One whose time is over is ended first:
     /// nobody sees it from then on, and who was shown that waits for the record.
-    fn living(&mut self, turn: &mut Turn<'_>, key: &str) -> Option<Live> {
+    fn living(&mut self, turn: &mut Turn<'_>, key: &Key) -> Option<Known> {
         let live = self.kv.store.find(key)?;
         if live.has_expired(turn.now) {
             self.end_key(turn, key, true);
             return None;
         }
-        Some(live)
+        Some(live.known(key))
     }
 
     /// Writes that a key is gone. Gives the number of the change and its record.
-    fn end_key(&mut self, turn: &mut Turn<'_>, key: &str, expired: bool) -> (u64, Sequence) {
+    fn end_key(&mut self, turn: &mut Turn<'_>, key: &Key, expired: bool) -> (u64, Sequence) {
         let revision = self.kv.store.last() + 1;
-        let record = Record::KeyGone { revision, key: key.into(), expired };
+        let record = Record::KeyGone { revision, key: key.as_str().into(), expired };
         let sequence = self.commit(turn.journal, &record).sequence;
         self.want_change(sequence);
         (revision, sequence)
@@ -143,7 +143,7 @@ impl Engine {
     pub(crate) fn key_is_due(&mut self, turn: &mut Turn<'_>, revision: u64) {
         if let Some(change) = self.kv.store.live_at(revision) {
             let key = change.key.clone();
-            self.living(turn, key.as_str());
+            self.living(turn, &key);
         }
     }
 

@@ -8,7 +8,7 @@ use sluice_model::{
 };
 
 use super::Outcome;
-use super::change::Change;
+use super::index::Live;
 use crate::engine::{Engine, Turn};
 use crate::journal::Need;
 
@@ -30,25 +30,29 @@ struct Page {
 }
 
 impl Engine {
-    pub(super) fn kv_get(&mut self, turn: &mut Turn<'_>, session: SessionId, key: &Key) -> Outcome {
-        let live = self.living(turn, key.as_str());
-        let Some(change) = live.and_then(|live| self.kv.store.at(live.revision)) else {
+    /// Reads a key, or says only that it is there. One whose time is over is ended first.
+    pub(super) fn kv_look(
+        &mut self,
+        turn: &mut Turn<'_>,
+        session: SessionId,
+        key: &Key,
+        with_value: bool,
+    ) -> Outcome {
+        let found = self.kv.store.find(key);
+        if found.is_some_and(|live| live.has_expired(turn.now)) {
+            self.end_key(turn, key, true);
             return self.no_such_key();
-        };
-        let len = change.value().map_or(0, |value| value.bytes.len());
-        if !self.takes(session, entry_weight(key.as_str().len(), len)) {
+        }
+        let Some(live) = found else { return self.no_such_key() };
+        let need = self.key_need(live.sequence);
+        if !with_value {
+            let (revision, expires_at) = (Revision(live.revision), live.expires_at());
+            return Outcome::Answer(KvAnswer::There { revision, expires_at }, need);
+        }
+        if !self.takes(session, entry_weight(key.as_bytes().len(), live.value.bytes.len())) {
             return Outcome::NoRoom;
         }
-        Outcome::Answer(KvAnswer::Value(change.entry(true)), self.key_need(change.sequence))
-    }
-
-    pub(super) fn kv_exists(&mut self, turn: &mut Turn<'_>, key: &Key) -> Outcome {
-        let live = self.living(turn, key.as_str());
-        let Some(change) = live.and_then(|live| self.kv.store.at(live.revision)) else {
-            return self.no_such_key();
-        };
-        let (revision, expires_at) = (Revision(change.revision), change.expires_at());
-        Outcome::Answer(KvAnswer::There { revision, expires_at }, self.key_need(change.sequence))
+        Outcome::Answer(KvAnswer::Value(live.entry(key, true)), need)
     }
 
     /// Reads a page of keys: as many as were asked for, as fit and as one request may pass, but
@@ -68,13 +72,13 @@ impl Engine {
         let mut page = Page { need: self.absence_need(), ..Page::default() };
         let room = self.taken(session);
         let bounds = (usize::from(limit), room);
-        for (at, change) in self.kv.store.range(keys, after).enumerate() {
-            let need = self.key_need(change.sequence);
-            let is_over = change.has_expired(turn.now);
-            if at >= WALK_MAX || page.add(change, need, is_over, bounds, values).is_break() {
+        for (at, (key, live)) in self.kv.store.range(keys, after).enumerate() {
+            let need = self.key_need(live.sequence);
+            let is_over = live.has_expired(turn.now);
+            if at >= WALK_MAX || page.add((key, live), need, is_over, bounds, values).is_break() {
                 break;
             }
-            page.next = Some(change.key.clone());
+            page.next = Some(key.clone());
         }
         let is_last = |next: &Key| self.kv.store.range(keys, Some(next)).next().is_none();
         if page.next.as_ref().is_some_and(is_last) {
@@ -86,7 +90,7 @@ impl Engine {
         }
         let Page { entries, over, next, mut need, .. } = page;
         for key in over {
-            let (_, sequence) = self.end_key(turn, key.as_str(), true);
+            let (_, sequence) = self.end_key(turn, &key, true);
             need.cover(self.key_need(sequence));
         }
         Outcome::Answer(KvAnswer::Scanned { entries, next }, need)
@@ -97,22 +101,22 @@ impl Page {
     /// Adds a key, unless there is no room for it.
     fn add(
         &mut self,
-        change: &Change,
+        (key, live): (&Key, &Live),
         need: Need,
         is_over: bool,
         (limit, room): (usize, usize),
         values: bool,
     ) -> ControlFlow<()> {
         if is_over {
-            self.over.push(change.key.clone());
+            self.over.push(key.clone());
             return ControlFlow::Continue(());
         }
         if self.entries.len() >= limit {
             return ControlFlow::Break(());
         }
-        let entry = change.entry(values);
+        let entry = live.entry(key, values);
         // The name of the next one is told beside.
-        let weight = entry.weight() + 2 * entry.key.as_str().len();
+        let weight = entry.weight() + 2 * entry.key.as_bytes().len();
         if self.weight + weight > room {
             if !self.entries.is_empty() {
                 return ControlFlow::Break(());

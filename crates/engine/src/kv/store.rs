@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sluice_model::{Key, Keys};
+use sluice_model::{Key, Keys, Value};
 
 use super::change::{self, Change, What};
 use super::chunk::{BYTES, Chunk, SPAN};
@@ -22,6 +22,9 @@ use super::index::{Index, Live};
 use super::values::Values;
 use crate::journal::Sequence;
 use crate::random::Random;
+
+/// A history of so many chunks is long: one more or less makes little difference.
+const CHUNKS_MANY: u64 = 16;
 
 /// A chunk, and what an image has of it.
 #[derive(Debug)]
@@ -63,21 +66,52 @@ impl Slab {
         self.bytes
     }
 
+    /// The number behind its last change.
+    fn end(&self) -> u64 {
+        self.chunk.changes.back().map_or(0, |last| last.revision + 1)
+    }
+
+    /// Lets go of all changes but those that are live.
+    fn keep_live(&mut self, index: &mut Index, listed: &mut Listed) {
+        if self.chunk.changes.iter().all(|change| is_live(index, change)) {
+            return;
+        }
+        listed.note(self);
+        let chunk = Arc::make_mut(&mut self.chunk);
+        let mut bytes = 0;
+        chunk.changes.retain(|change| {
+            let live = is_live(index, change);
+            bytes += if live { change.weight() } else { 0 };
+            live
+        });
+        chunk.changes.shrink_to_fit();
+        self.bytes = bytes;
+        self.lost(index);
+    }
+
     /// Lets go of a change, if it is there. True if nothing is left.
-    fn drop_change(&mut self, revision: u64, listed: &mut Listed) -> bool {
+    fn drop_change(&mut self, revision: u64, index: &mut Index, listed: &mut Listed) -> bool {
         if self.chunk.get(revision).is_none() {
             return false;
         }
         listed.note(self);
         let Some(gone) = Arc::make_mut(&mut self.chunk).remove(revision) else { return false };
         self.bytes -= gone.weight();
+        self.lost(index);
+        self.chunk.changes.is_empty()
+    }
+
+    /// Notes that changes went.
+    fn lost(&mut self, index: &mut Index) {
         self.states_dirty = true;
         self.values_dirty |= self.imaged && 2 * self.bytes < self.written;
         if 2 * self.bytes < self.packed {
             self.packed = self.bytes;
-            Arc::make_mut(&mut self.chunk).set_apart();
+            let moved = |key: &Key, revision, bytes: &Bytes| {
+                index.move_value(key, revision, bytes);
+            };
+            Arc::make_mut(&mut self.chunk).set_apart(moved);
         }
-        self.chunk.changes.is_empty()
     }
 }
 
@@ -162,14 +196,9 @@ impl Store {
         slab.chunk.get(revision)
     }
 
-    /// What is known of the last change of a key that is there.
-    pub(crate) fn find(&self, key: &str) -> Option<Live> {
+    /// What a key is, if it is there.
+    pub(crate) fn find(&self, key: &Key) -> Option<&Live> {
         self.index.get(key)
-    }
-
-    /// The last change of a key that is there.
-    pub(crate) fn live(&self, key: &str) -> Option<&Change> {
-        self.at(self.find(key)?.revision)
     }
 
     /// The change of that number, if it is the last one of a key that is there.
@@ -177,13 +206,13 @@ impl Store {
         self.at(revision).filter(|change| is_live(&self.index, change))
     }
 
-    /// The keys of a range in their order, behind `after`, each with its last change.
+    /// The keys of a range in their order, behind `after`, each with what it is.
     pub(crate) fn range<'a>(
         &'a self,
         keys: &'a Keys,
         after: Option<&'a Key>,
-    ) -> impl Iterator<Item = &'a Change> {
-        self.index.range(keys, after).filter_map(|key| self.live(key.as_str()))
+    ) -> impl Iterator<Item = (&'a Key, &'a Live)> {
+        self.index.range(keys, after).filter_map(|key| Some((key, self.find(key)?)))
     }
 
     /// A copy of a value for a change that is about to be added.
@@ -204,7 +233,7 @@ impl Store {
             return None;
         }
         // Keys were checked before they were written.
-        let (key, before) = self.refer(revision, key, &what)?;
+        let (key, before) = self.refer((revision, sequence), key, &what)?;
         // Records of a repaired log are missing: nobody may be told that nothing is.
         if revision > self.last + 1 {
             self.forget_before(self.last + 1);
@@ -215,20 +244,26 @@ impl Store {
         self.history_bytes += change.weight() as u64;
         self.last = revision;
         self.append(change);
-        if let Some(before) = before {
+        if let Some(before) = &before {
             self.drop_if_past(before.revision);
         }
         before
     }
 
     /// Lets the index refer to a change. Gives its key, and what the key referred to before.
-    fn refer(&mut self, revision: u64, key: &str, what: &What) -> Option<(Key, Option<Live>)> {
+    fn refer(
+        &mut self,
+        (revision, sequence): (u64, Sequence),
+        key: &str,
+        what: &What,
+    ) -> Option<(Key, Option<Live>)> {
         let (key, before) = match what {
             What::Put { value, expires_at } => {
-                let weight = change::weight(key.len(), value.bytes.len()) as u64;
-                let live = Live { revision, expires_at: *expires_at, weight };
+                let (value, expires_at) = (value.clone(), *expires_at);
+                let live = Live { revision, sequence, value, expires_at };
+                let weight = change::weight(key.len(), live.value.bytes.len());
                 let put = self.index.put(key, live).ok()?;
-                self.bytes += weight;
+                self.bytes += weight as u64;
                 put
             }
             What::Deleted | What::Expired => match self.index.remove(key) {
@@ -236,7 +271,7 @@ impl Store {
                 None => (Key::new(key).ok()?, None),
             },
         };
-        self.bytes -= before.map_or(0, |before| before.weight);
+        self.bytes -= before.as_ref().map_or(0, |before| before.weight(&key));
         Some((key, before))
     }
 
@@ -268,19 +303,45 @@ impl Store {
 
     fn drop_change(&mut self, revision: u64) {
         let Some((&first, slab)) = self.chunks.range_mut(..=revision).next_back() else { return };
-        if slab.drop_change(revision, &mut self.listed) {
+        if slab.drop_change(revision, &mut self.index, &mut self.listed) {
             self.remove_chunk(first);
         }
     }
 
     /// Shortens the history to so many changes and bytes, by `steps` changes at most. What is not at
-    /// its level yet stays.
+    /// its level yet stays. A long one goes by whole chunks: it has a few changes more, or bytes less.
     pub(crate) fn trim(&mut self, changes_max: u64, bytes_max: u64, steps: usize) {
         let upto = self.from.saturating_add(steps as u64).min(self.visible + 1);
         let last = self.last;
+        if changes_max / CHUNKS_MANY >= SPAN && bytes_max / CHUNKS_MANY >= BYTES as u64 {
+            let is_surplus = |end: u64, bytes: u64| {
+                end <= upto && (last + 1 - end >= changes_max || bytes > bytes_max)
+            };
+            while self.forget_chunk(is_surplus) {}
+            return;
+        }
         let is_enough =
             |from: u64, bytes: u64| last + 1 - from <= changes_max && bytes <= bytes_max;
         self.forget(upto, is_enough);
+    }
+
+    /// Ends the history behind its first chunk, if that `is_surplus` by the number behind it and the
+    /// bytes of the history. Says whether it was.
+    fn forget_chunk(&mut self, is_surplus: impl Fn(u64, u64) -> bool) -> bool {
+        let Self { chunks, index, listed, from, history_bytes, .. } = self;
+        let Some((&first, slab)) = chunks.range_mut(..=*from).next_back() else { return false };
+        let end = slab.end();
+        if end <= *from || !is_surplus(end, *history_bytes) {
+            return false;
+        }
+        let gone = slab.chunk.changes.iter().filter(|change| change.revision >= *from);
+        *history_bytes -= gone.map(|change| change.weight() as u64).sum::<u64>();
+        *from = end;
+        slab.keep_live(index, listed);
+        if slab.chunk.changes.is_empty() {
+            self.remove_chunk(first);
+        }
+        true
     }
 
     /// Ends the history before that number.
@@ -304,7 +365,7 @@ impl Store {
                 if let Some(change) = slab.chunk.get(gone) {
                     *history_bytes -= change.weight() as u64;
                     if !is_live(index, change) {
-                        is_empty = slab.drop_change(gone, listed);
+                        is_empty = slab.drop_change(gone, index, listed);
                     }
                 }
                 let is_last = slab.chunk.changes.back().is_none_or(|last| last.revision < *from);
@@ -337,9 +398,9 @@ impl Store {
         let chunks: Vec<Arc<Chunk>> =
             self.chunks.values().map(|slab| Arc::clone(&slab.chunk)).collect();
         for change in chunks.iter().flat_map(|chunk| &chunk.changes) {
-            match change.what {
-                What::Put { .. } => drop(self.index.put(change.key.as_str(), Live::of(change))),
-                What::Deleted | What::Expired => drop(self.index.remove(change.key.as_str())),
+            match Live::of(change) {
+                Some(live) => drop(self.index.put(change.key.as_str(), live)),
+                None => drop(self.index.remove(change.key.as_str())),
             }
             if change.revision >= self.from {
                 self.history_bytes += change.weight() as u64;
@@ -355,9 +416,11 @@ impl Store {
     pub(crate) fn check(&self) {
         assert_eq!(self.index.keys().count(), self.index.len(), "keys in order");
         let live = self.index.keys().map(|key| {
-            let change = self.live(key.as_str()).expect("a key refers to a change that is kept");
-            assert!(change.key == *key && change.value().is_some(), "{key}");
-            assert_eq!(self.find(key.as_str()), Some(Live::of(change)), "{key}");
+            let live = self.find(key).expect("a key in order is in the index");
+            let change = self.at(live.revision).expect("a key refers to a change that is kept");
+            assert!(change.key == *key && Live::of(change).as_ref() == Some(live), "{key}");
+            let lies_at = |value: &Value| value.bytes.as_ptr();
+            assert_eq!(change.value().map(lies_at), Some(lies_at(&live.value)), "bytes of {key}");
             change.weight() as u64
         });
         assert_eq!(live.sum::<u64>(), self.bytes, "bytes of keys");
@@ -383,5 +446,53 @@ impl Store {
 
 /// Whether a key refers to this change.
 fn is_live(index: &Index, change: &Change) -> bool {
-    index.get(change.key.as_str()).is_some_and(|live| live.revision == change.revision)
+    index.get(&change.key).is_some_and(|live| live.revision == change.revision)
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_model::Timestamp;
+
+    use super::*;
+
+    /// Writes one of 600 keys, some of which are hardly ever written again, with a value of so many bytes.
+    fn write(store: &mut Store, revision: u64, bytes: usize) {
+        let dice = revision * revision % 7_919;
+        let key = format!("key{}", if dice.is_multiple_of(64) { dice % 600 } else { dice % 50 });
+        let value = Value { bytes: store.keep(&vec![b'v'; bytes]), ..Value::default() };
+        let what = match dice % 9 {
+            0 => What::Deleted,
+            _ => What::Put { value, expires_at: Timestamp::EPOCH },
+        };
+        store.push(revision, &key, what, revision);
+        store.show_all();
+    }
+
+    #[test]
+    fn a_long_history_goes_by_whole_chunks_and_never_below_what_it_may_have() {
+        let mut store = Store::new(&Random::new(1));
+        let (changes_max, bytes_max) = (CHUNKS_MANY * SPAN, 8 << 20);
+        for revision in 1..=3 * changes_max {
+            write(&mut store, revision, 10);
+            store.trim(changes_max, bytes_max, 4_096);
+            let (changes, _) = store.history();
+            assert!((revision.min(changes_max)..changes_max + SPAN).contains(&changes));
+            if revision % 512 == 0 {
+                store.check();
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_history_has_never_more_bytes_than_it_may() {
+        let mut store = Store::new(&Random::new(1));
+        let bytes_max = CHUNKS_MANY * BYTES as u64;
+        for revision in 1..=4_000 {
+            write(&mut store, revision, 1_000);
+            store.trim(100_000, bytes_max, 4_096);
+            assert!(store.history().1 <= bytes_max);
+        }
+        assert!(store.history().1 > bytes_max - 2 * BYTES as u64);
+        store.check();
+    }
 }

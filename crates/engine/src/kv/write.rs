@@ -9,8 +9,8 @@ use sluice_model::{
 };
 
 use super::Outcome;
-use super::change::{self, Change, What};
-use super::index::Live;
+use super::change::{self, What};
+use super::index::{self, Live};
 use crate::deadlines::Due;
 use crate::dedupe::{Entry, Known};
 use crate::engine::{Engine, Turn, need_of};
@@ -123,7 +123,7 @@ impl Engine {
         if ttl.is_some_and(|ttl| ttl.is_zero()) {
             return Outcome::refused(Code::Invalid, "the time to live is 1 ms or more", Need::NONE);
         }
-        let live = self.living(turn, write.key.as_str());
+        let live = self.living(turn, write.key);
         if let Some(refused) = self.unmet(live, condition) {
             return refused;
         }
@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// The refusal of a write whose condition does not hold.
-    fn unmet(&self, live: Option<Live>, condition: Condition) -> Option<Outcome> {
+    fn unmet(&self, live: Option<index::Known>, condition: Condition) -> Option<Outcome> {
         let conflict =
             |text: String, need| Some(Outcome::Refused((Code::Conflict, text.into()), need));
         match (condition, live) {
@@ -144,7 +144,7 @@ impl Engine {
             (Condition::Revision(wanted), Some(live)) if live.revision == wanted.0 => None,
             (Condition::Revision(_) | Condition::Absent, Some(live)) => {
                 let text = format!("the key is there, its revision is {}", live.revision);
-                conflict(text, self.need_of_change(live.revision))
+                conflict(text, self.key_need(live.sequence))
             }
             (Condition::Revision(_), None) => {
                 conflict("the key is not there".to_owned(), self.absence_need())
@@ -152,24 +152,19 @@ impl Engine {
         }
     }
 
-    /// What an answer waits for that shows what this change did.
-    fn need_of_change(&self, revision: u64) -> Need {
-        self.kv.store.at(revision).map_or(Need::NONE, |change| self.key_need(change.sequence))
-    }
-
     fn delete_key(&mut self, turn: &mut Turn<'_>, key: &Key, condition: Condition) -> Outcome {
         if condition == Condition::Absent {
             let text = "a key that is not there can't be removed";
             return Outcome::refused(Code::Invalid, text, Need::NONE);
         }
-        let live = self.living(turn, key.as_str());
+        let live = self.living(turn, key);
         if live.is_none() {
             return self.no_such_key();
         }
         if let Some(refused) = self.unmet(live, condition) {
             return refused;
         }
-        let (revision, sequence) = self.end_key(turn, key.as_str(), false);
+        let (revision, sequence) = self.end_key(turn, key, false);
         let answer = KvAnswer::Written { revision: Revision(revision), duplicate: false };
         Outcome::Answer(answer, self.key_need(sequence))
     }
@@ -181,13 +176,13 @@ impl Engine {
         by: i64,
         mark: Option<DedupeMark>,
     ) -> Outcome {
-        let known = self.living(turn, key.as_str());
-        let live = known.and_then(|live| self.kv.store.at(live.revision));
-        let before = live.map(|change| {
-            let text = change.value().and_then(|value| std::str::from_utf8(&value.bytes).ok());
+        let known = self.living(turn, key);
+        let live = self.kv.store.find(key).cloned().filter(|_| known.is_some());
+        let before = live.as_ref().map(|live| {
+            let text = std::str::from_utf8(&live.value.bytes).ok();
             text.and_then(|text| text.parse::<i64>().ok())
         });
-        let need = live.map_or(Need::NONE, |change| self.key_need(change.sequence));
+        let need = live.as_ref().map_or(Need::NONE, |live| self.key_need(live.sequence));
         let Some(sum) = before.unwrap_or(Some(0)).and_then(|number| number.checked_add(by)) else {
             let text = match before {
                 Some(None) => "the value is no whole number of 64 bits",
@@ -195,8 +190,8 @@ impl Engine {
             };
             return Outcome::refused(Code::Invalid, text, need);
         };
-        let kind = live.and_then(Change::value).map_or(ValueKind::Json, |value| value.kind);
-        let expires_at = live.and_then(Change::expires_at).unwrap_or(Timestamp::EPOCH);
+        let kind = live.as_ref().map_or(ValueKind::Json, |live| live.value.kind);
+        let expires_at = live.as_ref().map_or(Timestamp::EPOCH, |live| live.expires_at);
         let value = Value { kind, bytes: sum.to_string().into() };
         let write = Write { key, value: &value, expires_at, mark, sum: Some(sum) };
         match self.put_key(turn, known, write) {
@@ -212,13 +207,13 @@ impl Engine {
     fn put_key(
         &mut self,
         turn: &mut Turn<'_>,
-        live: Option<Live>,
+        live: Option<index::Known>,
         write: Write<'_>,
     ) -> Result<(Revision, Need), Outcome> {
         let Write { key, value, expires_at, mark, sum } = write;
         let revision = self.kv.store.last() + 1;
         let before = live.map_or(0, |live| live.weight);
-        let after = change::weight(key.as_str().len(), value.bytes.len()) as u64;
+        let after = change::weight(key.as_bytes().len(), value.bytes.len()) as u64;
         // What makes them less is welcome at any time.
         if after > before && self.kv.store.bytes() - before + after > self.config.kv_bytes_max {
             let text = "keys and values take as many bytes as kv_bytes_max allows";

@@ -60,12 +60,12 @@ fn scan(prefix: &str, after: Option<&str>, limit: u16) -> KvRequest {
 
 impl Rig {
     pub(crate) fn kv_out(&mut self, session: SessionId, request: KvRequest) -> Out {
-        self.ask(session, Command::Kv(Box::new(request))).unwrap()
+        self.ask(session, Command::Kv(request)).unwrap()
     }
 
     pub(crate) fn kv(&mut self, session: SessionId, request: KvRequest) -> Result<KvAnswer, Code> {
         match self.kv_out(session, request).said {
-            Said::Answer(Answer::Kv(answer)) => Ok(*answer),
+            Said::Answer(Answer::Kv(answer)) => Ok(answer),
             Said::Answer(Answer::Refused(refusal)) => Err(refusal.code),
             other => panic!("{other:?}"),
         }
@@ -230,7 +230,7 @@ fn an_expired_key_is_gone_before_its_record_and_a_reader_waits_for_that() {
     };
     let out = rig.kv_out(session, scan("", None, 10));
     let Said::Answer(Answer::Kv(answer)) = &out.said else { panic!("{out:?}") };
-    let KvAnswer::Scanned { entries, next: None } = &**answer else { panic!("{answer:?}") };
+    let KvAnswer::Scanned { entries, next: None } = answer else { panic!("{answer:?}") };
     let names: Vec<&str> = entries.iter().map(|entry| entry.key.as_str()).collect();
     assert_eq!((names, out.need.synced), (vec!["b", "e"], rig.tape.last()));
     let records = rig.tape.last();
@@ -329,9 +329,9 @@ fn a_scan_grants_what_fits_and_one_key_at_least() {
     rig.drains = false;
     rig.kv(session, get("a")).unwrap();
     let large = scan("", Some("d"), 100);
-    let ran = rig.run(session, Command::Kv(Box::new(large)));
+    let ran = rig.run(session, Command::Kv(large));
     assert_eq!(ran, sluice_engine::Ran::NoRoom);
-    let ran = rig.run(session, Command::Kv(Box::new(get("e"))));
+    let ran = rig.run(session, Command::Kv(get("e")));
     assert_eq!(ran, sluice_engine::Ran::NoRoom);
 }
 

@@ -328,12 +328,12 @@ fn watches_end_with_their_session_at_once_and_by_request() {
     let refused = rig.answer(other, Command::Receive(receive));
     assert!(matches!(refused, Answer::Refused(refusal) if refusal.code == Code::NotFound));
     assert_eq!(
-        rig.ask(session, Command::Kv(Box::new(KvRequest::Unwatch { watch }))).map(|out| out.said),
+        rig.ask(session, Command::Kv(KvRequest::Unwatch { watch })).map(|out| out.said),
         Some(Said::Answer(EMPTY))
     );
     assert_eq!(
         rig.told(session).map(|out| out.said),
-        Some(Said::Answer(Answer::Kv(Box::new(KvAnswer::Unwatched))))
+        Some(Said::Answer(Answer::Kv(KvAnswer::Unwatched)))
     );
     assert_eq!(rig.engine.watches(), 2);
     assert_eq!(rig.changes(session, second, 10, 60_000), [""; 0]);

@@ -66,7 +66,7 @@ impl Asker {
             match answer {
                 Answer::Delivered(delivery) => {
                     if let Some(id) = delivery.lease {
-                        came.push((self.lease(id), delivery));
+                        came.push((self.lease(id), *delivery));
                     }
                 }
                 Answer::Empty { .. } => {}
@@ -164,7 +164,9 @@ impl Pump {
         let Some(Waiting { came, to: Some(to) }) = self.waiting.remove(&tag) else { return };
         // Who asked for messages may have gone.
         for answer in to.send(came).err().into_iter().flatten() {
-            if let Answer::Delivered(Delivery { lease: Some(lease), .. }) = answer {
+            if let Answer::Delivered(delivery) = answer
+                && let Some(lease) = delivery.lease
+            {
                 self.add(Ask { command: release(lease), answers: None });
             }
         }

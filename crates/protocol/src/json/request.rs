@@ -24,7 +24,7 @@ pub const PAGE_MAX: u16 = 1_000;
 /// As [`request`].
 pub fn command(verb: &str, given: &[(&str, &str)], body: &[u8]) -> Result<Command, Refusal> {
     if verb.starts_with("kv.") {
-        return kv_request(verb, given, body).map(|request| Command::Kv(Box::new(request)));
+        return kv_request(verb, given, body).map(Command::Kv);
     }
     if verb.starts_with("limit.") || LIMIT_VERBS.iter().any(|(known, _)| *known == verb) {
         return limit_request(verb, given, body).map(|request| Command::Limit(Box::new(request)));

@@ -131,7 +131,7 @@ impl Ask {
     }
 
     pub(super) fn kv(request: KvRequest, want: Want) -> Self {
-        Self::of(Command::Kv(Box::new(request)), want)
+        Self::of(Command::Kv(request), want)
     }
 
     pub(super) fn limits(request: LimitRequest) -> Self {

@@ -168,7 +168,7 @@ fn text(want: Want, answer: &Answer, now: Timestamp) -> Said {
                 stats.acked
             )
         }
-        (_, Answer::Kv(answer)) => match (want, &**answer) {
+        (_, Answer::Kv(answer)) => match (want, answer) {
             (_, KvAnswer::Value(entry)) => return plain(entry.value.bytes.clone()),
             (Want::Ttl, KvAnswer::There { expires_at: Some(at), .. }) => left(*at, now).to_string(),
             (Want::Ttl, KvAnswer::There { expires_at: None, .. }) => "NEVER".to_owned(),

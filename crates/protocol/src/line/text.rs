@@ -78,11 +78,7 @@ pub fn words() -> impl ExactSizeIterator<Item = (&'static str, &'static str)> {
 
 /// Reads a line of text, of which `shared` has the bytes if they may be held on to.
 pub(super) fn read(line: &str, shared: Option<&Bytes>) -> Result<Ask, Refusal> {
-    let line = line.trim_start_matches([' ', '\t']);
-    let (first, rest) = match line.split_once([' ', '\t']) {
-        Some((first, rest)) => (first, Some(rest)),
-        None => (line, None),
-    };
+    let (first, rest) = cut(line);
     let Some(word) = WORDS.iter().find(|word| word.name.eq_ignore_ascii_case(first)) else {
         return Err(Refusal::new(Code::BadRequest, "unknown command"));
     };
@@ -106,6 +102,20 @@ impl Word {
     }
 }
 
+/// Cuts a text behind the blanks that it begins with: up to the next blank, and behind that one.
+fn cut(text: &str) -> (&str, Option<&str>) {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let begin = text.bytes().position(|byte| !is_blank(&byte)).unwrap_or(text.len());
+    let (_, text) = text.split_at(begin);
+    match text.bytes().position(|byte| is_blank(&byte)) {
+        Some(end) => {
+            let (first, rest) = text.split_at(end);
+            (first, rest.get(1..))
+        }
+        None => (text, None),
+    }
+}
+
 /// What comes behind a word and was not taken yet.
 pub(super) struct Arguments<'a> {
     word: &'static Word,
@@ -116,11 +126,7 @@ pub(super) struct Arguments<'a> {
 impl<'a> Arguments<'a> {
     /// The next one, without the blanks before it.
     pub(super) fn next(&mut self) -> Option<&'a str> {
-        let rest = self.rest.take()?.trim_start_matches([' ', '\t']);
-        let (next, rest) = match rest.split_once([' ', '\t']) {
-            Some((next, rest)) => (next, Some(rest)),
-            None => (rest, None),
-        };
+        let (next, rest) = cut(self.rest.take()?);
         self.rest = rest;
         (!next.is_empty()).then_some(next)
     }

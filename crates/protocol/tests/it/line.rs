@@ -71,7 +71,7 @@ fn delivery(payload: &'static [u8]) -> Answer {
     let mut delivery =
         Delivery::first(SubscriptionId(0), Some(lease), Timestamp::from_millis(5), carried);
     delivery.subscription = None;
-    Answer::Delivered(delivery)
+    Answer::Delivered(Box::new(delivery))
 }
 
 fn entry(kind: ValueKind, bytes: &'static [u8]) -> Entry {
@@ -94,7 +94,7 @@ fn text_shows_only_what_is_text() {
     }
     let value = |bytes| {
         let answer = KvAnswer::Value(entry(ValueKind::Text, bytes));
-        told(&Form::Text, Want::Value, &Answer::Kv(Box::new(answer)))
+        told(&Form::Text, Want::Value, &Answer::Kv(answer))
     };
     assert_eq!(value(b"plain"), Said::Line("plain".into()));
     assert_eq!(value(b"*put a b"), Said::Unshowable("ERR use JSON".into()));
@@ -119,7 +119,7 @@ fn one_control_character_is_seen_wherever_it_stands() {
 fn a_value_that_text_sets_is_a_part_of_its_line() {
     let line = Bytes::from_static(b"SET key two words ");
     let Ok(Ask::Do(Command::Kv(request), _)) = line::read_shared(&line).ask else { panic!() };
-    let KvRequest::Set { value, .. } = *request else { panic!("{request:?}") };
+    let KvRequest::Set { value, .. } = request else { panic!("{request:?}") };
     assert_eq!(value.bytes, "two words ");
     assert_eq!(value.bytes.as_ptr(), line[8..].as_ptr());
 }
@@ -275,7 +275,7 @@ fn json_shows_values_as_they_were_written() {
     ];
     let form = Form::Json { id: Some("[1.0]".into()) };
     for (kind, bytes, expected) in cases {
-        let answer = Answer::Kv(Box::new(KvAnswer::Value(entry(kind, bytes))));
+        let answer = Answer::Kv(KvAnswer::Value(entry(kind, bytes)));
         let expected = format!(r#"{{"result":{expected},"id":[1.0]}}"#);
         assert_eq!(told(&form, Want::Value, &answer), Said::Line(expected.into()));
     }

@@ -258,7 +258,7 @@ fn receive(state: &mut State, session: u64, id: SubscriptionId, counter: u64) ->
     });
     let sender = Bytes::from_static(b"anonymous");
     let carried = Carried { topic, sender, payload, ..Carried::default() };
-    Answer::Delivered(Delivery::first(id, lease, Timestamp::EPOCH, carried))
+    Answer::Delivered(Box::new(Delivery::first(id, lease, Timestamp::EPOCH, carried)))
 }
 
 impl Link for FakeLink {

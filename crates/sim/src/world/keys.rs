@@ -224,7 +224,7 @@ impl World {
         };
         let ceiling = self.broker.as_ref().map_or(0, |broker| broker.driver.stats().key_revision);
         match answer {
-            Answer::Kv(answer) => self.kv_answered(at, &op, *answer, ceiling),
+            Answer::Kv(answer) => self.kv_answered(at, &op, answer, ceiling),
             Answer::Changes { events, .. } => self.changed(at, &events),
             Answer::Empty { .. } if op.what == What::Hear => Ok(()),
             Answer::Refused(refusal) => self.kv_refused(&op, refusal.code, ceiling),

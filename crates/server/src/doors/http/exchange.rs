@@ -276,7 +276,7 @@ impl Exchange {
         let mut received = Received { deliveries: Vec::new(), next: None };
         for answer in self.listen(receive, notices).await? {
             match answer {
-                Answer::Delivered(delivery) => received.deliveries.push(delivery),
+                Answer::Delivered(delivery) => received.deliveries.push(*delivery),
                 Answer::Empty { next } => received.next = next,
                 // What can't be read is in the dead set, and counted there.
                 _ => {}

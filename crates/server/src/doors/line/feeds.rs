@@ -142,9 +142,7 @@ impl Feeds {
             Source::Subscription(subscription) => {
                 Some(Command::Unsubscribe { subscription: *subscription })
             }
-            Source::Watch(watch) => {
-                Some(Command::Kv(Box::new(KvRequest::Unwatch { watch: *watch })))
-            }
+            Source::Watch(watch) => Some(Command::Kv(KvRequest::Unwatch { watch: *watch })),
             Source::Queue(_) => None,
         }
     }

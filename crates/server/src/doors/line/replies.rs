@@ -66,7 +66,7 @@ impl Session {
             }
             Ask::Watch { keys, from } => {
                 let watch = KvRequest::Watch { keys: keys.clone(), from };
-                self.open(tag, form, Wish::Keys(keys), Command::Kv(Box::new(watch)), io);
+                self.open(tag, form, Wish::Keys(keys), Command::Kv(watch), io);
             }
             Ask::Unsubscribe(pattern) => self.close(tag, form, &Wish::Topics(pattern), io),
             Ask::Unwatch(keys) => self.close(tag, form, &Wish::Keys(keys), io),
@@ -208,10 +208,7 @@ impl Session {
     fn opened(&mut self, number: u64, answer: &Answer, io: &mut Io<'_>) -> Option<u64> {
         let source = match answer {
             Answer::Subscribed { subscription } => Some(Source::Subscription(*subscription)),
-            Answer::Kv(answer) => match **answer {
-                KvAnswer::Watching { watch, .. } => Some(Source::Watch(watch)),
-                _ => None,
-            },
+            Answer::Kv(KvAnswer::Watching { watch, .. }) => Some(Source::Watch(*watch)),
             _ => None,
         };
         let feed = self.feeds.get_mut(number)?;
@@ -282,12 +279,9 @@ impl Session {
 fn opened_text(form: &Form, answer: &Answer) -> String {
     match answer {
         Answer::Refused(refusal) => form.refused(refusal),
-        Answer::Kv(answer) => match **answer {
-            KvAnswer::Watching { revision, .. } => {
-                form.done(OK, &serde_json::json!({"revision": revision.0}))
-            }
-            _ => form.word(OK),
-        },
+        Answer::Kv(KvAnswer::Watching { revision, .. }) => {
+            form.done(OK, &serde_json::json!({"revision": revision.0}))
+        }
         _ => form.word(OK),
     }
 }

@@ -95,7 +95,7 @@ fn delivered(subscription: Option<u64>, payload: &'static [u8]) -> Answer {
     };
     let deadline = Timestamp::from_millis(1_000);
     let to = SubscriptionId(subscription.unwrap_or_default());
-    Answer::Delivered(Delivery::first(to, lease, deadline, carried))
+    Answer::Delivered(Box::new(Delivery::first(to, lease, deadline, carried)))
 }
 
 #[test]

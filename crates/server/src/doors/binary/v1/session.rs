@@ -514,7 +514,7 @@ impl Session {
             return self.write_local(id, local, output);
         }
         match reply.answer {
-            Answer::Delivered(delivery) => self.deliver(id, delivery, output),
+            Answer::Delivered(delivery) => self.deliver(id, *delivery, output),
             Answer::Subscribed { subscription } => {
                 output.write(|out| put_ack(out, id, subscription.0));
             }

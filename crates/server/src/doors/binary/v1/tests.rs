@@ -146,7 +146,8 @@ fn lease(counter: u64) -> LeaseId {
 fn delivery(lease: Option<LeaseId>, payload: Bytes) -> Answer {
     let (topic, sender) = (Bytes::from_static(b"demo"), Bytes::from_static(b"anonymous"));
     let carried = Carried { topic, sender, payload, ..Carried::default() };
-    Answer::Delivered(Delivery::first(SubscriptionId(42), lease, Timestamp::EPOCH, carried))
+    let first = Delivery::first(SubscriptionId(42), lease, Timestamp::EPOCH, carried);
+    Answer::Delivered(Box::new(first))
 }
 
 fn refused(code: Code, text: &'static str) -> Answer {

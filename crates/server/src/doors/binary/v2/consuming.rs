@@ -110,7 +110,7 @@ impl Session {
             Source::Subscription(subscription) => {
                 Command::Unsubscribe { subscription: *subscription }
             }
-            Source::Watch(watch) => Command::Kv(Box::new(KvRequest::Unwatch { watch: *watch })),
+            Source::Watch(watch) => Command::Kv(KvRequest::Unwatch { watch: *watch }),
             Source::Queue(_) => {
                 if fed {
                     self.withdraw(io.requests, PUSH_TAGS + number);

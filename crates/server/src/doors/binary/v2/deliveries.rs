@@ -57,7 +57,7 @@ impl Session {
     pub(super) fn deliver(
         &mut self,
         to: Target,
-        first: Delivery,
+        first: Box<Delivery>,
         rest: &mut Rest<'_>,
         io: &mut Io<'_>,
     ) -> Written {
@@ -80,11 +80,11 @@ impl Session {
     fn deliver_frame(
         &mut self,
         to: Target,
-        first: Delivery,
+        first: Box<Delivery>,
         rest: &mut Rest<'_>,
         written: &mut Written,
         io: &mut Io<'_>,
-    ) -> Option<Delivery> {
+    ) -> Option<Box<Delivery>> {
         let (topic, sender) = (first.carried.topic.clone(), first.carried.sender.clone());
         let head = DeliverHead { pushed: to.pushed, topic: &topic, sender: &sender };
         let (length_max, tag) = (self.length_max, self.tag_for(to));
@@ -137,7 +137,7 @@ impl Session {
     fn deliver_alone(
         &mut self,
         to: Target,
-        delivery: Delivery,
+        delivery: Box<Delivery>,
         written: &mut Written,
         io: &mut Io<'_>,
     ) {
@@ -297,9 +297,8 @@ impl Session {
 }
 
 /// Messages at most once.
-#[expect(clippy::large_enum_variant, reason = "a box would be an allocation for each message")]
 pub(super) enum Resident {
-    One(Delivery),
+    One(Box<Delivery>),
     Many(Box<BlockDelivery>),
 }
 
@@ -366,7 +365,7 @@ fn next_alike(
     tag: u64,
     topic: &Bytes,
     sender: &Bytes,
-) -> Option<(Delivery, usize)> {
+) -> Option<(Box<Delivery>, usize)> {
     let alike = |reply: &Reply| match &reply.answer {
         Answer::Delivered(delivery) => {
             let carried = &delivery.carried;

@@ -62,7 +62,7 @@ impl Session {
         }
         let request = KvRequest::Watch { keys: wanted.keys.clone(), from: wanted.from };
         self.receiving.polls.begun.push_back(wanted);
-        self.push(io.requests, id, Kind::Poll, Command::Kv(Box::new(request)));
+        self.push(io.requests, id, Kind::Poll, Command::Kv(request));
     }
 
     /// The watch is there, or refused.
@@ -72,7 +72,7 @@ impl Session {
             return;
         };
         let answer = match answer {
-            Answer::Kv(answer) => *answer,
+            Answer::Kv(answer) => answer,
             Answer::Refused(refusal) => return self.write_error(id, &refusal, io.output),
             _ => return debug_assert!(false, "an answer to another kind of request"),
         };
@@ -106,7 +106,7 @@ impl Session {
             }
             Err(refusal) => self.write_error(id, refusal, io.output),
         }
-        let unwatch = Command::Kv(Box::new(KvRequest::Unwatch { watch }));
+        let unwatch = Command::Kv(KvRequest::Unwatch { watch });
         self.push(io.requests, 0, Kind::Own { silent: false }, unwatch);
     }
 }

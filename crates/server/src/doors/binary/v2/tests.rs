@@ -168,7 +168,7 @@ fn delivery(topic: &'static str, counter: Option<u64>, more: bool) -> Answer {
     let carried = Carried { topic: topic.into(), payload: "x".into(), ..Carried::default() };
     let lease = counter.map(lease);
     let first = Delivery::first(SubscriptionId(42), lease, Timestamp::EPOCH, carried);
-    Answer::Delivered(Delivery { more, ..first })
+    Answer::Delivered(Box::new(Delivery { more, ..first }))
 }
 
 fn block(bytes: usize, count: u32, more: bool) -> Answer {
@@ -386,7 +386,8 @@ fn too_long(topic: &'static str, counter: Option<u64>) -> Answer {
     let headers = vec![header("one"), header("two")];
     let carried = Carried { topic: topic.into(), headers, ..Carried::default() };
     let lease = counter.map(lease);
-    Answer::Delivered(Delivery::first(SubscriptionId(42), lease, Timestamp::EPOCH, carried))
+    let first = Delivery::first(SubscriptionId(42), lease, Timestamp::EPOCH, carried);
+    Answer::Delivered(Box::new(first))
 }
 
 fn uneven_block() -> Answer {
@@ -456,9 +457,10 @@ fn nothing_is_asked_for_while_much_is_unsent_and_decoding_stops_when_it_is_too_m
     let long =
         Carried { topic: "jobs".into(), payload: vec![0; 60_000].into(), ..Carried::default() };
     let first = Delivery::first(SubscriptionId(1), Some(lease(1)), Timestamp::EPOCH, long);
-    pair.reply([(tag, Answer::Delivered(first.clone()))]);
+    let second = Delivery { lease: Some(lease(2)), ..first.clone() };
+    pair.reply([(tag, Answer::Delivered(Box::new(first)))]);
     assert_eq!(pair.asked(), []);
-    pair.reply([(tag, Answer::Delivered(Delivery { lease: Some(lease(2)), ..first }))]);
+    pair.reply([(tag, Answer::Delivered(Box::new(second)))]);
     assert_eq!(pair.says(|out| put_ping(out, 3)), Wants::Room);
     assert_eq!(pair.heard().len(), 2);
     assert_eq!(pair.says(|_| ()), Wants::Bytes);
@@ -481,7 +483,7 @@ fn a_consumer_that_was_paused_goes_on_when_its_time_has_come() {
     let held = |n: u64| {
         let carried = Carried { topic: "jobs".into(), ..Carried::default() };
         let first = Delivery::first(SubscriptionId(1), Some(lease(n)), at(5_000 + n), carried);
-        Answer::Delivered(Delivery { more: n < 10, ..first })
+        Answer::Delivered(Box::new(Delivery { more: n < 10, ..first }))
     };
     pair.reply((1..=10).map(|n| (tag, held(n))));
     assert_eq!((pair.asked(), pair.session.resume_at()), (Vec::new(), Some(at(5_002))));
@@ -529,10 +531,10 @@ fn a_request_for_changes_of_keys_waits_and_its_watch_ends_with_it() {
             ControlRef { verb: "kv.changes", json: r#"{"key": "a", "from": 3, "wait_ms": 1000}"# };
         pair.says(|out| control.put(out, 2).unwrap());
         let Request { tag, command: Command::Kv(request) } = pair.asked_one() else { panic!() };
-        assert!(matches!(*request, KvRequest::Watch { from: Some(Revision(3)), .. }));
+        assert!(matches!(request, KvRequest::Watch { from: Some(Revision(3)), .. }));
         let (watch, revision) = (WatchId(9), Revision(5));
         let watching = KvAnswer::Watching { watch, revision };
-        pair.reply([(tag, Answer::Kv(Box::new(watching)))]);
+        pair.reply([(tag, Answer::Kv(watching))]);
         let Request { tag, command } = pair.asked_one();
         let wait = Some(Duration::from_secs(1));
         let from = Source::Watch(watch);
@@ -546,10 +548,10 @@ fn a_request_for_changes_of_keys_waits_and_its_watch_ends_with_it() {
         }
         pair.reply([(tag, Answer::Empty { next: None })]);
         pair.hears(&[(2, "RESULT")]);
-        let unwatch = Command::Kv(Box::new(KvRequest::Unwatch { watch }));
+        let unwatch = Command::Kv(KvRequest::Unwatch { watch });
         let Request { tag, command } = pair.asked_one();
         assert_eq!(command, unwatch);
-        pair.reply([(tag, Answer::Kv(Box::new(KvAnswer::Unwatched)))]);
+        pair.reply([(tag, Answer::Kv(KvAnswer::Unwatched))]);
         assert!(pair.session.is_quiet() && pair.heard().is_empty());
     }
 }

@@ -35,14 +35,14 @@ impl Session {
             number: None,
         });
         let request = KvRequest::Watch { keys, from: frame.from };
-        self.push(io.requests, id, Kind::Watch, Command::Kv(Box::new(request)));
+        self.push(io.requests, id, Kind::Watch, Command::Kv(request));
     }
 
     /// The watch is there, or refused.
     pub(super) fn watching(&mut self, id: u64, answer: Answer, output: &mut Output) {
         let Some(mut opening) = self.receiving.opening.pop_front() else { return };
         let answer = match answer {
-            Answer::Kv(answer) => *answer,
+            Answer::Kv(answer) => answer,
             Answer::Refused(refusal) => return self.write_error(id, &refusal, output),
             _ => return debug_assert!(false, "an answer to another kind of request"),
         };

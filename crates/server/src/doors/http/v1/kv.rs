@@ -170,8 +170,8 @@ fn last_heard(headers: &HeaderMap) -> Outcome<Option<Revision>> {
 }
 
 async fn ask(caller: &Caller, request: KvRequest) -> Outcome<KvAnswer> {
-    match caller.ask(Command::Kv(Box::new(request))).await? {
-        Answer::Kv(answer) => Ok(*answer),
+    match caller.ask(Command::Kv(request)).await? {
+        Answer::Kv(answer) => Ok(answer),
         _ => Err(unexpected().into()),
     }
 }
