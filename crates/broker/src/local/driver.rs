@@ -205,9 +205,12 @@ impl<D: Disk> Driver<D> {
         match input {
             Input::Requests { session, written, requests } => {
                 let waits = self.outboxes.get(&session).is_none_or(|outbox| !outbox.is_empty());
-                let waits = waits || !self.released.is_empty();
-                self.effects.run_ahead((!waits).then_some(session));
-                self.ahead = session;
+                // What another turn has left is not mixed with what this one makes.
+                let is_left = !self.released.is_empty() || !self.effects.ready().is_empty();
+                if !waits && !is_left {
+                    self.effects.run_ahead(Some(session));
+                    self.ahead = session;
+                }
                 self.engine.written(session, written);
                 self.run(now, session, requests);
             }

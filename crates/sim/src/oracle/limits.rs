@@ -106,9 +106,10 @@ impl Calls {
         }
     }
 
-    /// A message was handed to a client, who was told of so many failures.
-    pub(crate) fn granted(&mut self, lease: Lease, failures: u32) -> Result<usize, String> {
-        let (number, at, generation) = (self.leases.len(), lease.from, lease.generation);
+    /// A message was handed to a client.
+    pub(crate) fn granted(&mut self, lease: Lease) -> Result<usize, String> {
+        let Lease { from: at, generation, failures, .. } = lease;
+        let number = self.leases.len();
         let message = &mut self.messages[lease.message];
         if message.is_over && message.acking.is_some_and(|acking| acking < at) {
             return Err(format!("{message:?} came at {at} after its ack was confirmed"));
@@ -169,6 +170,22 @@ impl Calls {
             lease.is_lost = true;
         }
         self.old = self.leases.len();
+        if lost_writes {
+            self.forget_failures();
+        }
+    }
+
+    /// What was not on the disk is undone: that a lease had run out as well, unless a later one was
+    /// there or has been settled.
+    fn forget_failures(&mut self) {
+        for (number, message) in self.messages.iter_mut().enumerate() {
+            let Some(last) = message.last_lease.map(|last| &self.leases[last]) else { continue };
+            if !last.is_durable && !last.is_ended {
+                let of_it = self.leases.iter().filter(|it| it.message == number);
+                let sure = of_it.filter(|it| it.is_durable || it.is_ended).map(|it| it.failures);
+                message.failures.0 = sure.max().unwrap_or(0);
+            }
+        }
     }
 
     /// The broker has done all that is due.

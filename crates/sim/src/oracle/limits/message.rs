@@ -41,6 +41,8 @@ pub(crate) struct Lease {
     pub(crate) generation: Generation,
     /// The how-manieth of its message it is.
     pub(crate) attempt: u32,
+    /// How often its message had failed before, as it was told.
+    pub(crate) failures: u32,
     /// When it was granted: its deadline tells.
     pub(crate) from: At,
     pub(crate) length: At,

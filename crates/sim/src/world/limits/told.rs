@@ -53,24 +53,22 @@ impl World {
         self.counters.redelivered += u64::from(handover.redelivered);
         self.note("called", &[at as u64, number, from]);
         let seen = self.tick();
-        let number = self.limits.calls.granted(
-            Lease {
-                message,
-                generation: lease.generation,
-                attempt: handover.attempt,
-                from,
-                length,
-                bound: self.limits.callers[at].session.filter(|_| bound),
-                sure_until: deadline,
-                over_at: deadline,
-                is_durable: false,
-                is_lost: false,
-                is_acked: false,
-                is_ended: false,
-                seen,
-            },
-            handover.failures,
-        )?;
+        let number = self.limits.calls.granted(Lease {
+            message,
+            generation: lease.generation,
+            attempt: handover.attempt,
+            failures: handover.failures,
+            from,
+            length,
+            bound: self.limits.callers[at].session.filter(|_| bound),
+            sure_until: deadline,
+            over_at: deadline,
+            is_durable: false,
+            is_lost: false,
+            is_acked: false,
+            is_ended: false,
+            seen,
+        })?;
         self.limits.callers[at].held.push((number, lease));
         Ok(())
     }
