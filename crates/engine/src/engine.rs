@@ -381,7 +381,13 @@ impl Engine {
 
     /// Answers those who wait where there may be something by now.
     pub(crate) fn serve_stirred(&mut self, turn: &mut Turn<'_>) {
-        while let Some(from) = self.stirred.pop() {
+        let mut fetched = 0;
+        while !self.stirred.is_empty() {
+            if fetched == 0 {
+                fetched = self.fetch_stirred();
+            }
+            fetched -= 1;
+            let Some(from) = self.stirred.pop() else { break };
             if let Some(listed) = self.listed_stirred(from) {
                 *listed = false;
             }

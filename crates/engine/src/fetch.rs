@@ -9,10 +9,11 @@ use std::hint::black_box;
 use sluice_model::{Command, Destination, QueueNo, Request, Source};
 
 use crate::engine::Engine;
-use crate::queue::Queue;
 use crate::queue::slots::Extra;
+use crate::queue::{Queue, Waiting};
 use crate::random::SeededMap;
 use crate::record::Target;
+use crate::topic::Listener;
 
 /// Queues that are fetched together: their lines fit the first cache, and a processor waits for no
 /// more of them at a time.
@@ -41,6 +42,25 @@ impl Engine {
     /// The same for the first of these queues.
     pub(crate) fn fetch_listed(&self, queues: &[QueueNo]) -> usize {
         self.fetch_for(queues, |no| Some((*no, None)), lines)
+    }
+
+    /// The same for the watches among those that are served next, with the sessions that wait for them.
+    pub(crate) fn fetch_stirred(&self) -> usize {
+        if self.stirred.len() < FEW {
+            return usize::MAX;
+        }
+        let mut waiting = [None; TOGETHER];
+        for (place, from) in waiting.iter_mut().zip(self.stirred.iter().rev()) {
+            *place = match from {
+                Listener::Watch(id) => self.kv.watches.get(*id).map(|watch| &watch.parked),
+                Listener::Queue(_) | Listener::Ephemeral(_) => None,
+            };
+        }
+        // One step of all before the next step of any.
+        let sessions = waiting.map(|waiting| waiting.and_then(Waiting::lone_session));
+        let sessions = sessions.iter().flatten().filter_map(|id| self.sessions.get(id));
+        black_box(sessions.fold(0, |sum, session| sum ^ session.out as u64 ^ session.need.written));
+        TOGETHER
     }
 
     fn fetch_for<T>(

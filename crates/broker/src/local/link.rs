@@ -241,7 +241,7 @@ impl<D: Disk> Link for LocalLink<D> {
 
     fn close(self: Box<Self>, by: ClosedBy) {
         let mut unsent: Vec<LeaseId> = self.unwritten.iter().map(|(_, lease)| *lease).collect();
-        unsent.extend(self.mailbox.take().iter().flat_map(Parcel::leases));
+        self.mailbox.take().for_each(|parcel| unsent.extend(parcel.leases()));
         let by = match by {
             ClosedBy::Client => EndedBy::Client,
             ClosedBy::Broker => EndedBy::Broker,

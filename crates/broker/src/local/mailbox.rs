@@ -25,6 +25,10 @@ impl Mailbox {
     pub(crate) fn put(&self, parcels: impl ExactSizeIterator<Item = Parcel>) {
         let waker = {
             let mut inner = self.inner.lock();
+            if inner.parcels.is_empty() {
+                // One by itself has room for no others.
+                inner.parcels.reserve_exact(parcels.len());
+            }
             inner.parcels.extend(parcels);
             inner.waker.take()
         };
@@ -56,9 +60,20 @@ impl Mailbox {
         self.inner.lock().parcels.is_empty()
     }
 
-    /// Takes all replies.
-    pub(crate) fn take(&self) -> Vec<Parcel> {
-        std::mem::take(&mut self.inner.lock().parcels)
+    /// Whether somebody is at it just now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.inner.is_locked()
+    }
+
+    /// Takes all replies. The room for one is kept: who is told of one thing after another needs no
+    /// other, and where thousands are, to give it back and take it again is most of what that costs.
+    pub(crate) fn take(&self) -> impl Iterator<Item = Parcel> + use<> {
+        let mut inner = self.inner.lock();
+        let (one, many) = match inner.parcels.capacity() {
+            0..=1 => (inner.parcels.pop(), Vec::new()),
+            _ => (None, std::mem::take(&mut inner.parcels)),
+        };
+        one.into_iter().chain(many)
     }
 
     /// Ready when there is something to take, or once after a nudge.
@@ -72,5 +87,24 @@ impl Mailbox {
             none => *none = Some(context.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_model::Answer;
+
+    use super::*;
+
+    #[test]
+    fn replies_are_taken_in_order_and_room_is_kept_for_one() {
+        let mailbox = Mailbox::default();
+        for tags in [&[1][..], &[2], &[3, 4, 5], &[], &[6], &[7, 8]] {
+            for part in tags.chunks(2) {
+                mailbox.put(part.iter().map(|tag| Parcel::answer(*tag, Answer::Fenced)));
+            }
+            assert_eq!(mailbox.take().map(|parcel| parcel.tag).collect::<Vec<_>>(), tags);
+            assert!(mailbox.inner.lock().parcels.capacity() <= 1);
+        }
     }
 }

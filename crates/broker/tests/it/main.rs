@@ -7,6 +7,7 @@ mod delayed;
 mod full;
 mod keys;
 mod linear;
+mod ready;
 mod steady;
 mod torn_block;
 mod unled;

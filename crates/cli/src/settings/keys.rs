@@ -353,7 +353,8 @@ sections! {
         /// Most bytes of keys with their values, which are kept in memory; past it writes that add to
         /// them are refused. They count towards `memory_max` too
         kv_bytes_max: Bytes => local.engine.kv_bytes_max;
-        /// So many changes of keys are remembered for watches, also over a restart
+        /// So many changes of keys are remembered for watches, also over a restart; from 4 096 on, and
+        /// with 1 MiB or more of them, up to 255 more
         watch_history: Count => local.engine.watch_history;
         /// These take so much at most
         watch_history_bytes: Bytes => local.engine.watch_history_bytes;

@@ -14,7 +14,7 @@ use sluice_model::{
 use super::watches::{Told, Watcher};
 use super::{Kv, Outcome};
 use crate::deadlines::Due;
-use crate::effects::Effect;
+use crate::effects::{Effect, Ticket};
 use crate::engine::{Asked, Engine, Ran, Refused, Turn};
 use crate::journal::Need;
 use crate::queue::{Parked, Waiting};
@@ -118,10 +118,10 @@ impl Engine {
         until: Option<Timestamp>,
     ) -> Ran {
         let from = Listener::Watch(id);
-        let told = self.tell_changes(turn, to, id, terms);
+        let told = self.tell_changes(turn, to, id, terms, None);
         let left = match told {
-            Told::Some { left: 0 } => return Ran::Done,
-            Told::Some { left } => left,
+            Told::Some { left: 0, .. } => return Ran::Done,
+            Told::Some { left, .. } => left,
             Told::NoRoom => return Ran::NoRoom,
             Told::Nothing | Told::Later => terms.max,
         };
@@ -145,8 +145,10 @@ impl Engine {
             && let Some((ticket, parked)) = watcher.parked.first()
         {
             let Parked { session, tag, place, terms, .. } = parked;
-            match self.tell_changes(turn, Asked { session, tag, place }, id, terms) {
-                Told::Some { left } => self.stay(from, ticket, left),
+            match self.tell_changes(turn, Asked { session, tag, place }, id, terms, Some(ticket)) {
+                Told::Some { left: 0, .. } => drop(self.unpark(from, ticket)),
+                Told::Some { more, .. } if more => {}
+                Told::Some { .. } => return,
                 Told::NoRoom => self.lacks_room(turn, from, ticket, &parked),
                 Told::Nothing => return,
                 Told::Later => return self.deadlines.insert(turn.now, Due::Watch(id)),
@@ -154,14 +156,23 @@ impl Engine {
         }
     }
 
-    /// Answers a receive with what its watch has to tell, as far as there is room.
-    fn tell_changes(&mut self, turn: &mut Turn<'_>, to: Asked, id: WatchId, terms: Terms) -> Told {
+    /// Answers a receive with what its watch has to tell, as far as there is room; the one with this ticket
+    /// waits for what is left.
+    fn tell_changes(
+        &mut self,
+        turn: &mut Turn<'_>,
+        to: Asked,
+        id: WatchId,
+        terms: Terms,
+        ticket: Option<Ticket>,
+    ) -> Told {
         let Self { kv: Kv { store, watches, .. }, sessions, config, stats, wanted, .. } = self;
+        let (Some(watcher), made) = watches.told_next(id) else { return Told::Nothing };
         let Some(state) = sessions.get_mut(&to.session) else { return Told::Nothing };
         let max = (terms.max as usize).min(config.batch_max);
         let out = state.out.saturating_sub(state.reserved);
         let fits = |weight, least| out + weight <= config.session_out_max || least && out == 0;
-        let (events, weight) = match watches.take(id, store, max, fits) {
+        let (events, weight) = match watcher.take(made, store, max, fits) {
             Ok(taken) => taken,
             Err(none) => return none,
         };
@@ -169,12 +180,17 @@ impl Engine {
         stats.watch_gaps += gaps as u64;
         stats.watch_events += events.len() as u64;
         let left = if terms.stays { terms.max.saturating_sub(events.len() as u32) } else { 0 };
+        if left > 0
+            && let Some(parked) = ticket.and_then(|ticket| watcher.parked.get_mut(ticket))
+        {
+            parked.terms.max = left;
+        }
         state.out += weight;
         wanted.cover(state.need);
         let Asked { session, tag, place } = to;
         let (need, answer) = (state.need, Answer::Changes { watch: id, events, more: left > 0 });
         turn.effects.push(Effect::Reply { session, tag, place, answer, need });
-        Told::Some { left }
+        Told::Some { left, more: watcher.has_more() }
     }
 
     /// Lets those who watch know of the changes that are at their level by now.

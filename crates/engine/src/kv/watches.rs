@@ -29,6 +29,9 @@ pub(crate) struct Watcher {
 /// Changes that one look for the next one to tell passes, at most.
 const WALK_MAX: u64 = 4_096;
 
+/// The change that somebody was told alone last, and its number.
+type Made = Option<(u64, Arc<[WatchEvent]>)>;
+
 /// What a watch has to tell next.
 enum Next<'a> {
     Change(&'a Change),
@@ -47,6 +50,8 @@ pub(super) enum Told {
     /// It was answered, and waits for so many more.
     Some {
         left: u32,
+        /// There may be more to tell at once.
+        more: bool,
     },
     /// There is something, and no room for it.
     NoRoom,
@@ -74,6 +79,71 @@ impl Watcher {
         if self.from.is_some() { Next::Later } else { Next::Nothing }
     }
 
+    /// Takes what it has to tell, one event at least, with its weight as an answer. `fits` says whether
+    /// there is room for an answer of that weight, and is told whether it is the least there can be.
+    ///
+    /// # Errors
+    /// Nothing is taken, for this reason.
+    pub(super) fn take(
+        &mut self,
+        told: &mut Made,
+        store: &Store,
+        max: usize,
+        fits: impl Fn(usize, bool) -> bool,
+    ) -> Result<(Arc<[WatchEvent]>, usize), Told> {
+        let before = (self.seen, self.from);
+        if let Some(change) = self.pass_only(store) {
+            // Where many are told of one change, that is made an event once.
+            let made = told.take().filter(|(revision, _)| *revision == change.revision);
+            let made = made.unwrap_or_else(|| (change.revision, Arc::new([change.event()])));
+            let events = Arc::clone(&told.insert(made).1);
+            let weight = Reply::WEIGHT_MIN + events.iter().map(WatchEvent::weight).sum::<usize>();
+            if fits(weight, true) {
+                return Ok((events, weight));
+            }
+            (self.seen, self.from) = before;
+            return Err(Told::NoRoom);
+        }
+        let (mut events, mut weight) = (Vec::new(), Reply::WEIGHT_MIN);
+        while events.len() < max {
+            let (event, reached) = match self.next(store) {
+                Next::Change(change) => (change.event(), change.revision),
+                Next::Gap { resumed_at } => {
+                    (WatchEvent::Gap { resumed_at: Revision(resumed_at) }, resumed_at - 1)
+                }
+                Next::Nothing if events.is_empty() => return Err(Told::Nothing),
+                Next::Later if events.is_empty() => return Err(Told::Later),
+                Next::Nothing | Next::Later => break,
+            };
+            let with_it = weight + event.weight();
+            match fits(with_it, events.is_empty()) {
+                false if events.is_empty() => return Err(Told::NoRoom),
+                false => break,
+                true => weight = with_it,
+            }
+            self.told(reached, store.visible());
+            events.push(event);
+        }
+        Ok((events.into(), weight))
+    }
+
+    /// Whether there may be more to tell.
+    pub(super) fn has_more(&self) -> bool {
+        self.from.is_some()
+    }
+
+    /// Passes the change that it has to tell, if it is the only one.
+    fn pass_only<'a>(&mut self, store: &'a Store) -> Option<&'a Change> {
+        let Next::Change(change) = self.next(store) else { return None };
+        let before = (self.seen, self.from);
+        self.told(change.revision, store.visible());
+        if matches!(self.next(store), Next::Nothing) {
+            return Some(change);
+        }
+        (self.seen, self.from) = before;
+        None
+    }
+
     /// It was told all up to this change; up to `visible` there may be more to tell.
     fn told(&mut self, upto: u64, visible: u64) {
         self.seen = upto;
@@ -91,8 +161,7 @@ pub(crate) struct Watches {
     lengths: BTreeMap<usize, usize>,
     held: Holdings,
     last: u64,
-    /// The change that somebody was told alone last, and its number.
-    told: Option<(u64, Arc<[WatchEvent]>)>,
+    told: Made,
 }
 
 impl Watches {
@@ -130,11 +199,18 @@ impl Watches {
     }
 
     /// Begins a watch.
-    pub(crate) fn add(&mut self, watcher: Watcher) -> WatchId {
+    pub(crate) fn add(&mut self, mut watcher: Watcher) -> WatchId {
         self.last += 1;
         let id = WatchId(self.last);
-        match &watcher.keys {
-            Keys::One(key) => drop(self.by_key.entry(key.clone()).or_default().insert(id)),
+        match &mut watcher.keys {
+            Keys::One(key) => match self.by_key.get_key_value_mut(key) {
+                Some((held, those)) => {
+                    // All look at the same bytes when it changes.
+                    *key = held.clone();
+                    those.insert(id);
+                }
+                None => drop(self.by_key.insert(key.clone(), BTreeSet::from([id]))),
+            },
             Keys::Below(prefix) => {
                 let those = self.by_prefix.entry(Arc::clone(prefix)).or_default();
                 if those.is_empty() {
@@ -199,56 +275,9 @@ impl Watches {
         }
     }
 
-    /// Takes what a watch has to tell, one event at least, with its weight as an answer. `fits` says whether
-    /// there is room for an answer of that weight, and is told whether it is the least there can be.
-    ///
-    /// # Errors
-    /// Nothing is taken, for this reason.
-    pub(super) fn take(
-        &mut self,
-        id: WatchId,
-        store: &Store,
-        max: usize,
-        fits: impl Fn(usize, bool) -> bool,
-    ) -> Result<(Arc<[WatchEvent]>, usize), Told> {
-        let Self { all, told, .. } = self;
-        let Some(watcher) = all.get_mut(&id) else { return Err(Told::Nothing) };
-        if let Next::Change(newest) = watcher.next(store)
-            && newest.revision == store.visible()
-        {
-            // Where many are told of one change, that is made an event once.
-            if told.as_ref().is_none_or(|(revision, _)| *revision != newest.revision) {
-                *told = Some((newest.revision, Arc::new([newest.event()])));
-            }
-            let Some((_, events)) = told else { return Err(Told::Nothing) };
-            let weight = Reply::WEIGHT_MIN + events.iter().map(WatchEvent::weight).sum::<usize>();
-            if !fits(weight, true) {
-                return Err(Told::NoRoom);
-            }
-            watcher.told(newest.revision, newest.revision);
-            return Ok((Arc::clone(events), weight));
-        }
-        let (mut events, mut weight) = (Vec::new(), Reply::WEIGHT_MIN);
-        while events.len() < max {
-            let (event, reached) = match watcher.next(store) {
-                Next::Change(change) => (change.event(), change.revision),
-                Next::Gap { resumed_at } => {
-                    (WatchEvent::Gap { resumed_at: Revision(resumed_at) }, resumed_at - 1)
-                }
-                Next::Nothing if events.is_empty() => return Err(Told::Nothing),
-                Next::Later if events.is_empty() => return Err(Told::Later),
-                Next::Nothing | Next::Later => break,
-            };
-            let with_it = weight + event.weight();
-            match fits(with_it, events.is_empty()) {
-                false if events.is_empty() => return Err(Told::NoRoom),
-                false => break,
-                true => weight = with_it,
-            }
-            watcher.told(reached, store.visible());
-            events.push(event);
-        }
-        Ok((events.into(), weight))
+    /// A watch, and the change that somebody was told last, which it may have to tell as well.
+    pub(super) fn told_next(&mut self, id: WatchId) -> (Option<&mut Watcher>, &mut Made) {
+        (self.all.get_mut(&id), &mut self.told)
     }
 
     /// Checks what must hold between any two calls, and panics where it does not.

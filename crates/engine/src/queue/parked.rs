@@ -145,6 +145,14 @@ impl Waiting {
         }
     }
 
+    /// Whose one is that waits alone.
+    pub(crate) fn lone_session(&self) -> Option<SessionId> {
+        match self {
+            Self::One(lone) => Some(lone.parked.session),
+            Self::Nobody | Self::Many(_) => None,
+        }
+    }
+
     /// The first that waits only for a commit.
     pub(crate) fn first_brief(&self) -> Option<Ticket> {
         match self {
@@ -193,6 +201,55 @@ impl Waiting {
         assert!(line.in_line.iter().all(|ticket| line.all.contains_key(ticket)));
         for (ticket, parked) in &line.all {
             assert_eq!(line.brief.contains(ticket), parked.until.is_none(), "{ticket:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parked(tag: u64, brief: bool) -> Parked {
+        let terms = Terms {
+            subscription: None,
+            max: 1,
+            lease: None,
+            bound: true,
+            gaps: false,
+            stays: false,
+        };
+        let until = (!brief).then(|| Timestamp::from_millis(9));
+        Parked { session: SessionId(1), tag, place: Place::Next, terms, weight: 0, until }
+    }
+
+    #[test]
+    fn one_that_waits_alone_is_as_one_of_many() {
+        for brief in [false, true] {
+            let mut alone = Waiting::default();
+            alone.insert(Ticket(5), parked(5, brief));
+            let mut of_many = Waiting::default();
+            of_many.insert(Ticket(4), parked(4, true));
+            of_many.insert(Ticket(5), parked(5, brief));
+            assert_eq!(of_many.remove(Ticket(4)), Some(parked(4, true)));
+            for mut waiting in [alone, of_many] {
+                assert_eq!((waiting.len(), waiting.remove(Ticket(4))), (1, None));
+                assert!(waiting.get(Ticket(5)).is_some() && waiting.get(Ticket(4)).is_none());
+                assert_eq!(waiting.first_brief(), brief.then_some(Ticket(5)));
+                waiting.step_aside(Ticket(4));
+                assert_eq!(waiting.first(), Some((Ticket(5), parked(5, brief))));
+                waiting.step_aside(Ticket(5));
+                waiting.line_up(Ticket(4));
+                assert!(waiting.first().is_none() && waiting.nobody_in_line());
+                waiting.insert(Ticket(6), parked(6, false));
+                assert_eq!(waiting.first().map(|(ticket, _)| ticket), Some(Ticket(6)));
+                waiting.line_up(Ticket(5));
+                assert_eq!(waiting.first().map(|(ticket, _)| ticket), Some(Ticket(5)));
+                assert!(waiting.tickets().eq([Ticket(5), Ticket(6)]));
+                waiting.check();
+                assert_eq!(waiting.remove(Ticket(5)), Some(parked(5, brief)));
+                assert_eq!(waiting.remove(Ticket(6)), Some(parked(6, false)));
+                assert!(waiting.len() == 0 && waiting.nobody_in_line());
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Watches: events in the order of revisions, none missing without a gap, no buffer of their own.
 
+use std::sync::Arc;
+
 use sluice_engine::{BodyRef, Config, EndedBy, Ran, Record};
 use sluice_model::{
     Answer, Code, Command, Keys, KvAnswer, KvRequest, Receive, Revision, SessionId, Source,
@@ -293,26 +295,33 @@ fn who_is_told_of_a_change_alone_shares_it_and_others_are_not_told_of_it() {
     let writer = rig.open(peer(9));
     rig.kv(writer, set("a", "1")).unwrap();
     rig.fire();
-    let told: Vec<_> = readers.iter().map(|reader| rig.told(*reader)).collect();
-    let shared: Vec<_> = told
-        .iter()
-        .flatten()
-        .map(|out| match &out.said {
-            Said::Answer(Answer::Changes { events, .. }) => events.clone(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!((told[2].is_none(), shared.len()), (true, 3));
-    assert!(shared.iter().all(|events| std::sync::Arc::ptr_eq(events, &shared[0])));
+    let events = |rig: &mut Rig, reader: &SessionId| match rig.told(*reader).map(|out| out.said) {
+        Some(Said::Answer(Answer::Changes { events, .. })) => Some(events),
+        None => None,
+        other => panic!("{other:?}"),
+    };
+    let told: Vec<_> = readers.iter().map(|reader| events(&mut rig, reader)).collect();
+    assert!(told[2].is_none());
+    let shared: Vec<_> = told.into_iter().flatten().collect();
+    assert!(shared.len() == 3 && shared.iter().all(|events| Arc::ptr_eq(events, &shared[0])));
     rig.commits = false;
     rig.kv(writer, set("b", "2")).unwrap();
     rig.kv(writer, set("a", "3")).unwrap();
     rig.commit();
     rig.fire();
-    let expected = [&["3 a=3", "..."][..], &["2 b=2", "3 a=3", "..."], &["2 b=2", "..."]];
+    let alone = &["3 a=3", "..."][..];
+    let expected = [alone, &["2 b=2", "3 a=3", "..."], &["2 b=2", "..."], alone];
     for (reader, expected) in readers.iter().zip(expected) {
         assert_eq!(rig.told_changes(*reader), expected);
     }
+    // The same where others were changed behind it.
+    rig.commits = false;
+    rig.kv(writer, set("a", "4")).unwrap();
+    rig.kv(writer, set("b", "5")).unwrap();
+    rig.commit();
+    rig.fire();
+    let [first, last] = [0, 3].map(|at| events(&mut rig, &readers[at]).unwrap());
+    assert!(Arc::ptr_eq(&first, &last) && first.len() == 1);
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Waiting {
         self.writes = wire.unsent() > 0;
         let mut waited = false;
         poll_fn(move |context| {
-            let polled = self.poll(context, wire, link, notices);
+            let polled = self.poll(context, waited, wire, link, notices);
             waited |= polled.is_pending();
             polled.map(|woken| (woken, waited))
         })
@@ -60,6 +60,7 @@ impl Waiting {
     fn poll(
         &mut self,
         context: &mut Context<'_>,
+        woken: bool,
         wire: &Wire,
         link: &mut Link,
         notices: &mut Notices,
@@ -75,12 +76,16 @@ impl Waiting {
         {
             return Poll::Ready(Ok(Woken::Time));
         }
+        // It is these mostly that wake who waits; before it waits again what was read comes first.
+        if woken && link.poll_replies(context).is_ready() {
+            return Poll::Ready(Ok(Woken::Replies));
+        }
         if self.reads
             && let Poll::Ready(readable) = wire.socket.poll_readable(context)
         {
             return Poll::Ready(readable.map(|()| Woken::Readable));
         }
-        if link.poll_replies(context).is_ready() {
+        if !woken && link.poll_replies(context).is_ready() {
             return Poll::Ready(Ok(Woken::Replies));
         }
         if self.writes

@@ -76,6 +76,11 @@ impl Wire {
         self.desk.as_ref().map_or(0, |desk| desk.output.unsent())
     }
 
+    /// Whether bytes were read that have not been understood.
+    pub(crate) fn has_input(&self) -> bool {
+        self.desk.as_ref().is_some_and(|desk| !desk.input.is_empty())
+    }
+
     /// Whether requests wait to be handed in.
     pub(crate) fn has_requests(&self) -> bool {
         self.desk.as_ref().is_some_and(|desk| !desk.requests.is_empty())

@@ -155,7 +155,10 @@ impl Connection {
         if self.wire.has_requests() {
             return Wants::Room;
         }
-        self.session.set_now(self.shared.broker.now());
+        // Nothing is asked where nothing was read, and replies bring their own time.
+        if self.wire.has_input() || self.parting.is_some() {
+            self.session.set_now(self.shared.broker.now());
+        }
         let mut house = House { shared: &self.shared, visitor: &self.visitor, delay: None };
         let Desk { input, output, requests, .. } = self.wire.desk();
         let wants = self.session.receive(input, &mut Io { requests, output }, &mut house);

@@ -70,7 +70,8 @@ pub(super) struct Feed {
 /// All of a connection.
 #[derive(Debug, Default)]
 pub(super) struct Feeds {
-    feeds: BTreeMap<u64, Feed>,
+    /// In the order of their numbers. Mostly it is one, which is found whenever something is pushed.
+    feeds: Vec<(u64, Feed)>,
     by_wish: BTreeMap<Wish, u64>,
     last: u64,
     /// In the order in which they are asked for, so that none waits for others' plenty; some of them may be
@@ -105,12 +106,17 @@ impl Feeds {
             end_asked_by: None,
             ended: false,
         };
-        self.feeds.insert(self.last, feed);
+        self.feeds.push((self.last, feed));
         self.last
     }
 
+    fn place(&self, number: u64) -> Option<usize> {
+        self.feeds.binary_search_by_key(&number, |(number, _)| *number).ok()
+    }
+
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Feed> {
-        self.feeds.get_mut(&number)
+        let place = self.place(number)?;
+        self.feeds.get_mut(place).map(|(_, feed)| feed)
     }
 
     /// The answer that it is there has left.
@@ -124,7 +130,7 @@ impl Feeds {
     }
 
     fn become_hungry(&mut self, number: u64, from: Appetite) {
-        if let Some(feed) = self.feeds.get_mut(&number)
+        if let Some(feed) = self.get_mut(number)
             && feed.appetite == from
         {
             feed.appetite = Appetite::Hungry;
@@ -135,7 +141,8 @@ impl Feeds {
 
     /// Nothing more is pushed from it; what ends it, if there is something to end.
     pub(super) fn end(&mut self, number: u64) -> Option<Command> {
-        let feed = self.feeds.get_mut(&number)?;
+        let place = self.place(number)?;
+        let (_, feed) = self.feeds.get_mut(place)?;
         feed.ending = true;
         self.by_wish.remove(&feed.wish);
         match feed.source.as_ref()? {
@@ -149,7 +156,8 @@ impl Feeds {
 
     /// The broker says that it has ended, or that there never was one.
     pub(super) fn ended(&mut self, number: u64) {
-        if let Some(feed) = self.feeds.get_mut(&number) {
+        let place = self.place(number);
+        if let Some((_, feed)) = place.and_then(|place| self.feeds.get_mut(place)) {
             feed.ended = true;
             feed.ending = true;
             // One that ends otherwise than by a wish: it may be wished for again.
@@ -161,9 +169,10 @@ impl Feeds {
     }
 
     fn forget_if_over(&mut self, number: u64) {
+        let Some(place) = self.place(number) else { return };
         let over = |feed: &Feed| feed.ended && feed.appetite != Appetite::Fed;
-        if self.feeds.get(&number).is_some_and(over) {
-            self.feeds.remove(&number);
+        if self.feeds.get(place).is_some_and(|(_, feed)| over(feed)) {
+            self.feeds.remove(place);
         }
     }
 
@@ -171,7 +180,7 @@ impl Feeds {
     pub(super) fn feed_next(&mut self) -> Option<(u64, Receive)> {
         loop {
             let number = self.hungry.pop_front()?;
-            let Some(feed) = self.feeds.get_mut(&number).filter(|feed| !feed.ending) else {
+            let Some(feed) = self.get_mut(number).filter(|feed| !feed.ending) else {
                 continue;
             };
             let Some(from) = feed.source.clone() else { continue };

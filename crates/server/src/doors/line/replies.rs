@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use sluice_model::{
-    Answer, Code, Command, Confirm, Destination, KvAnswer, KvRequest, LeaseId, Outcome, Publish,
-    Qos, QueueRequest, QueueSettings, Receive, Refusal, Reply, Request, Source, Subscribe,
+    Answer, BlockDelivery, Code, Command, Confirm, Destination, KvAnswer, KvRequest, LeaseId,
+    Outcome, Publish, Qos, QueueRequest, QueueSettings, Receive, Refusal, Reply, Request, Source,
+    Subscribe,
 };
 use sluice_protocol::line::{Ask, Event, Form, OK, Said, Want};
 use tracing::debug;
@@ -249,13 +250,18 @@ impl Session {
         }
         if !silent {
             let json = feed.json;
-            if let Answer::Changes { events, .. } = answer {
-                output.push(pushes::of_changes(events, json));
+            let mut push = |event: &Event<'_>| output.push(pushes::line(event, json).into());
+            match answer {
+                Answer::Changes { events, .. } => output.push(pushes::of_changes(events, json)),
+                Answer::Delivered(delivery) => {
+                    output.push(pushes::of_message(&delivery.carried, json));
+                }
+                Answer::DeliveredBlock(block) => each_message(block, push),
+                Answer::Lost { messages } => {
+                    push(&Event::Lost { pattern: feed.wish.name(), messages: *messages });
+                }
+                _ => {}
             }
-            write_messages(feed.wish.name(), answer, |event| {
-                output.push(pushes::line(event, json).into());
-                output.write(|out| out.extend_from_slice(b"\n"));
-            });
         }
         if !answer.goes_on() {
             self.feeds.answered(number);
@@ -286,30 +292,14 @@ fn opened_text(form: &Form, answer: &Answer) -> String {
     }
 }
 
-fn write_messages(pattern: &str, answer: &Answer, mut write: impl FnMut(&Event<'_>)) {
-    match answer {
-        Answer::Delivered(delivery) => {
-            let carried = &delivery.carried;
-            write(&Event::Message {
-                topic: &carried.topic,
-                sender: &carried.sender,
-                published_at: carried.published_at,
-                headers: &carried.headers,
-                payload: &carried.payload,
-            });
-        }
-        Answer::DeliveredBlock(block) => {
-            for payload in block.messages.shared() {
-                write(&Event::Message {
-                    topic: &block.topic,
-                    sender: &block.sender,
-                    published_at: block.published_at,
-                    headers: &[],
-                    payload: &payload,
-                });
-            }
-        }
-        Answer::Lost { messages } => write(&Event::Lost { pattern, messages: *messages }),
-        _ => {}
+fn each_message(block: &BlockDelivery, mut push: impl FnMut(&Event<'_>)) {
+    for payload in block.messages.shared() {
+        push(&Event::Message {
+            topic: &block.topic,
+            sender: &block.sender,
+            published_at: block.published_at,
+            headers: &[],
+            payload: &payload,
+        });
     }
 }

@@ -196,6 +196,28 @@ fn pushes_begin_behind_their_answer_and_end_with_their_end() {
 }
 
 #[test]
+fn nothing_is_asked_while_a_receive_goes_on() {
+    let mut rig = Rig::open();
+    rig.hear(b"SUBSCRIBE t\n");
+    let begin = rig.asked().remove(0);
+    rig.reply(begin.tag, Answer::Subscribed { subscription: SubscriptionId(7) });
+    let receive = rig.asked().remove(0);
+    assert!(matches!(&receive.command, Command::Receive(receive) if receive.stays));
+    for more in [true, true, false] {
+        let Answer::Delivered(mut delivery) = delivered(Some(7), b"x") else { return };
+        delivery.more = more;
+        rig.reply(receive.tag, Answer::Delivered(delivery));
+        assert_eq!(rig.asked().len(), usize::from(!more));
+    }
+    // It ends without a word where there is no room.
+    rig.reply(receive.tag, Answer::Empty { next: None });
+    assert_eq!(
+        (rig.asked().len(), &*rig.said()),
+        (1, "OK\n*message t x\n*message t x\n*message t x\n")
+    );
+}
+
+#[test]
 fn an_end_that_is_asked_for_early_follows_the_beginning() {
     let mut rig = Rig::open();
     rig.hear(b"SUBSCRIBE t\nUNSUBSCRIBE t\n");
