@@ -23,6 +23,8 @@ use crate::wire::{Conn, line};
 const KEYS: u64 = 8;
 /// Changes that are known already and asked for again from a watch.
 const AGAIN: u64 = 200;
+/// One in so many watches wants to begin at the first change that there ever was.
+const FAR_BACK: u64 = 4;
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -216,7 +218,10 @@ impl KeyWriter {
     fn watch(&mut self, conn: &mut Conn) -> Result<(), KillError> {
         // What comes last is a change of this writer's own, which marks the end.
         let end = json!({"action": "SET", "key": format!("{}^1", self.name), "value": "end"});
-        let wanted = self.checked.saturating_sub(AGAIN).max(1);
+        let wanted = match self.random.below(FAR_BACK) {
+            0 => 1,
+            _ => self.checked.saturating_sub(AGAIN).max(1),
+        };
         let mut from = wanted;
         let mut answer = ask(conn, &self.watch_from(from))?;
         if answer["error"]["code"] == "gone" {

@@ -6,6 +6,7 @@ mod backup;
 mod delayed;
 mod full;
 mod keys;
+mod limits;
 mod linear;
 mod ready;
 mod steady;
