@@ -21,6 +21,16 @@ use report::Measured;
 
 /// The document that has a table of figures in it.
 const DOCUMENT: &str = "docs/performance.md";
+/// Where the plots go that it shows, and which these are.
+const PLOTS: &str = "docs/plots";
+const SHOWN: [&str; 6] = [
+    "a-pass-128-b-msgs-s.svg",
+    "b-confirm-synced-1-x-256-msgs-s.svg",
+    "b-confirm-synced-1-x-256-latency.svg",
+    "c-queue-level-os-take-100-takes-s.svg",
+    "d-cycle-synced-latency.svg",
+    "e-get-level-os-pipeline-16-msgs-s.svg",
+];
 /// Where it is in there.
 const MARKS: Marks = Marks { begin: "<!-- figures: begin -->\n", end: "<!-- figures: end -->\n" };
 
@@ -85,7 +95,8 @@ fn workload(text: &str) -> Result<char, String> {
 
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if let Some(figures) = &args.write_doc {
-        return write_doc(figures, &MARKS);
+        write_doc(figures, &MARKS)?;
+        return copy_plots(figures);
     }
     if is_slow() {
         return again_in_release();
@@ -140,6 +151,17 @@ pub(crate) fn write_doc(figures: &Path, marks: &Marks) -> anyhow::Result<()> {
     let path = root().join(DOCUMENT);
     let document = report::fill(&read(&path)?, marks, &figures)?;
     fs::write(&path, document).with_context(|| path.display().to_string())
+}
+
+/// Puts those plots of a report that the document shows beside it.
+fn copy_plots(figures: &Path) -> anyhow::Result<()> {
+    let (report, folder) = (figures.parent().unwrap_or(Path::new("")), root().join(PLOTS));
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    for name in SHOWN {
+        let plot = report.join(name);
+        fs::copy(&plot, folder.join(name)).with_context(|| plot.display().to_string())?;
+    }
+    Ok(())
 }
 
 /// Fails if anything went wrong, and says first where a target did not keep what it promised.
