@@ -231,6 +231,6 @@ mod tests {
         let entropy = Entropy { log_id: 1, seed: 1 };
         let started = start_by(MemoryDisk::new(), &LocalConfig::default(), clock, entropy).unwrap();
         assert!(started.driver.recovery.took >= second, "{:?}", started.driver.recovery);
-        assert_eq!(started.now, wall, "what the clock gained meanwhile would count twice or not");
+        assert_eq!(started.now, wall, "what the clock gained since comes on top");
     }
 }
