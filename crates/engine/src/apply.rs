@@ -11,7 +11,8 @@ use sluice_model::{
 use crate::config::QueueConfig;
 use crate::deadlines::Due;
 use crate::dedupe;
-use crate::engine::{Engine, cancel_deadlines};
+use crate::ending::cancel_deadlines;
+use crate::engine::Engine;
 use crate::journal::{BodyRef, Sequence};
 use crate::queue::slots::{Extra, Lease, Slot};
 use crate::queue::{Defined, Identity, Queue, Returned};

@@ -9,23 +9,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    Answer, Client, Code, Command, Confirm, DeadReason, Generation, LeaseId, Level, QueueNo,
-    Refusal, Reply, Request, Seq, SessionId, SubscriptionId, Timestamp, TopicPattern,
+    Answer, Client, Code, Command, Confirm, Generation, LeaseId, Level, QueueNo, Refusal, Reply,
+    Request, Seq, SessionId, SubscriptionId, Timestamp, TopicPattern,
 };
 
-use crate::config::{Config, OnExpire, QueueConfig};
+use crate::config::{Config, QueueConfig};
 use crate::deadlines::{Deadlines, Due};
 use crate::dedupe::Dedupes;
-use crate::effects::{Effect, Effects, Handover, Place, Ticket};
+use crate::effects::{Effects, Place};
 use crate::imaging::Changes;
 use crate::journal::{BodyRef, Journal, Need, Progress, Sequence};
 use crate::kv::Kv;
 use crate::limits::{Limits, micros, moment};
 use crate::names::Names;
-use crate::queue::slots::Extra;
-use crate::queue::{Queue, Waiting};
+use crate::queue::Queue;
 use crate::random::{LeaseKey, Random, SeededMap};
-use crate::record::{Record, Removal, Target};
+use crate::record::Record;
 use crate::session::Session;
 use crate::settle::How;
 use crate::stats::Stats;
@@ -379,26 +378,6 @@ impl Engine {
         self.forget_ended(budget);
     }
 
-    /// Answers those who wait where there may be something by now.
-    pub(crate) fn serve_stirred(&mut self, turn: &mut Turn<'_>) {
-        let mut fetched = 0;
-        while !self.stirred.is_empty() {
-            if fetched == 0 {
-                fetched = self.fetch_stirred();
-            }
-            fetched -= 1;
-            let Some(from) = self.stirred.pop() else { break };
-            if let Some(listed) = self.listed_stirred(from) {
-                *listed = false;
-            }
-            match from {
-                Listener::Queue(no) => self.serve_parked(turn, no),
-                Listener::Ephemeral(id) => self.serve_resident(turn, id),
-                Listener::Watch(id) => self.serve_watch(turn, id),
-            }
-        }
-    }
-
     /// When [`Engine::fire`] has something to do next.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         if !self.ended.is_empty() || self.limits.resolving.is_some() {
@@ -490,63 +469,6 @@ impl Engine {
         body
     }
 
-    pub(crate) fn reply(
-        &mut self,
-        effects: &mut Effects,
-        session: SessionId,
-        tag: u64,
-        answer: Answer,
-        need: Need,
-    ) {
-        self.reply_to(effects, Asked { session, tag, place: Place::Next }, answer, need);
-    }
-
-    pub(crate) fn reply_to(
-        &mut self,
-        effects: &mut Effects,
-        to: Asked,
-        answer: Answer,
-        need: Need,
-    ) {
-        if let Some(state) = self.sessions.get_mut(&to.session) {
-            state.out += answer.weight();
-        }
-        self.wanted.cover(need);
-        effects.reply(to, answer, need, self.progress);
-    }
-
-    pub(crate) fn refuse(
-        &mut self,
-        effects: &mut Effects,
-        session: SessionId,
-        tag: u64,
-        code: Code,
-        message: impl Into<std::borrow::Cow<'static, str>>,
-    ) {
-        self.refuse_after(effects, session, tag, (code, message.into()), Need::NONE);
-    }
-
-    /// Refuses because of something that others may not know yet: a crash could take it back, and
-    /// the reason with it.
-    pub(crate) fn refuse_after(
-        &mut self,
-        effects: &mut Effects,
-        session: SessionId,
-        tag: u64,
-        (code, message): Refused,
-        need: Need,
-    ) {
-        self.stats.refused += 1;
-        let answer = Answer::Refused(Refusal::new(code, message));
-        self.reply(effects, session, tag, answer, need);
-    }
-
-    /// The ticket of a place that is kept for a later answer.
-    pub(crate) fn next_ticket(&mut self) -> Ticket {
-        self.next.ticket += 1;
-        Ticket(self.next.ticket)
-    }
-
     pub(crate) fn lease_id(&self, queue: QueueNo, seq: Seq, generation: Generation) -> LeaseId {
         let secret = self.lease_key.secret(queue, seq, generation);
         LeaseId { queue, seq, generation, secret }
@@ -563,166 +485,6 @@ impl Engine {
         }
     }
 
-    /// Forgets a bounded part of the messages of queues that are gone.
-    fn forget_ended(&mut self, mut left: usize) {
-        while let Some(queue) = self.ended.front_mut() {
-            let first = queue.slots.first_seq();
-            let Some(seq) = queue.slots.next_alive(first, queue.slots.next()) else {
-                let queue = self.ended.pop_front().expect("it is at the front");
-                crate::image::removed_keys(queue, &mut self.removed_pieces);
-                continue;
-            };
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            if let Some((slot, extra)) = queue.slots.get_full(seq) {
-                cancel_deadlines(&mut self.deadlines, queue.no(), seq, extra);
-                self.usage.release(slot);
-            }
-            queue.slots.remove(seq);
-        }
-    }
-
-    /// T6: delayed messages of a queue are due.
-    fn wake_due(&mut self, now: Timestamp, no: QueueNo, budget: &mut usize) {
-        let Some(queue) = self.queues.get_mut(&no) else { return };
-        self.changes.note(queue);
-        queue.wakes_at = None;
-        while *budget > 0
-            && let Some(seq) = queue.due(now)
-        {
-            *budget -= 1;
-            queue.wake(seq);
-        }
-        self.stir(Listener::Queue(no));
-        self.arm(no);
-    }
-
-    /// Sees to it that a queue's next delayed message and its oldest dead one are looked at when
-    /// they are due.
-    pub(crate) fn arm(&mut self, no: QueueNo) {
-        let Some(queue) = self.queues.get_mut(&no) else { return };
-        let sooner = |due: Option<Timestamp>, set: Option<Timestamp>| {
-            due.filter(|due| set.is_none_or(|set| *due < set))
-        };
-        if let Some(due) = sooner(queue.next_due(), queue.wakes_at) {
-            if let Some(before) = queue.wakes_at.replace(due) {
-                self.deadlines.cancel(before, Due::Ready(no));
-            }
-            self.deadlines.insert(due, Due::Ready(no));
-        }
-        if let Some(due) = sooner(queue.dead.due(&queue.rules), queue.buries_at) {
-            if let Some(before) = queue.buries_at.replace(due) {
-                self.deadlines.cancel(before, Due::Dead(no));
-            }
-            self.deadlines.insert(due, Due::Dead(no));
-        }
-        self.list_untidy(no);
-    }
-
-    /// Notes that parked receives may find something by now.
-    pub(crate) fn stir(&mut self, from: Listener) {
-        if self.parked_mut(from).is_some_and(|parked| !parked.nobody_in_line())
-            && self.listed_stirred(from).is_some_and(|listed| !std::mem::replace(listed, true))
-        {
-            self.stirred.push(from);
-        }
-    }
-
-    /// The receives that wait there.
-    pub(crate) fn parked_mut(&mut self, from: Listener) -> Option<&mut Waiting> {
-        match from {
-            Listener::Queue(no) => self.queues.get_mut(&no).map(|queue| &mut queue.parked),
-            Listener::Ephemeral(id) => self.ephemerals.get_mut(&id).map(|them| &mut them.parked),
-            Listener::Watch(id) => self.kv.watches.get_mut(id).map(|watch| &mut watch.parked),
-        }
-    }
-
-    fn listed_stirred(&mut self, from: Listener) -> Option<&mut bool> {
-        match from {
-            Listener::Queue(no) => self.queues.get_mut(&no).map(|queue| &mut queue.listed_stirred),
-            Listener::Ephemeral(id) => {
-                self.ephemerals.get_mut(&id).map(|them| &mut them.listed_stirred)
-            }
-            Listener::Watch(id) => {
-                self.kv.watches.get_mut(id).map(|watch| &mut watch.listed_stirred)
-            }
-        }
-    }
-
-    /// T18: a message ran out of time while nobody held it.
-    pub(crate) fn expire(&mut self, turn: &mut Turn<'_>, no: QueueNo, seq: Seq) {
-        let Some(queue) = self.queues.get(&no) else { return };
-        let Some(slot) = queue.slots.get(seq.0) else { return };
-        // A held message may still be acked; its time is looked at again when the lease ends.
-        if crate::queue::is_waiting(slot.state()) {
-            let resident = slot.sequence() == 0;
-            self.run_out(turn, Target::new(no, seq), resident);
-        }
-    }
-
-    /// T18, T19: ends a message that is past its time.
-    pub(crate) fn run_out(
-        &mut self,
-        turn: &mut Turn<'_>,
-        target: Target,
-        resident: bool,
-    ) -> Sequence {
-        let Some(queue) = self.queues.get(&target.queue) else { return 0 };
-        self.stats.expired += 1;
-        match queue.rules.on_expire {
-            OnExpire::Drop => {
-                self.change(turn, &Record::Removed { target, why: Removal::Expired }, resident)
-            }
-            OnExpire::Dead => self.bury(turn, target, DeadReason::Expired, None, resident),
-        }
-    }
-
-    /// Parks a message in the dead set, which may push out an older one.
-    pub(crate) fn bury(
-        &mut self,
-        turn: &mut Turn<'_>,
-        target: Target,
-        reason: DeadReason,
-        note: Option<&str>,
-        resident: bool,
-    ) -> Sequence {
-        self.stats.died(reason);
-        let note = note.map(std::borrow::Cow::Borrowed);
-        let record = Record::Buried { target, reason, at: turn.now, note };
-        let sequence = self.change(turn, &record, resident);
-        self.trim_dead(turn, target.queue, &mut 2);
-        sequence
-    }
-
-    /// T23: the dead set lets go what is too old or too much.
-    pub(crate) fn trim_dead(&mut self, turn: &mut Turn<'_>, no: QueueNo, budget: &mut usize) {
-        while *budget > 0 {
-            let Some(queue) = self.queues.get(&no) else { return };
-            let Some(seq) = queue.dead.surplus(&queue.rules, turn.now) else { break };
-            *budget -= 1;
-            let resident = queue.slots.get(seq).is_some_and(|slot| slot.sequence() == 0);
-            let target = Target::new(no, Seq(seq));
-            self.change(turn, &Record::Removed { target, why: Removal::Dropped }, resident);
-        }
-        self.arm_dead(turn.now, no);
-    }
-
-    /// Sees to it that what a dead set has too much of goes in the next turn.
-    pub(crate) fn arm_dead(&mut self, now: Timestamp, no: QueueNo) {
-        if let Some(queue) = self.queues.get_mut(&no) {
-            if let Some(before) = queue.buries_at.take() {
-                self.deadlines.cancel(before, Due::Dead(no));
-            }
-            if queue.dead.surplus(&queue.rules, now).is_some() {
-                queue.buries_at = Some(now);
-                self.deadlines.insert(now, Due::Dead(no));
-            }
-        }
-        self.arm(no);
-    }
-
     /// Applies a record; appends it first unless the message is in memory only.
     pub(crate) fn change(
         &mut self,
@@ -737,24 +499,6 @@ impl Engine {
             self.commit(turn.journal, record).sequence
         }
     }
-
-    /// Answers a receive with messages whose weight is counted already.
-    pub(crate) fn deliver(
-        &mut self,
-        effects: &mut Effects,
-        to: Asked,
-        handovers: Vec<Handover>,
-        mut need: Need,
-    ) {
-        let Asked { session, tag, place } = to;
-        let Some(state) = self.sessions.get(&session).filter(|_| !handovers.is_empty()) else {
-            return;
-        };
-        need.cover(state.need);
-        self.wanted.cover(need);
-        self.stats.delivered += handovers.len() as u64;
-        effects.push(Effect::Deliver { session, tag, place, handovers, need });
-    }
 }
 
 /// The progress that a record of a queue at `level` waits for.
@@ -764,21 +508,6 @@ pub(crate) fn need_of(level: Level, sequence: Sequence) -> Need {
         Level::Os => Need { written: sequence, synced: 0 },
         Level::Sync => Need { written: sequence, synced: sequence },
     }
-}
-
-/// Takes back every deadline of a message.
-pub(crate) fn cancel_deadlines(
-    deadlines: &mut Deadlines,
-    no: QueueNo,
-    seq: u64,
-    extra: Option<&Extra>,
-) {
-    let Some(extra) = extra else { return };
-    let seq = Seq(seq);
-    if let Some(lease) = extra.lease {
-        deadlines.cancel(lease.deadline, Due::Lease(no, seq));
-    }
-    deadlines.cancel(extra.expires_at, Due::Expire(no, seq));
 }
 
 /// The weight of the greatest answer that a command may get, of those that are not delivered. One
