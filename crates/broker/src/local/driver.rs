@@ -10,25 +10,22 @@
 //! A turn does no I/O and never blocks. Whoever runs a commit feeds its outcome back as the input
 //! of another turn before it does anything else.
 
+mod figures;
+pub(crate) mod upkeep;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use sluice_engine::{Body, Effect, Effects, EndedBy, Engine, Piece, Place, Progress, Ran, Target};
-use sluice_model::{
-    Answer, Client, Code, LeaseId, QueueKind, QueueName, Refusal, Reply, Request, SessionId,
-    SurveyPart, Timestamp,
-};
-use sluice_wal::{
-    BodyRef, Commit, Committed, Disk, Log, Mark, Position, Reader, Sequence, Space, SyncPolicy,
-    WalError,
-};
+use sluice_engine::{Body, Effect, Effects, EndedBy, Engine, Place, Progress, Ran, Target};
+use sluice_model::{Answer, Client, Code, LeaseId, Refusal, Reply, Request, SessionId, Timestamp};
+use sluice_wal::{BodyRef, Commit, Committed, Disk, Log, Reader, Sequence, SyncPolicy, WalError};
 
+use crate::Recovery;
 use crate::local::journal::{LogJournal, place};
 use crate::local::look::{Look, Looked};
 use crate::local::outbox::{Outbox, Parcel};
 use crate::local::replay::{Admission, Replay};
-use crate::local::room::{Demand, Room, Shift};
-use crate::{Recovery, Stats};
+use crate::local::room::{Demand, Room};
 
 /// When the driver syncs and marks by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,23 +333,6 @@ impl<D: Disk> Driver<D> {
         Ok(())
     }
 
-    /// Notes what the disk has, and whether all of the reserve is there.
-    pub(crate) fn disk_seen(&mut self, now: Timestamp, space: Option<Space>, whole: bool) {
-        match self.room.seen(now, space, whole, self.log.reserve()) {
-            // Whoever waits is refused now.
-            Some(Shift::Begun) => self.replay.wake_all(),
-            Some(Shift::Ended) => self.replay.hope(),
-            None => {}
-        }
-    }
-
-    /// Notes that something found no space on the disk.
-    pub(crate) fn met_full(&mut self, now: Timestamp) {
-        if self.room.full(now, self.log.reserve()) {
-            self.replay.wake_all();
-        }
-    }
-
     /// What the engine may rely on. Without `always` a sync is not waited for.
     fn progress(&self) -> Progress {
         let written = self.log.written().0;
@@ -547,160 +527,9 @@ impl<D: Disk> Driver<D> {
         self.engine.check();
     }
 
-    /// Messages lost so far because a queue was full or a subscriber too slow.
-    pub(crate) fn dropped(&self) -> u64 {
-        let counted = self.engine.stats();
-        counted.dropped + counted.gaps
-    }
-
-    /// Counters and gauges as they stand.
-    pub fn stats(&self) -> Stats {
-        let counted = self.engine.stats();
-        let mut stats = Stats {
-            published: counted.published,
-            delivered: counted.delivered,
-            acked: counted.acked,
-            nacked_failed: counted.nacked_failed,
-            nacked_released: counted.nacked_released,
-            nacked_rejected: counted.nacked_rejected,
-            nacked_throttled: counted.nacked_throttled,
-            leases_expired: counted.leases_expired,
-            leases_lost: counted.leases_lost,
-            leases_withdrawn: counted.leases_withdrawn,
-            unroutable: counted.unroutable,
-            dropped: self.dropped(),
-            gaps: counted.gaps,
-            expired: counted.expired,
-            dead: counted.dead,
-            dead_by: counted.dead_by,
-            refused: counted.refused,
-            // Counted in front of every backend.
-            forbidden: 0,
-            refused_memory: 0,
-            refused_dedupe: counted.refused_dedupe,
-            subscriptions: self.engine.subscriptions() as u64,
-            durable_subscriptions: self.engine.durable_subscriptions() as u64,
-            topics: self.engine.topics() as u64,
-            queues: self.engine.plain_queues() as u64,
-            dedupe_ids: self.engine.dedupe_ids(),
-            keys: self.engine.keys(),
-            key_bytes: self.engine.key_bytes(),
-            key_revision: self.engine.key_revision(),
-            watches: self.engine.watches() as u64,
-            watch_history: self.engine.watch_history().0,
-            watch_history_bytes: self.engine.watch_history().1,
-            watch_events: counted.watch_events,
-            watch_gaps: counted.watch_gaps,
-            sessions: self.engine.sessions() as u64,
-            queued: self.engine.queued(),
-            commits: self.commits,
-            sync_times: self.log.sync_times(),
-            records: self.log.last().0,
-            log_bytes: self.log.written_bytes(),
-            recovery: self.recovery,
-            checkpoints: self.checkpoints,
-            image_bytes: self.image_bytes,
-            moved_bytes: self.moved_bytes,
-            file_bytes: self.log.file_bytes(),
-            live_bytes: self.engine.live_bytes(),
-            replay_bytes: self.replay.distance(self.log.appended_bytes()),
-            replay_bytes_max: self.replay.longest(),
-            replay_bound: self.replay.bound(),
-            checkpoints_fail: self.replay.is_failing(),
-            log_failed: self.failure.is_some(),
-            replay_waits: self.replay.waits(),
-            clearing_waits: self.replay.clearing_waits(),
-            ..Stats::default()
-        };
-        self.room.tell(self.log.runway(), &mut stats);
-        stats
-    }
-
-    /// How long ago the newest checkpoint of this run was published.
-    pub(crate) fn checkpoint_age(&self, now: Timestamp) -> Option<Duration> {
-        self.imaged_at.map(|at| now.since(at))
-    }
-
-    /// A part of the figures of all queues of one kind, those behind `after`.
-    pub fn survey(
-        &mut self,
-        now: Timestamp,
-        kind: QueueKind,
-        after: Option<&QueueName>,
-    ) -> SurveyPart {
-        self.engine.survey(now, kind, after)
-    }
-
-    /// Begins an image of what changed since the last one, and says where replay starts from it. The
-    /// segments that hold nothing alive at this moment come third.
-    pub(crate) fn begin_image(&mut self) -> (Vec<Piece>, Position, Vec<u32>) {
-        let position = self.log.position();
-        // Whoever publishes the image waits for this.
-        self.sync_to = position.next.0 - 1;
-        let empty = empty_segments(&self.engine, &self.log, position);
-        (self.engine.begin_image(), position, empty)
-    }
-
-    /// The place behind everything so far, for a backup, which waits until the log is safe that
-    /// far.
-    pub(crate) fn mark(&mut self) -> Mark<D> {
-        self.sync_all();
-        self.log.mark()
-    }
-
-    /// The image of the moment when so many bytes had been appended is published. It took `bytes`.
-    pub(crate) fn image_published(&mut self, now: Timestamp, appended: u64, bytes: u64) {
-        self.checkpoints += 1;
-        self.imaged_at = Some(now);
-        self.replay.cover(appended);
-        self.image_bytes += bytes;
-    }
-
-    /// Lets publishes append so many more bytes until this is called again; without a bound with
-    /// none.
-    pub(crate) fn allow(&mut self, bytes: Option<u64>) {
-        let appended = self.log.appended_bytes();
-        self.replay.allow(bytes.map(|bytes| appended + bytes));
-    }
-
     /// Takes the sessions whose publishes waited and may be handed in again.
     pub fn take_woken(&mut self) -> Vec<SessionId> {
         self.replay.take_woken()
-    }
-
-    /// The segment that is best cleared, if the log is so large beside what lives in it that one
-    /// has to be: it stays below twice the live bytes and four segments. Those in `passed` were
-    /// read through and keep what could not be read.
-    pub(crate) fn sparse_segment(&self, segment_bytes: u64, passed: &BTreeSet<u32>) -> Option<u32> {
-        // Two less than allowed: clearing takes time, and its segment goes two checkpoints later.
-        let surplus = self.surplus_bytes();
-        if surplus <= 2 * segment_bytes {
-            return None;
-        }
-        let mut segments = self.log.segments();
-        segments.pop();
-        let lives =
-            segments.into_iter().map(|segment| (self.engine.live_bytes_of(segment), segment));
-        let (empty, lives): (Vec<_>, Vec<_>) = lives.partition(|(live, _)| *live == 0);
-        // What is empty goes anyway.
-        if surplus <= (2 + empty.len() as u64) * segment_bytes {
-            return None;
-        }
-        let sparse =
-            |(live, segment): &(u64, u32)| *live < segment_bytes / 2 && !passed.contains(segment);
-        lives.into_iter().filter(sparse).min().map(|(_, segment)| segment)
-    }
-
-    /// Bytes of files above twice what lives in them.
-    pub(crate) fn surplus_bytes(&self) -> u64 {
-        self.log.file_bytes().saturating_sub(2 * self.engine.live_bytes())
-    }
-
-    /// Whether a segment could go but for the checkpoints.
-    pub(crate) fn has_empty_segment(&self) -> bool {
-        let segments = self.log.segments();
-        let sealed = segments.split_last().map_or(&[][..], |(_, sealed)| sealed);
-        sealed.iter().any(|segment| self.engine.live_bytes_of(*segment) == 0)
     }
 
     /// Where the body of a held message is now, if the lease is still valid.
@@ -733,12 +562,6 @@ enum Entrance {
     Later,
     /// It is refused, and why.
     Closed(Refusal),
-}
-
-/// The segments before `at` in which nothing lives.
-pub(crate) fn empty_segments<D: Disk>(engine: &Engine, log: &Log<D>, at: Position) -> Vec<u32> {
-    let empty = |segment: &u32| *segment < at.segment && engine.live_bytes_of(*segment) == 0;
-    log.segments().into_iter().filter(empty).collect()
 }
 
 /// The answer to a request that the log can't vouch for any more.

@@ -10,7 +10,8 @@ use sluice_wal::{
 use thiserror::Error;
 
 use crate::Recovery;
-use crate::local::driver::{Driver, Pace, empty_segments};
+use crate::local::driver::upkeep::empty_segments;
+use crate::local::driver::{Driver, Pace};
 use crate::local::housekeeping::{Housekeeper, Upkeep};
 use crate::local::journal::{LogJournal, body_ref};
 use crate::local::replay::Replay;
