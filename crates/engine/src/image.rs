@@ -25,6 +25,7 @@
 
 mod keys;
 mod limits;
+mod list;
 mod places;
 mod small;
 
@@ -54,6 +55,7 @@ use crate::topic::Owner;
 pub type Key = [u8; 16];
 
 pub(crate) use keys::{key_pieces, key_states_piece, store_piece, values_piece};
+pub(crate) use list::{ImageList, Imaged};
 
 const GLOBAL: u8 = 0;
 const QUEUE: u8 = 1;
