@@ -13,16 +13,16 @@ use std::io;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use thiserror::Error;
+use thread_priority::{
+    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::process::StartError;
 
 pub use acks::Acked;
 pub use posts::Posted;
-
-/// A priority by which a thread gets out of the way at once, and still a tenth of a processor that
-/// others want too.
-const LOW: i32 = 10;
 
 /// Why a run ended early.
 #[derive(Debug, Error)]
@@ -46,14 +46,16 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
-/// Clients that nothing is measured of, served by a thread of low priority: in their place there
-/// would be thousands of other machines, which take no processor from who is measured here.
+/// Clients that nothing is measured of, served by a thread that runs when no other wants to: in
+/// their place there would be thousands of other machines, which take no processor from who is
+/// measured here.
 fn in_background() -> io::Result<Runtime> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(1).enable_all();
     builder.on_thread_start(|| {
-        // A thread that may not run slower runs as it is.
-        let _ = rustix::process::setpriority_process(None, LOW);
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        // A thread that may not runs as it is.
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
     });
     builder.build()
 }

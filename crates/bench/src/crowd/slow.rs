@@ -276,8 +276,8 @@ async fn dripping(
     let mut tasks = JoinSet::new();
     for at in 0..options.clients {
         let (over, open) = (Arc::clone(&over), Arc::clone(&open));
-        // Spread, so that not all have a byte at once.
-        let begin = DRIP.mul_f64(at as f64 / options.clients as f64);
+        // Spread over what one lives, so that not all come, and are cut, at once.
+        let begin = HEAD_TIMEOUT.mul_f64(at as f64 / options.clients as f64);
         let client = async move {
             sleep(begin).await;
             let mut ends = Ends::default();
@@ -293,8 +293,8 @@ async fn dripping(
     while open.load(Relaxed) < options.clients {
         sleep(Duration::from_millis(10)).await;
     }
-    // The first are about to be cut, and all have sent something.
-    sleep(HEAD_TIMEOUT - DRIP).await;
+    // The first are cut by now; the last have sent something.
+    sleep(DRIP).await;
     let after = broker.resident_bytes()?;
     let seen = seen(addr, options.duration).await;
     over.store(true, Relaxed);

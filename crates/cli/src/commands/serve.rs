@@ -208,14 +208,16 @@ async fn serve(
         }
     };
     let (drain, draining) = tokio::sync::oneshot::channel::<()>();
-    let mut running = std::pin::pin!(server.run(async {
+    // Among the workers: a thread of its own would have to be woken for every connection, and would
+    // have to wake one of them for it.
+    let mut running = tokio::spawn(server.run(async {
         // A sender that is gone asks for the drain as well.
         let _ = draining.await;
     }));
     tokio::select! {
         outcome = &mut running => {
             notifier.stopping();
-            return Ok(outcome?);
+            return Ok(outcome.map_err(Failure::other)??);
         }
         () = asked() => {}
     }
@@ -223,7 +225,7 @@ async fn serve(
     tracing::info!("asked to stop, draining");
     drop(drain);
     tokio::select! {
-        outcome = running => Ok(outcome?),
+        outcome = running => Ok(outcome.map_err(Failure::other)??),
         () = asked() => Err(Failure::Other("asked twice, stopped without draining".into())),
     }
 }
