@@ -19,7 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::config::is_loopback;
 use crate::counters::{Counter, Counters};
@@ -69,6 +69,7 @@ impl Listener {
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
         socket.set_reuseaddr(true)?;
+        set_options(&socket)?;
         socket.bind(addr)?;
         socket.listen(BACKLOG)
     }
@@ -209,9 +210,6 @@ pub(crate) fn arrive(
     mut notices: Notices,
 ) -> Arriving {
     Box::pin(async move {
-        if let Err(error) = set_options(&stream) {
-            debug!(%error, "socket options could not be set");
-        }
         let socket = socket(stream, peer, &shared, &mut notices).await?;
         let mut wire = Wire::new(socket, peer.lean);
         let config = &shared.config;
@@ -283,9 +281,6 @@ pub(crate) async fn serve_http(
     shared: Arc<Shared>,
     mut notices: Notices,
 ) -> Ended {
-    if let Err(error) = set_options(&stream) {
-        debug!(%error, "socket options could not be set");
-    }
     let Ok(local) = stream.local_addr() else { return Ended::Broken };
     let local = local.ip().to_canonical();
     match &shared.tls {
@@ -367,15 +362,16 @@ async fn first_byte(
     }
 }
 
-/// Makes small answers leave at once, and peers that are gone be found.
-fn set_options(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+/// Makes small answers leave at once, and peers that are gone be found. Connections have the options
+/// of the listener that they come to: set there, they cost no connection a call.
+fn set_options(listening: &TcpSocket) -> io::Result<()> {
+    listening.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(listening, true)?;
+    sockopt::set_tcp_keepidle(listening, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(listening, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(listening, KEEPALIVE_PROBES)?;
     #[cfg(target_os = "linux")]
-    sockopt::set_tcp_user_timeout(stream, UNCONFIRMED_MAX.as_millis() as u32)?;
+    sockopt::set_tcp_user_timeout(listening, UNCONFIRMED_MAX.as_millis() as u32)?;
     Ok(())
 }
 
@@ -394,6 +390,23 @@ mod tests {
             };
             assert_eq!(door_of(first), expected, "{first:#04x}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_the_options_of_its_listener() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = TcpStream::connect(listener.addr()).await.unwrap();
+        let (stream, _) = listener.socket.accept().await.unwrap();
+        assert!(stream.nodelay().unwrap() && !client.nodelay().unwrap());
+        assert!(sockopt::socket_keepalive(&stream).unwrap());
+        assert_eq!(sockopt::tcp_keepidle(&stream).unwrap(), KEEPALIVE_IDLE);
+        assert_eq!(sockopt::tcp_keepintvl(&stream).unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(sockopt::tcp_keepcnt(&stream).unwrap(), KEEPALIVE_PROBES);
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            u128::from(sockopt::tcp_user_timeout(&stream).unwrap()),
+            UNCONFIRMED_MAX.as_millis()
+        );
     }
 
     #[test]

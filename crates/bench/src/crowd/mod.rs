@@ -3,6 +3,7 @@
 
 mod acks;
 mod asking;
+mod background;
 pub mod overload;
 mod posts;
 pub mod slow;
@@ -13,10 +14,6 @@ use std::io;
 
 use rustix::thread::{CpuSet, sched_setaffinity};
 use thiserror::Error;
-use thread_priority::{
-    NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
-    thread_native_id,
-};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::process::StartError;
@@ -44,20 +41,6 @@ pub enum CrowdError {
 /// Clients that are served by one thread.
 fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
-}
-
-/// Clients that nothing is measured of, served by a thread that runs when no other wants to: in
-/// their place there would be thousands of other machines, which take no processor from who is
-/// measured here.
-fn in_background() -> io::Result<Runtime> {
-    let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(1).enable_all();
-    builder.on_thread_start(|| {
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        // A thread that may not runs as it is.
-        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-    });
-    builder.build()
 }
 
 /// Has this thread, and what it starts from now on, run on that processor alone. Whether there is one.

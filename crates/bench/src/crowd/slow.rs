@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::acks::{Acked, acknowledge, lease};
 use super::asking::{Asking, request};
-use super::{CrowdError, in_background, runtime};
+use super::background::Background;
+use super::{CrowdError, runtime};
 use crate::load::nanoseconds;
 use crate::process::{Broker, Launch};
 
@@ -136,7 +136,7 @@ pub struct Figures {
 /// # Errors
 /// The broker or a client failed.
 pub fn run(options: &Options) -> Result<Figures, CrowdError> {
-    let (runtime, others) = (runtime()?, in_background()?);
+    let (runtime, others) = (runtime()?, Background::start()?);
     let first = start(options, "first")?;
     let (alone, dripping) = runtime.block_on(async {
         let addr = door(&first)?;
@@ -154,7 +154,7 @@ pub fn run(options: &Options) -> Result<Figures, CrowdError> {
         polling(options, &second, addr, &others).await
     })?;
     second.terminate()?;
-    others.shutdown_background();
+    others.stop();
     Ok(Figures { alone, dripping, polling })
 }
 
@@ -206,7 +206,7 @@ async fn polling(
     options: &Options,
     broker: &Broker,
     addr: SocketAddr,
-    others: &Runtime,
+    others: &Background,
 ) -> Result<Beside, CrowdError> {
     let mut helper = Asking::connect(addr).await?;
     helper.ask(&request("PUT", "/v1/queues/awaited", b"")).await?;
@@ -218,7 +218,7 @@ async fn polling(
     ));
     let mut tasks = JoinSet::new();
     let opening = Arc::new(Semaphore::new(OPENED_AT_ONCE));
-    for _ in 0..options.clients {
+    for at in 0..options.clients {
         let (poll, opening) = (Arc::clone(&poll), Arc::clone(&opening));
         let poll = async move {
             let opened = opening.acquire().await;
@@ -230,7 +230,7 @@ async fn polling(
             let is_good = answer.status == 200 && answer.json().is_ok_and(is_it);
             Ok::<_, io::Error>(End::good_if(is_good))
         };
-        tasks.spawn_on(async { poll.await.unwrap_or(End::Broken) }, others.handle());
+        tasks.spawn_on(async { poll.await.unwrap_or(End::Broken) }, others.place(at));
     }
     await_parked(&mut helper, options.clients).await?;
     let after = broker.resident_bytes()?;
@@ -268,7 +268,7 @@ async fn dripping(
     options: &Options,
     broker: &Broker,
     addr: SocketAddr,
-    others: &Runtime,
+    others: &Background,
 ) -> Result<Beside, CrowdError> {
     let before = broker.resident_bytes()?;
     let over = Arc::new(AtomicBool::new(false));
@@ -288,7 +288,7 @@ async fn dripping(
             }
             ends
         };
-        tasks.spawn_on(client, others.handle());
+        tasks.spawn_on(client, others.place(at));
     }
     while open.load(Relaxed) < options.clients {
         sleep(Duration::from_millis(10)).await;
