@@ -105,8 +105,7 @@ impl Limits {
     pub(crate) fn asked(&self, of: &QueueLimits, no: QueueNo, keys: &[Box<str>]) -> Vec<Asking> {
         let mut asked = Vec::with_capacity(keys.len());
         if !of.is_empty() {
-            let texts: Vec<&str> = keys.iter().map(|key| &**key).collect();
-            let applied = self.set.of_message(of, &texts).into_iter();
+            let applied = self.set.of_message(of, keys).into_iter();
             asked.extend(applied.filter_map(|applied| {
                 let owner = Owner::limit(applied.with?);
                 // A message has four keys at most.

@@ -186,10 +186,11 @@ impl Limits {
             return;
         }
         let Self { keyed, woken, now: at, .. } = self;
-        let mut before = std::mem::replace(before, now.clone());
         if held == 0 {
+            *before = now;
             return;
         }
+        let mut before = std::mem::replace(before, now.clone());
         // Held under the new ones first, so that no key is forgotten in between.
         let mut now = now;
         with_asks(&mut now, queue, keys, |asks| keyed.hold(asks, held));

@@ -209,12 +209,14 @@ impl Keyed {
 
     /// Finds a key, or makes it live.
     pub(super) fn obtain(&mut self, ask: &mut Ask<'_>) -> u32 {
-        if let Some(key) = self.find_again(ask) {
-            return key;
+        if self.table.is(ask.handle.0, ask.owner, ask.text) {
+            return ask.handle.0;
         }
         let limit = self.limits.get_mut(ask.owner);
-        limit.keys = limit.keys.saturating_add(1);
-        let key = self.table.insert(ask.owner, ask.text, limit.changes);
+        let key = self.table.obtain(ask.owner, ask.text, || {
+            limit.keys = limit.keys.saturating_add(1);
+            limit.changes
+        });
         ask.handle = Handle(key);
         key
     }

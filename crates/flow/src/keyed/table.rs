@@ -5,7 +5,7 @@
 //!                                 rare: pauses, feedback, waiting lanes     windows: starts
 //! ```
 //!
-//! A key is 56 bytes, its head 4 or 5; what few keys have is kept aside by number. The heads grow and
+//! A key is 64 bytes, its head 4 or 5; what few keys have is kept aside by number. The heads grow and
 //! shrink one at a time (Litwin, "Linear Hashing", 1980), so no call moves them all.
 
 use std::hash::Hasher;
@@ -66,6 +66,8 @@ pub(super) struct Key {
     pub(super) changes: u8,
     pub(super) owner: Owner,
     pub(super) holders: u32,
+    /// Of owner and text.
+    hash: u32,
     next: u32,
     spoke: Spoke,
     rare: u32,
@@ -80,6 +82,7 @@ impl Default for Key {
             changes: 0,
             owner: Owner::default(),
             holders: 0,
+            hash: 0,
             next: NONE,
             spoke: Spoke::default(),
             rare: NONE,
@@ -265,13 +268,17 @@ impl Table {
     }
 
     pub(super) fn find(&self, owner: Owner, text: &str) -> Option<u32> {
+        self.find_hashed(self.hash(owner, text), owner, text)
+    }
+
+    fn find_hashed(&self, hash: u32, owner: Owner, text: &str) -> Option<u32> {
         if self.heads.is_empty() {
             return None;
         }
-        let mut at = self.heads[self.head(self.hash(owner, text))];
+        let mut at = self.heads[self.head(hash)];
         while at != NONE {
             let key = &self.keys[at];
-            if key.owner == owner && key.text.is(text, &self.long) {
+            if key.hash == hash && key.owner == owner && key.text.is(text, &self.long) {
                 return Some(at);
             }
             at = key.next;
@@ -279,22 +286,26 @@ impl Table {
         None
     }
 
-    /// Adds a key that is not there.
-    pub(super) fn insert(&mut self, owner: Owner, text: &str, changes: u8) -> u32 {
+    /// Finds a key, or adds it with the changes of its limit that it has followed.
+    pub(super) fn obtain(&mut self, owner: Owner, text: &str, changes: impl FnOnce() -> u8) -> u32 {
+        let hash = self.hash(owner, text);
+        if let Some(key) = self.find_hashed(hash, owner, text) {
+            return key;
+        }
         if self.heads.len() <= self.keys.len() {
             self.add_head();
         }
-        let head = self.head(self.hash(owner, text));
+        let (head, changes) = (self.head(hash), changes());
         let text = Text::new(text, &mut self.long);
         let next = self.heads[head];
-        let key = self.keys.insert(Key { owner, text, changes, next, ..Key::default() });
+        let key = self.keys.insert(Key { owner, text, changes, hash, next, ..Key::default() });
         self.heads[head] = key;
         key
     }
 
     pub(super) fn remove(&mut self, key: u32) {
         self.look_anew(key);
-        let head = self.head(self.hash(self.keys[key].owner, self.text(key)));
+        let head = self.head(self.keys[key].hash);
         self.unlink(head, key);
         let Key { text, rare, starts, .. } = self.keys.remove(key);
         text.forget(&mut self.long);
@@ -336,7 +347,7 @@ impl Table {
         let old = new - (new + 1).next_power_of_two() / 2;
         let mut at = std::mem::replace(&mut self.heads[old], NONE);
         while at != NONE {
-            let head = self.head(self.hash(self.keys[at].owner, self.text(at)));
+            let head = self.head(self.keys[at].hash);
             let next = std::mem::replace(&mut self.keys[at].next, self.heads[head]);
             self.heads[head] = at;
             at = next;
@@ -383,8 +394,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_56_bytes() {
-        assert_eq!(size_of::<Key>(), 56);
+    fn a_key_is_64_bytes() {
+        assert_eq!(size_of::<Key>(), 64);
         assert!(size_of::<Rare>() <= 64, "{}", size_of::<Rare>());
     }
 
@@ -399,7 +410,7 @@ mod tests {
                 let found = table.find(owner, &text);
                 prop_assert_eq!(found, model.get(&(owner, text.clone())).copied());
                 match (step, found) {
-                    (0..3, None) => { model.insert((owner, text.clone()), table.insert(owner, &text, 0)); }
+                    (0..3, None) => { model.insert((owner, text.clone()), table.obtain(owner, &text, || 0)); }
                     (3.., Some(key)) => {
                         prop_assert!(table.is(key, owner, &text));
                         table.remove(key);

@@ -282,20 +282,24 @@ impl<T: Copy> LimitSet<T> {
 
     /// The limits of a message with these keys in the queue: for each name one of the queue and
     /// one of each key, if they match. A key that is there twice counts once.
-    pub fn of_message<'a>(&'a self, queue: &QueueLimits, keys: &[&str]) -> Vec<Applied<'a, T>> {
-        let mut applied = Vec::new();
+    pub fn of_message<'a, K>(&'a self, queue: &QueueLimits, keys: &[K]) -> Vec<Applied<'a, T>>
+    where
+        K: AsRef<str> + PartialEq,
+    {
+        let (mut applied, mut best) = (Vec::new(), Vec::new());
         for key in std::iter::once(None).chain((0..keys.len()).map(Some)) {
             if key.is_some_and(|at| keys[..at].contains(&keys[at])) {
                 continue;
             }
-            let mut best: BTreeMap<&str, (Rank, &Id)> = BTreeMap::new();
             for pattern in queue.patterns.iter().filter_map(|pattern| self.patterns.get(pattern)) {
                 match key {
                     None => pattern.queue.iter().for_each(|id| prefer(&mut best, id)),
-                    Some(at) => pattern.of_key(keys[at]).for_each(|id| prefer(&mut best, id)),
+                    Some(at) => {
+                        pattern.of_key(keys[at].as_ref()).for_each(|id| prefer(&mut best, id));
+                    }
                 }
             }
-            let found = best.into_values().filter_map(|(_, (name, matches))| {
+            let found = best.drain(..).filter_map(|(_, (name, matches))| {
                 let (limit, with) = self.get(name, matches)?;
                 Some(Applied { limit, with, key })
             });
@@ -307,12 +311,13 @@ impl<T: Copy> LimitSet<T> {
 
 type Rank = (Option<Specificity>, Specificity);
 
-/// Keeps the more specific one of each name.
-fn prefer<'a>(best: &mut BTreeMap<&'a str, (Rank, &'a Id)>, id: &'a Id) {
+/// Keeps the more specific one of each name, by name. There are few.
+fn prefer<'a>(best: &mut Vec<(Rank, &'a Id)>, id: &'a Id) {
     let key = id.1.key.as_ref().map(|key| key.specificity());
     let rank = (key, id.1.queue.specificity());
-    let kept = best.entry(&id.0).or_insert((rank, id));
-    if rank > kept.0 {
-        *kept = (rank, id);
+    match best.binary_search_by(|(_, other)| other.0.cmp(&id.0)) {
+        Ok(at) if rank > best[at].0 => best[at] = (rank, id),
+        Ok(_) => {}
+        Err(at) => best.insert(at, (rank, id)),
     }
 }

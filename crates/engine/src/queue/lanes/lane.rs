@@ -71,6 +71,8 @@ pub(super) struct Named {
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(super) name: Named,
+    /// Of its name.
+    pub(super) hash: u64,
     /// Its group's number; 0 for all messages without one.
     pub(crate) group: u32,
     /// Its messages stand in the order of the queue itself: those without group and keys.
@@ -118,10 +120,11 @@ impl Hash for Named {
 }
 
 impl Lane {
-    pub(super) fn new(name: Named, group: u32, is_plain: bool) -> Self {
+    pub(super) fn new(name: Named, hash: u64, group: u32, is_plain: bool) -> Self {
         Self {
             order: Arc::clone(&name.order),
             name,
+            hash,
             group,
             is_plain,
             messages: Messages::default(),

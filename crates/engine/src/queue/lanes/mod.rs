@@ -20,11 +20,12 @@ mod messages;
 mod row;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashTable};
 use slab::Slab;
 use sluice_flow::{Handle, Owner, Reason, Refused};
 use sluice_model::{Lane as Order, PRIORITY_MAX};
@@ -71,7 +72,9 @@ pub(crate) struct Candidate {
 #[derive(Debug)]
 pub(crate) struct Lanes {
     all: Slab<Lane>,
-    by_name: SeededMap<Named, u32>,
+    /// By what makes them.
+    by_name: HashTable<u32>,
+    hasher: SeedableRandomState,
     /// Numbers of groups that have lanes, and how many.
     groups: SeededMap<Box<str>, (u32, u32)>,
     last_group: u32,
@@ -104,11 +107,12 @@ pub(crate) struct Lanes {
 
 impl Lanes {
     pub(crate) fn new(seed: u64, is_fair: bool) -> Self {
-        let hasher = || SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
+        let hasher = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
         Self {
             all: Slab::new(),
-            by_name: HashMap::with_hasher(hasher()),
-            groups: HashMap::with_hasher(hasher()),
+            by_name: HashTable::new(),
+            groups: HashMap::with_hasher(hasher.clone()),
+            hasher,
             last_group: 0,
             tiers: Default::default(),
             lines: Slab::new(),
@@ -184,10 +188,13 @@ impl Lanes {
     /// there. The lane keeps its number while any does.
     pub(crate) fn join(&mut self, order: &Arc<Order>, is_fifo: bool) -> u32 {
         let name = Named { order: Arc::clone(order), is_fifo };
-        let lane = self.by_name.get(&name).copied().unwrap_or_else(|| {
+        let hash = self.hasher.hash_one(&name);
+        let is_it = |lane: &u32| self.all.get(*lane as usize).is_some_and(|it| it.name == name);
+        let lane = self.by_name.find(hash, is_it).copied().unwrap_or_else(|| {
             let group = self.join_group(order.group.as_deref());
-            let lane = self.all.insert(Lane::new(name.clone(), group, false)) as u32;
-            self.by_name.insert(name, lane);
+            let lane = self.all.insert(Lane::new(name, hash, group, false)) as u32;
+            let Self { by_name, all, .. } = self;
+            by_name.insert_unique(hash, lane, |lane| all[*lane as usize].hash);
             lane
         });
         self.all[lane as usize].members += 1;
@@ -209,7 +216,9 @@ impl Lanes {
             it.is_idle = false;
             if it.members == 0 {
                 let it = self.all.remove(lane as usize);
-                self.by_name.remove(&it.name);
+                if let Ok(found) = self.by_name.find_entry(it.hash, |number| *number == lane) {
+                    found.remove();
+                }
                 self.leave_group(it.name.order.group.as_deref());
             }
         }
@@ -388,7 +397,7 @@ impl Lanes {
             }
             let order = Arc::new(Order { priority, ..Order::default() });
             let name = Named { order, is_fifo: false };
-            self.plain[at] = self.all.insert(Lane::new(name, 0, true)) as u32;
+            self.plain[at] = self.all.insert(Lane::new(name, 0, 0, true)) as u32;
         }
         self.place(self.plain[at], first, 1);
     }
@@ -526,6 +535,8 @@ impl Lanes {
             assert!(lane.is_plain || lane.head == lane.first(), "head of a lane");
         }
         assert_eq!((ready, held), (self.ready, self.held), "messages in lanes");
+        let plain = self.plain.iter().filter(|lane| **lane != NO_LANE).count();
+        assert_eq!(self.by_name.len() + plain, self.all.len(), "lanes that are found by name");
         let seated: usize = self.tiers.iter().map(|tier| tier.main.len()).sum();
         let lined: usize = self.lines.iter().map(|(_, line)| line.row.len()).sum();
         let heads = self.all.iter().filter(|(_, lane)| lane.head.is_some()).count();
