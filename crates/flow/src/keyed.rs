@@ -24,6 +24,7 @@
 
 mod ask;
 mod feedback;
+mod heads;
 mod limits;
 mod park;
 mod slab;

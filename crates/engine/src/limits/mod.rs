@@ -105,12 +105,12 @@ impl Limits {
     pub(crate) fn asked(&self, of: &QueueLimits, no: QueueNo, keys: &[Box<str>]) -> Vec<Asking> {
         let mut asked = Vec::with_capacity(keys.len());
         if !of.is_empty() {
-            let applied = self.set.of_message(of, keys).into_iter();
-            asked.extend(applied.filter_map(|applied| {
-                let owner = Owner::limit(applied.with?);
+            self.set.of_message(of, keys, |applied| {
+                let owner = applied.with.map(Owner::limit);
                 // A message has four keys at most.
-                Some(Asking::new(owner, applied.key.map(|at| at as u8)))
-            }));
+                let key = applied.key.map(|at| at as u8);
+                asked.extend(owner.map(|owner| Asking::new(owner, key)));
+            });
         }
         for (at, key) in keys.iter().enumerate() {
             let has_limit = asked.iter().any(|ask| ask.key == Some(at as u8));
@@ -123,9 +123,11 @@ impl Limits {
 
     /// The limits under which a key is counted as a queue sees it, or the queue itself.
     pub(crate) fn owners_of(&self, of: &QueueLimits, no: QueueNo, key: &str) -> Vec<Owner> {
-        let applied = self.set.of_message(of, &[key]).into_iter();
-        let applied = applied.filter(|applied| applied.key.is_some());
-        let mut owners: Vec<_> = applied.filter_map(|it| it.with.map(Owner::limit)).collect();
+        let mut owners = Vec::new();
+        self.set.of_message(of, &[key], |applied| {
+            let owner = applied.with.filter(|_| applied.key.is_some());
+            owners.extend(owner.map(Owner::limit));
+        });
         if owners.is_empty() {
             owners.push(Owner::queue(no.0));
         }

@@ -5,7 +5,7 @@
 //!                                 rare: pauses, feedback, waiting lanes     windows: starts
 //! ```
 //!
-//! A key is 64 bytes, its head 4 or 5; what few keys have is kept aside by number. The heads grow and
+//! A key is 56 bytes, its head 4; what few keys have is kept aside by number. The heads grow and
 //! shrink one at a time (Litwin, "Linear Hashing", 1980), so no call moves them all.
 
 use std::hash::Hasher;
@@ -13,6 +13,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use super::feedback::Feedback;
+use super::heads::Heads;
 use super::limits::Owner;
 use super::slab::Slab;
 use super::text::Text;
@@ -66,8 +67,6 @@ pub(super) struct Key {
     pub(super) changes: u8,
     pub(super) owner: Owner,
     pub(super) holders: u32,
-    /// Of owner and text.
-    hash: u32,
     next: u32,
     spoke: Spoke,
     rare: u32,
@@ -82,7 +81,6 @@ impl Default for Key {
             changes: 0,
             owner: Owner::default(),
             holders: 0,
-            hash: 0,
             next: NONE,
             spoke: Spoke::default(),
             rare: NONE,
@@ -117,7 +115,7 @@ impl Spoked for Key {
 #[derive(Debug)]
 pub(super) struct Table {
     keys: Slab<Key>,
-    heads: Vec<u32>,
+    heads: Heads,
     long: Slab<Box<str>>,
     rare: Slab<Rare>,
     windows: Slab<Starts>,
@@ -129,7 +127,7 @@ impl Table {
     pub(super) fn new(seed: (u64, u64)) -> Self {
         Self {
             keys: Slab::default(),
-            heads: Vec::new(),
+            heads: Heads::default(),
             long: Slab::default(),
             rare: Slab::default(),
             windows: Slab::default(),
@@ -278,7 +276,7 @@ impl Table {
         let mut at = self.heads[self.head(hash)];
         while at != NONE {
             let key = &self.keys[at];
-            if key.hash == hash && key.owner == owner && key.text.is(text, &self.long) {
+            if key.owner == owner && key.text.is(text, &self.long) {
                 return Some(at);
             }
             at = key.next;
@@ -298,14 +296,14 @@ impl Table {
         let (head, changes) = (self.head(hash), changes());
         let text = Text::new(text, &mut self.long);
         let next = self.heads[head];
-        let key = self.keys.insert(Key { owner, text, changes, hash, next, ..Key::default() });
+        let key = self.keys.insert(Key { owner, text, changes, next, ..Key::default() });
         self.heads[head] = key;
         key
     }
 
     pub(super) fn remove(&mut self, key: u32) {
         self.look_anew(key);
-        let head = self.head(self.keys[key].hash);
+        let head = self.head(self.hash(self.keys[key].owner, self.text(key)));
         self.unlink(head, key);
         let Key { text, rare, starts, .. } = self.keys.remove(key);
         text.forget(&mut self.long);
@@ -336,18 +334,15 @@ impl Table {
 
     /// One more head, and the keys that belong to it, which are all at one other head.
     fn add_head(&mut self) {
-        if self.heads.len() == self.heads.capacity() {
-            self.heads.reserve_exact(self.heads.len() / 16 + 8);
-        }
         let new = self.heads.len();
-        self.heads.push(NONE);
+        self.heads.push();
         if new == 0 {
             return;
         }
         let old = new - (new + 1).next_power_of_two() / 2;
         let mut at = std::mem::replace(&mut self.heads[old], NONE);
         while at != NONE {
-            let head = self.head(self.keys[at].hash);
+            let head = self.head(self.hash(self.keys[at].owner, self.text(at)));
             let next = std::mem::replace(&mut self.keys[at].next, self.heads[head]);
             self.heads[head] = at;
             at = next;
@@ -357,7 +352,7 @@ impl Table {
     /// One head less; without keys, none.
     fn remove_head(&mut self) {
         if self.keys.len() == 0 {
-            self.heads = Vec::new();
+            self.heads.clear();
             return;
         }
         let Some(mut at) = self.heads.pop() else { return };
@@ -367,9 +362,6 @@ impl Table {
             let next = std::mem::replace(&mut self.keys[at].next, self.heads[old]);
             self.heads[old] = at;
             at = next;
-        }
-        if self.heads.len() < self.heads.capacity() / 2 {
-            self.heads.shrink_to(self.heads.len() + self.heads.len() / 8 + 8);
         }
     }
 
@@ -394,8 +386,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_64_bytes() {
-        assert_eq!(size_of::<Key>(), 64);
+    fn a_key_is_56_bytes() {
+        assert_eq!(size_of::<Key>(), 56);
         assert!(size_of::<Rare>() <= 64, "{}", size_of::<Rare>());
     }
 

@@ -25,25 +25,34 @@ pub const MATCHES_MAX: usize = 8;
 /// Where a limit is known: its name and what it matches.
 type Id = (Box<str>, LimitMatch);
 
-/// A limit that applies, with what the caller set beside it.
+/// A limit that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Applied<'a, T> {
-    /// The limit.
-    pub limit: &'a Limit,
-    /// What was set beside it.
+pub struct Applied<T> {
+    /// What the caller set beside it.
     pub with: T,
     /// Which of the message's keys it limits, by its place; none if it limits the queue.
     pub key: Option<usize>,
 }
 
+/// How specific a match is: of the key first, then of the queue.
+type Rank = (Option<Specificity>, Specificity);
+
+/// A limit among those that a queue pattern brings.
+#[derive(Clone, Debug)]
+struct Listed<T> {
+    id: Id,
+    rank: Rank,
+    with: T,
+}
+
 /// The limits that a queue pattern brings, by key.
 #[derive(Clone, Debug)]
-struct OfPattern {
+struct OfPattern<T> {
     /// Limits of the queue itself.
-    queue: Vec<Id>,
+    queue: Vec<Listed<T>>,
     /// By key, and by what keys begin with.
-    exact: BTreeMap<Box<str>, Vec<Id>>,
-    prefixes: BTreeMap<Box<str>, Vec<Id>>,
+    exact: BTreeMap<Box<str>, Vec<Listed<T>>>,
+    prefixes: BTreeMap<Box<str>, Vec<Listed<T>>>,
     /// How many prefixes have which length.
     lengths: BTreeMap<usize, usize>,
 }
@@ -67,7 +76,7 @@ impl QueueLimits {
 pub struct LimitSet<T> {
     all: BTreeMap<Box<str>, BTreeMap<LimitMatch, (Limit, T)>>,
     len: usize,
-    patterns: BTreeMap<Box<str>, OfPattern>,
+    patterns: BTreeMap<Box<str>, OfPattern<T>>,
     /// Patterns with wildcards, by what stands before the first.
     by_literal: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
     version: u64,
@@ -80,7 +89,7 @@ impl<T> Default for LimitSet<T> {
     }
 }
 
-impl OfPattern {
+impl<T> OfPattern<T> {
     fn new() -> Self {
         let (exact, prefixes, lengths) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { queue: Vec::new(), exact, prefixes, lengths }
@@ -91,7 +100,7 @@ impl OfPattern {
     }
 
     /// The limits of one match.
-    fn alike(&self, matches: &LimitMatch) -> &[Id] {
+    fn alike(&self, matches: &LimitMatch) -> &[Listed<T>] {
         let found = match &matches.key {
             None => Some(&self.queue),
             Some(key) => match key.prefix() {
@@ -102,28 +111,40 @@ impl OfPattern {
         found.map_or(&[], Vec::as_slice)
     }
 
-    fn insert(&mut self, id: Id) {
-        let Some(key) = id.1.key.clone() else { return self.queue.push(id) };
+    /// The one of that name and match.
+    fn get_mut(&mut self, id: &Id) -> Option<&mut Listed<T>> {
+        let found = match &id.1.key {
+            None => Some(&mut self.queue),
+            Some(key) => match key.prefix() {
+                Some(prefix) => self.prefixes.get_mut(prefix),
+                None => self.exact.get_mut(key.as_str()),
+            },
+        };
+        found?.iter_mut().find(|it| it.id == *id)
+    }
+
+    fn insert(&mut self, it: Listed<T>) {
+        let Some(key) = it.id.1.key.clone() else { return self.queue.push(it) };
         match key.prefix() {
             Some(prefix) => {
                 let alike = self.prefixes.entry(prefix.into()).or_default();
                 if alike.is_empty() {
                     *self.lengths.entry(prefix.len()).or_default() += 1;
                 }
-                alike.push(id);
+                alike.push(it);
             }
-            None => self.exact.entry(key.as_str().into()).or_default().push(id),
+            None => self.exact.entry(key.as_str().into()).or_default().push(it),
         }
     }
 
     fn remove(&mut self, id: &Id) {
-        let Some(key) = &id.1.key else { return self.queue.retain(|other| other != id) };
+        let Some(key) = &id.1.key else { return self.queue.retain(|it| it.id != *id) };
         let (index, text) = match key.prefix() {
             Some(prefix) => (&mut self.prefixes, prefix),
             None => (&mut self.exact, key.as_str()),
         };
         let Some(alike) = index.get_mut(text) else { return };
-        alike.retain(|other| other != id);
+        alike.retain(|it| it.id != *id);
         if alike.is_empty() {
             index.remove(text);
             if key.prefix().is_some()
@@ -135,8 +156,13 @@ impl OfPattern {
         }
     }
 
-    /// The limits that are about a key.
-    fn of_key<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Id> {
+    /// The limits that are about a key, or about the queue itself.
+    fn of<'a>(&'a self, key: Option<&'a str>) -> impl Iterator<Item = &'a Listed<T>> {
+        let queue = if key.is_none() { &self.queue[..] } else { &[] };
+        queue.iter().chain(key.into_iter().flat_map(|key| self.of_key(key)))
+    }
+
+    fn of_key<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a Listed<T>> {
         let prefixes = self.lengths.keys().take_while(|length| **length <= key.len());
         // A length at which no letter ends is that of no prefix of this key.
         let prefixes = prefixes.filter_map(|length| self.prefixes.get(key.get(..*length)?));
@@ -192,7 +218,7 @@ impl<T: Copy> LimitSet<T> {
             }
         }
         let alike = self.patterns.get(matches.queue.as_str()).map_or(&[][..], |p| p.alike(matches));
-        let is_known = alike.iter().any(|(name, _)| **name == *limit.name());
+        let is_known = alike.iter().any(|it| *it.id.0 == *limit.name());
         match alike.len() >= MATCHES_MAX && !is_known {
             true => Err(LimitError::TooManyAlike),
             false => Ok(()),
@@ -211,12 +237,17 @@ impl<T: Copy> LimitSet<T> {
         if let Some((before, _)) = &old
             && before.scope().is_for_requests() == is_for_requests
         {
+            // Where it applies has not changed.
+            let pattern = self.patterns.get_mut(id.1.queue.as_str());
+            if let Some(listed) = pattern.and_then(|pattern| pattern.get_mut(&id)) {
+                listed.with = with;
+            }
             return Ok(old);
         }
         self.len += usize::from(old.is_none());
         match is_for_requests {
             true => self.unlink(&id),
-            false => self.link(id),
+            false => self.link(id, with),
         }
         Ok(old)
     }
@@ -233,14 +264,16 @@ impl<T: Copy> LimitSet<T> {
         Some(old)
     }
 
-    fn link(&mut self, id: Id) {
+    fn link(&mut self, id: Id, with: T) {
         let queue = id.1.queue.clone();
+        let key = id.1.key.as_ref().map(|key| key.specificity());
+        let rank = (key, queue.specificity());
         if !queue.is_exact() {
             let alike = self.by_literal.entry(queue.literal().into()).or_default();
             alike.insert(queue.as_str().into());
         }
         let pattern = self.patterns.entry(queue.as_str().into()).or_insert_with(OfPattern::new);
-        pattern.insert(id);
+        pattern.insert(Listed { id, rank, with });
         self.version += 1;
     }
 
@@ -280,44 +313,37 @@ impl<T: Copy> LimitSet<T> {
         limits.version != self.version
     }
 
-    /// The limits of a message with these keys in the queue: for each name one of the queue and
-    /// one of each key, if they match. A key that is there twice counts once.
-    pub fn of_message<'a, K>(&'a self, queue: &QueueLimits, keys: &[K]) -> Vec<Applied<'a, T>>
+    /// Tells the limits of a message with these keys in the queue: for each name one of the queue
+    /// and one of each key, if they match. A key that is there twice counts once.
+    pub fn of_message<K>(&self, queue: &QueueLimits, keys: &[K], mut tell: impl FnMut(Applied<T>))
     where
         K: AsRef<str> + PartialEq,
     {
-        let (mut applied, mut best) = (Vec::new(), Vec::new());
         for key in std::iter::once(None).chain((0..keys.len()).map(Some)) {
             if key.is_some_and(|at| keys[..at].contains(&keys[at])) {
                 continue;
             }
-            for pattern in queue.patterns.iter().filter_map(|pattern| self.patterns.get(pattern)) {
-                match key {
-                    None => pattern.queue.iter().for_each(|id| prefer(&mut best, id)),
-                    Some(at) => {
-                        pattern.of_key(keys[at].as_ref()).for_each(|id| prefer(&mut best, id));
-                    }
-                }
-            }
-            let found = best.drain(..).filter_map(|(_, (name, matches))| {
-                let (limit, with) = self.get(name, matches)?;
-                Some(Applied { limit, with, key })
-            });
-            applied.extend(found);
+            let mut tell = |it: &Listed<T>| tell(Applied { with: it.with, key });
+            let patterns = queue.patterns.iter().filter_map(|pattern| self.patterns.get(pattern));
+            let mut found = patterns.flat_map(|of| of.of(key.map(|at| keys[at].as_ref())));
+            let (Some(first), second) = (found.next(), found.next()) else { continue };
+            let Some(second) = second else {
+                // As nearly always: there is nothing to choose from.
+                tell(first);
+                continue;
+            };
+            let mut best = Vec::new();
+            [first, second].into_iter().chain(found).for_each(|it| prefer(&mut best, it));
+            best.into_iter().for_each(tell);
         }
-        applied
     }
 }
 
-type Rank = (Option<Specificity>, Specificity);
-
 /// Keeps the more specific one of each name, by name. There are few.
-fn prefer<'a>(best: &mut Vec<(Rank, &'a Id)>, id: &'a Id) {
-    let key = id.1.key.as_ref().map(|key| key.specificity());
-    let rank = (key, id.1.queue.specificity());
-    match best.binary_search_by(|(_, other)| other.0.cmp(&id.0)) {
-        Ok(at) if rank > best[at].0 => best[at] = (rank, id),
+fn prefer<'a, T>(best: &mut Vec<&'a Listed<T>>, it: &'a Listed<T>) {
+    match best.binary_search_by(|other| other.id.0.cmp(&it.id.0)) {
+        Ok(at) if it.rank > best[at].rank => best[at] = it,
         Ok(_) => {}
-        Err(at) => best.insert(at, (rank, id)),
+        Err(at) => best.insert(at, it),
     }
 }

@@ -94,8 +94,9 @@ fn the_most_specific_match_of_a_name_wins_and_all_names_apply() {
         set.set(limit.unwrap(), number).unwrap();
     }
     let applied = |queue: &str, keys: &[&str]| -> Vec<(usize, Option<usize>)> {
-        let found = set.of_message(&set.of_queue(queue), keys);
-        found.into_iter().map(|applied| (applied.with, applied.key)).collect()
+        let mut found = Vec::new();
+        set.of_message(&set.of_queue(queue), keys, |it| found.push((it.with, it.key)));
+        found
     };
     let (first, second) = (Some(0), Some(1));
     assert_eq!(applied("jobs", &["stripe:1", "stripe:1"]), [(3, first), (0, first)]);
@@ -162,7 +163,8 @@ proptest! {
             for (at, queue) in queues.iter().enumerate() {
                 if cached.len() <= at { cached.push(set.of_queue(queue)); }
                 if set.is_stale(&cached[at]) { cached[at] = set.of_queue(queue); }
-                let mut found: Vec<_> = set.of_message(&cached[at], &keys).into_iter().map(|a| (a.key, a.with)).collect();
+                let mut found = Vec::new();
+                set.of_message(&cached[at], &keys, |it| found.push((it.key, it.with)));
                 found.sort_unstable();
                 let mut expected = Vec::new();
                 for key in std::iter::once(None).chain((0..keys.len()).map(Some)) {
