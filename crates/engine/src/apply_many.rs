@@ -73,6 +73,7 @@ impl Engine {
 
     /// T9, T20: messages were dealt with.
     pub(crate) fn ack_messages(&mut self, no: QueueNo, runs: &[AckedRun], sequence: Sequence) {
+        let remembered = self.config.settled_of_queue(self.queues.len());
         let Some(queue) = self.queues.get_mut(&no) else { return };
         self.changes.note(queue);
         let has_lanes = queue.lanes.is_some();
@@ -84,7 +85,7 @@ impl Engine {
         for run in runs {
             end_leases(queue, ends, *run, sequence);
             for (seq, generation) in run.each() {
-                if let Some(slot) = queue.ack(seq.0, generation, sequence) {
+                if let Some(slot) = queue.ack(seq.0, generation, sequence, remembered) {
                     self.present -= 1;
                     self.usage.release(&slot);
                 }

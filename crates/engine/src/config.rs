@@ -10,6 +10,10 @@ use thiserror::Error;
 /// many limits as have one match.
 const LIVE_KEYS_MIN: u128 = ((KEYS_MAX + 1) * MATCHES_MAX) as u128;
 
+/// Settled leases that a queue remembers, at least and at most.
+const SETTLED_MIN: usize = 16;
+const SETTLED_MAX: usize = 4_096;
+
 /// What happens to a message that ran out of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnExpire {
@@ -154,6 +158,9 @@ pub struct Config {
     pub batch_bytes_max: usize,
     /// Most unsettled deliveries that a session may hold.
     pub session_leases_max: usize,
+    /// So many settled leases are remembered over all queues, so that a repeated ack is known as one:
+    /// each queue has an equal share, from 16 to 4 096, which is looked at when it settles one.
+    pub settled_max: usize,
     /// Most bytes of replies on their way out of one session.
     pub session_out_max: usize,
     /// Most deadlines that fire in one turn, and most messages that work in the background
@@ -201,6 +208,7 @@ impl Default for Config {
             batch_max: 1_000,
             batch_bytes_max: 16 << 20,
             session_leases_max: 65_536,
+            settled_max: 1_000_000,
             session_out_max: 1 << 20,
             deadlines_per_turn: 1_000,
             limits_max: 10_000,
@@ -247,6 +255,11 @@ impl Config {
     /// Most watches by one key.
     pub(crate) fn watches_per_principal(&self) -> usize {
         or_quarter(self.watches_per_principal, self.watches_max)
+    }
+
+    /// Settled leases that each of so many queues remembers.
+    pub(crate) fn settled_of_queue(&self, queues: usize) -> usize {
+        (self.settled_max / queues.max(1)).clamp(SETTLED_MIN, SETTLED_MAX)
     }
 
     /// Checks the ranges.

@@ -22,7 +22,6 @@ mod limits;
 mod look;
 mod names;
 mod publish;
-mod publish_block;
 mod queue;
 mod queues;
 mod random;

@@ -208,16 +208,14 @@ async fn serve(
         }
     };
     let (drain, draining) = tokio::sync::oneshot::channel::<()>();
-    // Among the workers: a thread of its own would have to be woken for every connection, and would
-    // have to wake one of them for it.
-    let mut running = tokio::spawn(server.run(async {
+    let mut running = std::pin::pin!(server.run(async {
         // A sender that is gone asks for the drain as well.
         let _ = draining.await;
     }));
     tokio::select! {
         outcome = &mut running => {
             notifier.stopping();
-            return Ok(outcome.map_err(Failure::other)??);
+            return Ok(outcome?);
         }
         () = asked() => {}
     }
@@ -225,7 +223,7 @@ async fn serve(
     tracing::info!("asked to stop, draining");
     drop(drain);
     tokio::select! {
-        outcome = running => Ok(outcome.map_err(Failure::other)??),
+        outcome = running => Ok(outcome?),
         () = asked() => Err(Failure::Other("asked twice, stopped without draining".into())),
     }
 }

@@ -335,6 +335,9 @@ sections! {
         lost_grace: Time => local.engine.lost_grace;
         /// After a restart, leases that no connection holds live at least so much longer
         recovered_lease: Time => local.engine.recovered_lease;
+        /// So many settled leases are remembered over all queues, so that a repeated ack is known as one;
+        /// each queue has an equal share, from 16 to 4 096
+        settled_max: Count => local.engine.settled_max;
         /// Most deadlines that fire at once; the rest follow
         deadlines_per_turn: Count => local.engine.deadlines_per_turn;
     }

@@ -1,10 +1,12 @@
 //! The messages of a queue that stand in lanes: how they come there and leave again.
 
+use std::sync::Arc;
+
 use sluice_flow::Ask;
 use sluice_model::{Lane, PRIORITY_DEFAULT, State, Timestamp};
 
+use super::Queue;
 use super::lanes::{Candidate, Entry, Head, Lanes, NO_LANE, Spot};
-use super::queue::{Queue, lane_of};
 use super::slots::{Extra, Slot};
 use crate::config::Order;
 use crate::limits::with_asks;
@@ -253,4 +255,13 @@ fn spot(seq: u64, slot: &Slot, extra: Option<&Extra>, is_fifo: bool) -> Spot {
         _ => slot.enqueued_at(),
     };
     Spot { at, place, seq }
+}
+
+/// Order and limits of a message that stands in a lane of its own, not among the plain ones.
+pub(super) fn lane_of(extra: Option<&Extra>) -> Option<&Arc<Lane>> {
+    extra.and_then(Extra::lane).filter(|lane| is_laned(lane))
+}
+
+pub(super) fn is_laned(lane: &Lane) -> bool {
+    lane.group.is_some() || !lane.keys.is_empty()
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use sluice_model::{PRIORITY_DEFAULT, PRIORITY_MAX, State};
 
 use crate::journal::{Progress, Sequence};
-use crate::queue::queue::lane_of;
+use crate::queue::lane_of;
 use crate::queue::slots::{Extra, Slot, Slots};
 
 /// Where a message stands among those that are ready: the lowest is next.

@@ -1,31 +1,23 @@
-//! One queue: the changes of state that a record can bring.
-//!
-//! ```text
-//! published --committed--> ready --granted--> leased --acked--> gone
-//!     |                    ^ |  ^               |
-//!     '--> delayed --------' |  '---returned----+--> delayed
-//!                            '---expired--> gone or dead <--- failures spent
-//! ```
+//! One queue: who it is, what it holds, and what can be asked of it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sluice_model::{
-    DeadReason, Generation, Lane, Level, MessageId, PRIORITY_DEFAULT, Paused, Purge, QueueLimits,
-    QueueName, QueueNo, QueueSettings, Seq, SessionId, State, SubscriptionId, Timestamp,
-    TopicPattern, Transition,
+    Generation, Level, MessageId, PRIORITY_DEFAULT, Paused, Purge, QueueLimits, QueueName, QueueNo,
+    QueueSettings, SessionId, State, SubscriptionId, Timestamp, TopicPattern,
 };
 
 use crate::config::QueueConfig;
 use crate::journal::{Need, Progress, Sequence};
 use crate::queue::dead_set::DeadSet;
-use crate::queue::lanes::{Lanes, NO_LANE};
-use crate::queue::order::{Order, Place};
+use crate::queue::lanes::Lanes;
+use crate::queue::order::Order;
 use crate::queue::slots::{Extra, Lease, Slot, Slots};
 use crate::queue::work::Work;
-use crate::queue::{Counters, Counts, Droppable, Runs, Settled, Waiting, is_waiting};
-use crate::record::{Cause, PacedRedrive, Removal, Run};
-use crate::run_set::{RunSet, Step as _};
+use crate::queue::{Counters, Counts, Droppable, Runs, Settled, Waiting};
+use crate::record::PacedRedrive;
+use crate::run_set::RunSet;
 use crate::session::Held;
 use crate::topic::Owner;
 
@@ -48,17 +40,6 @@ pub(crate) enum Defined {
     Well,
     /// Its settings were changed since.
     Before,
-}
-
-/// A lease that ended without an ack, as its record tells it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Returned<'a> {
-    pub(crate) cause: Cause,
-    pub(crate) at: Timestamp,
-    pub(crate) ready_at: Timestamp,
-    pub(crate) note: Option<&'a str>,
-    /// The run of the broker that it happened in.
-    pub(crate) start: u32,
 }
 
 /// A queue and its messages.
@@ -127,14 +108,14 @@ pub(crate) struct Queue {
     pub(crate) defined: Option<Defined>,
     /// It changed since it was taken into an image.
     pub(crate) dirty: bool,
-    delayed: BTreeSet<(Timestamp, u64)>,
+    pub(super) delayed: BTreeSet<(Timestamp, u64)>,
     /// Messages that somebody holds, in the order of their grants.
-    held: RunSet<Held>,
-    droppable: Droppable,
+    pub(super) held: RunSet<Held>,
+    pub(super) droppable: Droppable,
     /// Messages in memory only.
-    resident: u64,
+    pub(super) resident: u64,
     /// How many of these were ever put back from the dead set.
-    redriven_in_memory: u64,
+    pub(super) redriven_in_memory: u64,
     pub(crate) settled: Settled,
 }
 
@@ -264,176 +245,6 @@ impl Queue {
         self.droppable.oldest(&self.slots)
     }
 
-    /// A message came. `extra` is what it has beside its slot, if anything.
-    pub(crate) fn push(&mut self, slot: Slot, extra: Option<Extra>) -> u64 {
-        let seq = self.slots.push(slot);
-        let delayed = extra.as_ref().is_some_and(|extra| extra.ready_at != Timestamp::EPOCH);
-        let lane = extra.as_ref().and_then(Extra::lane);
-        let plain = |lane: &Lane| lane.priority == PRIORITY_DEFAULT && !is_laned(lane);
-        let ranked = lane.is_some_and(|lane| !plain(lane));
-        let extra = extra.map(|mut extra| {
-            self.join_lane(&mut extra);
-            extra
-        });
-        if let Some(extra) = extra
-            && let Some(place) = self.slots.extra_mut(seq)
-        {
-            *place = extra;
-        }
-        if ranked {
-            self.slots.set_ranked(seq);
-        }
-        self.counters.published += 1;
-        self.resident += u64::from(slot.sequence() == 0);
-        let level = slot.level();
-        self.touched(level, slot.sequence());
-        self.order.pushed(seq, &slot);
-        self.arrive(seq, if delayed { State::Delayed } else { State::Ready });
-        seq
-    }
-
-    /// Puts a message that has left its state into another one.
-    fn arrive(&mut self, seq: u64, to: State) {
-        self.slots.set_state(seq, to);
-        let Some((slot, extra)) = self.slots.get_full(seq) else { return };
-        let is_laned = extra.is_some_and(|extra| extra.lane_no != NO_LANE);
-        self.counts.add(to, slot.len());
-        match to {
-            State::Ready if self.order.hides(seq, slot) => self.order.hide(seq),
-            State::Ready if is_laned => self.enter_lane(seq, true),
-            State::Ready => {
-                self.order.enter(seq, slot, extra);
-                self.plain_changed(seq);
-            }
-            State::Delayed => {
-                self.delayed.insert((extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
-                if is_laned {
-                    self.enter_lane(seq, false);
-                }
-            }
-            // Whoever leases messages lists them.
-            State::Leased => {}
-            State::Dead => {
-                if let Some((reason, at)) = extra.and_then(Extra::dead) {
-                    self.dead.insert(reason, at, seq, slot.len());
-                }
-            }
-        }
-        if is_waiting(to) {
-            self.droppable.enter(seq);
-        }
-        self.dirty = true;
-    }
-
-    /// Takes a message out of the counts and indexes of its state, and gives the lane that it belongs
-    /// to. What indexes go by may be changed then, and [`Queue::arrive`] follows, or the end of the
-    /// message.
-    fn leave(&mut self, seq: u64) -> u32 {
-        let Some((slot, extra)) = self.slots.get_full(seq) else { return NO_LANE };
-        let lane = extra.map_or(NO_LANE, |extra| extra.lane_no);
-        self.counts.subtract(slot.state(), slot.len());
-        match slot.state() {
-            State::Ready if self.order.unhide(seq, slot) => {}
-            State::Ready if lane != NO_LANE => self.leave_lane(seq, lane),
-            State::Ready => {
-                self.order.leave(seq, slot, extra);
-                self.plain_changed(seq);
-            }
-            State::Delayed => {
-                self.delayed.remove(&(extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at), seq));
-                if lane != NO_LANE {
-                    self.leave_lane(seq, lane);
-                }
-            }
-            State::Leased => {
-                let held = (generation_of(extra), self.identity.no, Seq(seq));
-                self.held.remove(held, 1);
-                if lane != NO_LANE {
-                    self.leave_lane(seq, lane);
-                }
-            }
-            State::Dead => {
-                if let Some((reason, at)) = extra.and_then(Extra::dead) {
-                    self.dead.remove(reason, at, seq, slot.len());
-                }
-            }
-        }
-        self.droppable.leave(seq);
-        self.dirty = true;
-        lane
-    }
-
-    /// T8: a consumer got these messages. `lease` is that of the first one; the others' generations
-    /// follow.
-    pub(crate) fn grant(&mut self, run: Run, lease: Lease) {
-        let first = (lease.generation, self.identity.no, run.first);
-        // Those in a row that are there and not listed yet.
-        let (mut from, mut present) = (0, 0);
-        for at in 0..run.count {
-            let (generation, _, Seq(seq)) = first.plus(at);
-            // Before its `ready_at` goes, by which it is found among the delayed ones.
-            let lane = self.leave(seq);
-            let is_fifo = self.is_fifo_lane(lane);
-            if is_fifo {
-                self.fix_place(seq, None);
-            }
-            if let Some(len) = self.slots.lease(seq, Lease { generation, ..lease }) {
-                self.hold_in_lane(lane);
-                if is_fifo {
-                    self.enter_lane(seq, false);
-                }
-                self.counts.add(State::Leased, len);
-                present += 1;
-            } else {
-                self.held.insert(first.plus(from), present);
-                (from, present) = (at + 1, 0);
-            }
-        }
-        self.held.insert(first.plus(from), present);
-        self.dirty = true;
-    }
-
-    /// T10: its consumer has more time. Gives back the deadline before.
-    pub(crate) fn extend(
-        &mut self,
-        seq: u64,
-        at: Timestamp,
-        deadline: Timestamp,
-    ) -> Option<Timestamp> {
-        let extra = self.slots.extra_mut(seq)?;
-        extra.last = Some((Transition::Extended, at));
-        let lease = extra.lease.as_mut()?;
-        self.dirty = true;
-        Some(std::mem::replace(&mut lease.deadline, deadline))
-    }
-
-    /// So many leases in a row are over.
-    pub(crate) fn unlist(&mut self, first: Held, count: u32) {
-        self.held.remove(first, count);
-    }
-
-    /// T9, T20: the message was dealt with; its lease, if it has one, is not listed any more. Gives
-    /// back its slot.
-    pub(crate) fn ack(
-        &mut self,
-        seq: u64,
-        generation: Generation,
-        sequence: Sequence,
-    ) -> Option<Slot> {
-        let slot = self.forget(seq)?;
-        self.counters.acked += 1;
-        self.settled.push(seq, generation, sequence);
-        Some(slot)
-    }
-
-    fn forget(&mut self, seq: u64) -> Option<Slot> {
-        let lane = self.leave(seq);
-        self.part_lane(lane);
-        let slot = self.slots.remove(seq)?;
-        self.resident -= u64::from(slot.sequence() == 0);
-        Some(slot)
-    }
-
     /// Messages that somebody holds, in the order of their grants.
     pub(crate) fn held(&self) -> impl Iterator<Item = u64> {
         self.held.iter().map(|(_, _, seq)| seq.0)
@@ -464,128 +275,6 @@ impl Queue {
             let (_, extra) = self.slots.get_full(seq)?;
             Some((seq, extra?.lease?))
         })
-    }
-
-    /// T11, T13, T16, T17: the lease ended, and the message waits again. Gives back the lease.
-    pub(crate) fn give_back(&mut self, seq: u64, how: Returned<'_>) -> Option<Lease> {
-        self.leave(seq);
-        let extra = self.slots.extra_mut(seq)?;
-        let lease = extra.lease.take();
-        extra.failures += u32::from(how.cause.is_failure());
-        extra.releases += u32::from(how.cause == Cause::Released);
-        extra.last = Some((how.cause.transition(), how.at));
-        if let Some(note) = how.note {
-            extra.more_mut().note = Some(note.into());
-        }
-        if let (true, Some(lease)) = (how.cause.voids_lease(), lease) {
-            let counter = lease.generation.counter + 1;
-            extra.fence = Generation { counter, ..lease.generation };
-            if how.cause == Cause::TakenOver {
-                // Leases of runs before whose grants were lost in a crash are void too.
-                extra.fence = extra.fence.max(Generation { start: how.start, counter: 0 });
-            }
-        }
-        extra.ready_at = how.ready_at;
-        let delayed = how.ready_at != Timestamp::EPOCH;
-        self.arrive(seq, if delayed { State::Delayed } else { State::Ready });
-        lease
-    }
-
-    /// T6: a delayed message is due.
-    pub(crate) fn wake(&mut self, seq: u64) {
-        self.leave(seq);
-        self.fix_place(seq, None);
-        if let Some(extra) = self.slots.extra_mut(seq) {
-            extra.ready_at = Timestamp::EPOCH;
-        }
-        self.arrive(seq, State::Ready);
-    }
-
-    /// T7: a delayed message is due at another time.
-    pub(crate) fn reschedule(&mut self, seq: u64, at: Timestamp, ready_at: Timestamp) {
-        if !self.slots.get(seq).is_some_and(|slot| is_waiting(slot.state())) {
-            return;
-        }
-        self.leave(seq);
-        if ready_at == Timestamp::EPOCH {
-            self.fix_place(seq, Some(at));
-        }
-        if let Some(extra) = self.slots.extra_mut(seq) {
-            extra.ready_at = ready_at;
-            extra.last = Some((Transition::Rescheduled, at));
-        }
-        let delayed = ready_at != Timestamp::EPOCH;
-        self.arrive(seq, if delayed { State::Delayed } else { State::Ready });
-    }
-
-    /// T12, T15, T24, T25, T28: the message goes to the dead set. Gives back the lease, if there
-    /// was one.
-    pub(crate) fn bury(
-        &mut self,
-        seq: u64,
-        reason: DeadReason,
-        at: Timestamp,
-        note: Option<&str>,
-    ) -> Option<Lease> {
-        let lane = self.leave(seq);
-        self.part_lane(lane);
-        let extra = self.slots.extra_mut(seq)?;
-        extra.lane_no = NO_LANE;
-        let lease = extra.lease.take();
-        if lease.is_some() {
-            extra.failures += u32::from(reason == DeadReason::MaxFailures);
-            extra.releases += u32::from(reason == DeadReason::MaxReleases);
-        }
-        extra.ready_at = Timestamp::EPOCH;
-        extra.last = Some((Transition::Died, at));
-        let more = extra.more_mut();
-        more.dead = Some((reason, at));
-        if let Some(note) = note {
-            more.note = Some(note.into());
-        }
-        self.degraded |= reason == DeadReason::Corrupt;
-        self.arrive(seq, State::Dead);
-        lease
-    }
-
-    /// T22: a message of the dead set waits again, behind all that are there.
-    pub(crate) fn redrive(&mut self, seq: u64, at: Timestamp, fence: Generation) {
-        if self.slots.get(seq).map(Slot::state) != Some(State::Dead) {
-            return;
-        }
-        self.leave(seq);
-        // One in memory only has no record that would tell its place from the next one's.
-        let resident = self.slots.get(seq).is_some_and(|slot| slot.sequence() == 0);
-        self.redriven_in_memory += u64::from(resident);
-        let nth = if resident { self.redriven_in_memory } else { 0 };
-        let place = Place { seq: self.slots.next() - 1, behind: self.last_sequence.max(1), nth };
-        if let Some(extra) = self.slots.extra_mut(seq) {
-            extra.fence = extra.fence.max(fence);
-            extra.failures = 0;
-            extra.releases = 0;
-            extra.expires_at = Timestamp::EPOCH;
-            extra.last = Some((Transition::Redriven, at));
-            let more = extra.more_mut();
-            more.dead = None;
-            more.redriven += 1;
-            more.place = Some(place);
-            more.placed_at = at;
-        }
-        self.slots.set_ranked(seq);
-        self.rejoin_lane(seq);
-        self.arrive(seq, State::Ready);
-    }
-
-    /// T5, T18, T19, T21, T23: the message goes without having been dealt with. Gives back its
-    /// slot.
-    pub(crate) fn remove(&mut self, seq: u64, why: Removal) -> Option<Slot> {
-        let slot = self.forget(seq)?;
-        match why {
-            Removal::Expired => self.counters.expired += 1,
-            Removal::Dropped => self.counters.dropped += 1,
-            Removal::Deleted => self.counters.deleted += 1,
-        }
-        Some(slot)
     }
 
     /// A group has so many turns from now on.
@@ -631,92 +320,8 @@ impl Queue {
         self.work.iter().any(|(_, work)| matches!(work, Work::Redrive(_)))
     }
 
-    /// Counts what is there after an image was loaded, and makes all of it visible.
-    pub(crate) fn recount(&mut self) {
-        self.counts = Counts::default();
-        let mut laned = Vec::new();
-        for (seq, slot, extra) in self.slots.iter() {
-            self.counts.add(slot.state(), slot.len());
-            self.last_sequence = self.last_sequence.max(slot.sequence());
-            if slot.state() != State::Dead {
-                laned.extend(lane_of(extra).map(|_| seq));
-            }
-            match slot.state() {
-                State::Ready => {}
-                State::Delayed => {
-                    let at = extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at);
-                    self.delayed.insert((at, seq));
-                }
-                State::Leased => {
-                    self.held.insert((generation_of(extra), self.identity.no, Seq(seq)), 1);
-                }
-                State::Dead => {
-                    if let Some((reason, at)) = extra.and_then(Extra::dead) {
-                        self.dead.insert(reason, at, seq, slot.len());
-                    }
-                }
-            }
-        }
-        self.order.restart(&self.slots);
-        for seq in laned {
-            let state = self.slots.get(seq).map(Slot::state);
-            let lane = self.rejoin_lane(seq);
-            if state == Some(State::Leased) {
-                self.hold_in_lane(lane);
-            }
-            self.enter_lane(seq, state == Some(State::Ready));
-        }
-        self.droppable = Droppable::from(self.slots.first_seq());
-        self.dirty = false;
-    }
-
     /// Messages in memory only.
     pub(crate) fn resident(&self) -> u64 {
         self.resident
     }
-
-    /// What must hold between any two transitions; checked in tests and simulations.
-    pub(crate) fn check(&self) {
-        let c = self.counters;
-        let gone = c.acked + c.expired + c.deleted + c.dropped;
-        let no = self.no();
-        assert_eq!(c.published, gone + self.counts.present(), "conservation in queue {no:?}");
-        let mut counts = Counts::default();
-        let mut resident = 0;
-        for (seq, slot, extra) in self.slots.iter() {
-            resident += u64::from(slot.sequence() == 0);
-            let state = slot.state();
-            counts.add(state, slot.len());
-            let held = self.held.contains((generation_of(extra), no, Seq(seq)));
-            assert_eq!(held, state == State::Leased, "held {seq}");
-            self.droppable.check(seq, state);
-            let leased = extra.is_some_and(|extra| extra.lease.is_some());
-            assert_eq!(leased, state == State::Leased, "lease and state of {seq}");
-            let due = extra.map_or(Timestamp::EPOCH, |extra| extra.ready_at);
-            assert_eq!(self.delayed.contains(&(due, seq)), state == State::Delayed, "{seq}");
-            assert_eq!(self.find(self.id_of(seq, slot)), Some(seq), "the id of {seq}");
-        }
-        assert_eq!(counts, self.counts, "counts of queue {no:?}");
-        assert_eq!(resident, self.resident, "messages in memory of queue {no:?}");
-        assert_eq!(self.held.len() as u64, counts.by_state.leased, "queue {no:?}");
-        assert_eq!(self.delayed.len() as u64, counts.by_state.delayed, "queue {no:?}");
-        assert_eq!(self.dead.len() as u64, counts.by_state.dead, "queue {no:?}");
-        self.order.check(&self.slots);
-        self.check_lanes();
-        self.parked.check();
-    }
-}
-
-/// Order and limits of a message that stands in a lane of its own, not among the plain ones.
-pub(super) fn lane_of(extra: Option<&Extra>) -> Option<&Arc<Lane>> {
-    extra.and_then(Extra::lane).filter(|lane| is_laned(lane))
-}
-
-pub(super) fn is_laned(lane: &Lane) -> bool {
-    lane.group.is_some() || !lane.keys.is_empty()
-}
-
-/// The lease that a message is held under; only of one that is leased.
-fn generation_of(extra: Option<&Extra>) -> Generation {
-    extra.and_then(|extra| extra.lease).map(|lease| lease.generation).unwrap_or_default()
 }

@@ -6,9 +6,6 @@ use sluice_model::Generation;
 
 use crate::journal::Sequence;
 
-/// Settled leases that a queue remembers.
-const SETTLED_MAX: usize = 4_096;
-
 /// The last settled leases, each with the record that says so.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
@@ -16,10 +13,20 @@ pub(crate) struct Settled {
 }
 
 impl Settled {
-    /// The message at `seq` was settled under a lease.
-    pub(crate) fn push(&mut self, seq: u64, generation: Generation, sequence: Sequence) {
-        if self.last.len() == SETTLED_MAX {
-            self.last.pop_front();
+    /// The message at `seq` was settled under a lease. No more than `max` are remembered.
+    pub(crate) fn push(
+        &mut self,
+        seq: u64,
+        generation: Generation,
+        sequence: Sequence,
+        max: usize,
+    ) {
+        if self.last.len() >= max {
+            self.last.drain(..=self.last.len() - max);
+            // There were fewer queues when it had more.
+            if self.last.capacity() > 4 * max {
+                self.last.shrink_to(2 * max);
+            }
         }
         self.last.push_back((seq, generation, sequence));
     }
@@ -29,5 +36,24 @@ impl Settled {
         let mut latest = self.last.iter().rev();
         let found = latest.find(|(of, under, _)| (*of, *under) == (seq, generation));
         found.map(|(_, _, sequence)| *sequence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ones_are_remembered_and_fewer_once_fewer_may_be() {
+        let (mut settled, generation) = (Settled::default(), Generation::default());
+        let remembered = |settled: &Settled| -> Vec<u64> {
+            (0..200).filter(|seq| settled.find(*seq, generation) == Some(seq + 1)).collect()
+        };
+        (0..100).for_each(|seq| settled.push(seq, generation, seq + 1, 64));
+        assert_eq!(remembered(&settled), (36..100).collect::<Vec<_>>());
+        settled.push(100, generation, 101, 3);
+        assert_eq!(remembered(&settled), [98, 99, 100]);
+        assert!(settled.last.capacity() <= 12, "{}", settled.last.capacity());
+        assert_eq!(settled.find(100, Generation { counter: 1, ..generation }), None);
     }
 }

@@ -1,7 +1,7 @@
 //! What a restart brings back, whatever part of the log is left.
 
-use sluice_engine::Record;
-use sluice_model::{Code, Level, Qos};
+use sluice_engine::{Config, Record};
+use sluice_model::{Code, LeaseId, Level, Qos, SessionId, SubscriptionId};
 
 use crate::rig::{Rig, config, delay, ms, peer, publish, ttl, with};
 
@@ -182,16 +182,37 @@ fn a_repeated_ack_is_known_as_one_after_a_restart_too() {
 fn only_the_last_settled_leases_are_remembered() {
     let mut rig = Rig::new(config());
     let (client, all) = rig.consumer();
-    let mut leases = Vec::new();
-    for _ in 0..4_097 {
-        rig.publish(client, "t", "");
-        let lease = rig.receive(client, all).unwrap().lease();
-        assert_eq!(rig.ack(client, lease), Ok(false));
-        leases.push(lease);
-    }
+    let leases = settled(&mut rig, client, all, 4_097);
     assert_eq!(rig.ack(client, leases[0]), Err(Code::NotFound));
     assert_eq!(rig.ack(client, leases[1]), Ok(true));
     assert_eq!(rig.ack(client, leases[4_096]), Ok(true));
+}
+
+#[test]
+fn queues_share_the_settled_leases_that_are_remembered() {
+    let mut rig = Rig::new(Config { settled_max: 80, ..config() });
+    let (client, all) = rig.consumer();
+    let before = settled(&mut rig, client, all, 80);
+    assert_eq!(rig.ack(client, before[0]), Ok(true), "there is one queue");
+    for other in ["b", "c", "d"] {
+        rig.declare(client, other, &[]);
+    }
+    let after = settled(&mut rig, client, all, 1);
+    assert_eq!(rig.ack(client, before[60]), Err(Code::NotFound), "20 for each");
+    assert_eq!(rig.ack(client, before[61]), Ok(true));
+    assert_eq!(rig.ack(client, after[0]), Ok(true));
+}
+
+/// Publishes, takes and acks so many messages one after the other. Gives their leases.
+fn settled(rig: &mut Rig, client: SessionId, from: SubscriptionId, count: usize) -> Vec<LeaseId> {
+    let mut leases = Vec::new();
+    for _ in 0..count {
+        rig.publish(client, "t", "");
+        let lease = rig.receive(client, from).unwrap().lease();
+        assert_eq!(rig.ack(client, lease), Ok(false));
+        leases.push(lease);
+    }
+    leases
 }
 
 #[test]

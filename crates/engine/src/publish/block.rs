@@ -9,9 +9,9 @@ use sluice_model::{
     SessionId,
 };
 
+use super::{HEAD_BYTES, Plan, TARGET_BYTES, resident};
 use crate::engine::{Engine, Refused, Turn};
 use crate::journal::Need;
-use crate::publish::{HEAD_BYTES, Plan, TARGET_BYTES, resident};
 use crate::topic::{BlockHead, Copy};
 
 /// A block up to this long is copied for its subscribers, so that it pins no read buffer.
