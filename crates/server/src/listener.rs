@@ -69,7 +69,10 @@ impl Listener {
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
         socket.set_reuseaddr(true)?;
-        set_options(&socket)?;
+        if let Err(error) = set_options(&socket) {
+            // It serves all the same, a little slower and with peers that are gone for longer.
+            warn!(%error, "socket options could not be set");
+        }
         socket.bind(addr)?;
         socket.listen(BACKLOG)
     }

@@ -284,7 +284,8 @@ impl Table {
         None
     }
 
-    /// Finds a key, or adds it with the changes of its limit that it has followed.
+    /// Finds a key, or adds it. Only then `changes` is asked, for those of its limit that it follows
+    /// from.
     pub(super) fn obtain(&mut self, owner: Owner, text: &str, changes: impl FnOnce() -> u8) -> u32 {
         let hash = self.hash(owner, text);
         if let Some(key) = self.find_hashed(hash, owner, text) {

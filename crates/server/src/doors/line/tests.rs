@@ -204,7 +204,9 @@ fn nothing_is_asked_while_a_receive_goes_on() {
     let receive = rig.asked().remove(0);
     assert!(matches!(&receive.command, Command::Receive(receive) if receive.stays));
     for more in [true, true, false] {
-        let Answer::Delivered(mut delivery) = delivered(Some(7), b"x") else { return };
+        let Answer::Delivered(mut delivery) = delivered(Some(7), b"x") else {
+            panic!("it is a delivery")
+        };
         delivery.more = more;
         rig.reply(receive.tag, Answer::Delivered(delivery));
         assert_eq!(rig.asked().len(), usize::from(!more));
